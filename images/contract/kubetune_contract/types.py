@@ -1,0 +1,68 @@
+"""Parts shared by several configurations and summaries."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+
+class RowFormat(enum.StrEnum):
+    """How one row of a dataset is read."""
+
+    AUTO = "auto"
+    """Decided by the first row's members."""
+    MESSAGES = "messages"
+    PROMPT_COMPLETION = "promptCompletion"
+    INSTRUCTION = "instruction"
+    TEXT = "text"
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The custom resource a workload runs for."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """Where ``s3://`` URIs lead. Credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+
+    endpoint: str | None = None
+    """None means AWS itself."""
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Rows to train on or to score; URIs are s3://, pvc://, configmap:// or hf://."""
+
+    uri: str
+    format: RowFormat = RowFormat.AUTO
+    columns: dict[str, str] = field(default_factory=dict)
+    """Our member name (messages, prompt, completion, instruction, input, output, text) -> the dataset's column."""
+    validation_uri: str | None = None
+    validation_share: float | None = None
+    """Share of the training rows held out, in (0, 0.5]; chosen by a hash of the row, so that it survives reordering."""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model to load: a base, or a base with an adapter on top."""
+
+    name: str
+    uri: str
+    adapter_uri: str | None = None
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published folder in the object store; readers trust its ``manifest.json`` only."""
+
+    uri: str
+    kind: str
+    """``adapter`` or ``model``."""
+    manifest_sha256: str
+    bytes: int

@@ -1,0 +1,1 @@
+"""API types and pure helpers that several kinds share."""
