@@ -38,7 +38,7 @@ class Generation:
 
 @dataclass(frozen=True)
 class Gate:
-    """Go when the interval of candidate minus baseline on ``metric`` lies above zero and the gain reaches ``margin``."""
+    """Go when the interval of candidate minus baseline on ``metric`` lies above 0 and the gain reaches ``margin``."""
 
     metric: MetricName
     margin: float = 0.0

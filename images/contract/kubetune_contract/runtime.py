@@ -1,4 +1,4 @@
-"""The edges of a workload container: read the configuration, leave the termination message, exit with the right code."""
+"""The edges of a workload container: read the configuration, leave the termination message, exit with its code."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ def write_termination(summary: Any) -> None:
     try:
         path.write_bytes(fit(summary))
     except OSError as error:
-        logging.getLogger(__name__).error(
-            "cannot write the termination message to %s: %s", path, error
-        )
+        logging.getLogger(__name__).error("cannot write the termination message to %s: %s", path, error)
 
 
 def fit(summary: Any) -> bytes:
