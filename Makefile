@@ -1,0 +1,89 @@
+# Every target says what it is doing and can be run again after an interruption.
+# Heavy things (tools, images, clusters' state) live in KUBETUNE_CACHE, outside the checkout, keyed by version.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+
+export KUBETUNE_CACHE ?= $(HOME)/.cache/kubetune
+# A folder of wheels to take torch from (a CPU build, say); without one torch comes from the package index.
+export KUBETUNE_WHEELS ?= $(wildcard $(abspath ../shared/wheels))
+
+PYTHON3 ?= python3
+VENV := $(KUBETUNE_CACHE)/venv/$(shell sha256sum requirements-dev.txt | cut -c1-12)-$(shell $(PYTHON3) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+PY := $(VENV)/bin/python
+export PATH := $(KUBETUNE_CACHE)/bin:$(PATH)
+N ?= 1000
+
+.PHONY: help
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+.PHONY: demo
+demo: venv tools ## From nothing to an answering, measurably better model (uses the cluster KUBECONFIG names, else brings one up)
+	$(PY) -m tests.demo
+
+.PHONY: test
+test: venv tools ## Everything: check, then the integration, image and end-to-end suites
+	$(PY) -m tests.run all
+
+.PHONY: check
+check: venv tools ## Format, lint, types, generated files, unit, golden, contract and chart tests (under 90 s)
+	$(PY) -m tests.run check
+
+.PHONY: test-integration
+test-integration: venv tools ## The operator against a real API server
+	$(PY) -m tests.run integration
+
+.PHONY: test-images
+test-images: venv tools ## The images' own code inside the images: real training, evaluation and serving of tiny models
+	$(PY) -m tests.run images
+
+.PHONY: test-e2e
+test-e2e: venv tools ## Train, evaluate, gate and serve on a full node
+	$(PY) -m tests.run e2e
+
+.PHONY: images
+images: venv ## Build the images this machine needs
+	$(PYTHON3) -m images.build build
+
+.PHONY: cluster-up
+cluster-up: venv tools ## Bring up a single-node cluster (root on Linux) with the images loaded
+	$(PYTHON3) -m tests.cluster up
+
+.PHONY: cluster-down
+cluster-down: ## Stop it and leave nothing behind
+	$(PYTHON3) -m tests.cluster down
+
+.PHONY: bench-reconcile
+bench-reconcile: venv tools ## Operator throughput beside a bare client, N=1000
+	$(PY) -m tests.bench.reconcile --count $(N)
+
+.PHONY: generate
+generate: venv ## Write the CRDs and the API reference from the models
+	$(PY) -m tests.run generate
+
+.PHONY: format
+format: venv ## Format the code
+	$(PY) -m ruff format .
+	$(PY) -m ruff check --fix .
+
+.PHONY: lock
+lock: venv ## Lock the development requirements again, with hashes
+	$(PY) -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --override requirements-dev.overrides \
+	  --custom-compile-command "make lock" --group dev pyproject.toml -o requirements-dev.txt
+
+.PHONY: venv
+venv: $(VENV)/.ready
+
+$(VENV)/.ready: requirements-dev.txt
+	@echo "Installing the development tools into $(VENV)"
+	@$(PYTHON3) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version) if sys.version_info < (3, 11) else None'
+	@$(PYTHON3) -m venv --clear $(VENV) || { echo "python3 -m venv failed: install your system's python3-venv package" >&2; exit 1; }
+	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.PHONY: tools
+tools:
+	@$(PYTHON3) -m tests.cluster build

@@ -1,0 +1,106 @@
+"""Runs the named stages of the test suite one after the other and adds up what they counted.
+
+``python -m tests.run check|integration|images|e2e|all|generate``. A stage stops at its first failing step; the exit
+status is 0 only when every step passed and at least one test ran.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parent.parent
+PYTHON = sys.executable
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. A pytest step is counted; ``argv`` of the others only has to succeed."""
+
+    title: str
+    argv: tuple[str, ...]
+    is_pytest: bool = False
+
+
+@dataclass
+class Count:
+    """Tests seen so far."""
+
+    passed: int = 0
+    failed: int = 0
+    skipped: int = 0
+
+
+def _python(*argv: str) -> tuple[str, ...]:
+    return (PYTHON, "-m", *argv)
+
+
+def _pytest(title: str, *argv: str) -> Step:
+    return Step(title, _python("pytest", "-q", *argv), is_pytest=True)
+
+
+STAGES: dict[str, tuple[Step, ...]] = {
+    "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
+    "check": (
+        Step("format", _python("ruff", "format", "--check", ".")),
+        Step("lint", _python("ruff", "check", ".")),
+        Step("types", _python("mypy")),
+        Step("generated files in step", _python("kubetune.crdgen", "--check")),
+        _pytest("unit, golden, contract and chart tests", "tests/unit", "tests/golden", "tests/contract", "tests/chart"),
+    ),
+    "integration": (_pytest("the operator against a real API server", "tests/integration"),),
+    "images": (Step("build what changed", ("python3", "-m", "images.build", "build")),),
+    "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s"),),
+}
+ALL = ("check", "integration", "images", "e2e")
+
+
+def run_step(step: Step, count: Count) -> bool:
+    """Runs one step with its output on the terminal; adds a pytest step's results to ``count``."""
+    print(f"\n--- {step.title}: {' '.join(step.argv).replace(PYTHON, 'python')}", flush=True)
+    source_roots = [ROOT / "operator", *(ROOT / "images").glob("*/"), ROOT]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, source_roots))}
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder, "junit.xml")
+        argv = [*step.argv, f"--junit-xml={report}"] if step.is_pytest else list(step.argv)
+        started = time.monotonic()
+        code = subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
+        print(f"--- {step.title}: {'ok' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - started:.0f} s", flush=True)
+        if report.exists():
+            add(report, count)
+    return code == 0
+
+
+def add(report: Path, count: Count) -> None:
+    """Adds a JUnit report's totals to ``count``."""
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):  # noqa: S314 (our own pytest wrote it)
+        failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+        skipped = int(suite.get("skipped", 0))
+        count.failed += failed
+        count.skipped += skipped
+        count.passed += int(suite.get("tests", 0)) - failed - skipped
+
+
+def main(names: list[str]) -> int:
+    """Runs the stages named, or all of them."""
+    unknown = [name for name in names if name != "all" and name not in STAGES]
+    if unknown or not names:
+        print(f"unknown stage {unknown}; known: all, {', '.join(STAGES)}", file=sys.stderr)
+        return 2
+    stages = ALL if "all" in names else tuple(names)
+    count, started = Count(), time.monotonic()
+    good = all(run_step(step, count) for name in stages for step in STAGES[name])
+    print(f"\n{' + '.join(stages)} took {time.monotonic() - started:.0f} s")
+    if stages != ("generate",):
+        print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped", flush=True)
+    return 0 if good and not count.failed else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
