@@ -1,0 +1,60 @@
+"""Status types of the kinds that run once: FineTuneJob and Evaluation."""
+
+from __future__ import annotations
+
+import enum
+
+from pydantic import Field
+
+from .meta import Status
+from .model import ApiModel, Timestamp
+
+
+class JobPhase(enum.StrEnum):
+    """One word for the printer column, derived from the conditions."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+class JobCondition(enum.StrEnum):
+    """Types of the conditions, in the order in which they become True."""
+
+    ACCEPTED = "Accepted"
+    """The spec and everything it names are usable."""
+    SCHEDULED = "Scheduled"
+    """A node was found for the pod."""
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    """The summary: True when done, False when failed for good, Unknown until then."""
+
+
+class Failure(ApiModel):
+    """Why it failed."""
+
+    reason: str = Field(max_length=256)
+    """One CamelCase word."""
+    message: str = Field(max_length=4096)
+    """What was wrong, where, and what to do."""
+    exit_code: int | None = None
+    """Exit status of the container; docs/contract.md has their meaning."""
+    pod: str | None = Field(default=None, max_length=253)
+    """The pod that failed last."""
+
+
+class JobStatus(Status):
+    """What is measured of something that runs once."""
+
+    phase: JobPhase | None = None
+    """Pending, Running, Suspended, Succeeded or Failed."""
+    attempts: int | None = Field(default=None, ge=0)
+    """Pods started so far."""
+    start_time: Timestamp | None = None
+    """When the first pod started."""
+    completion_time: Timestamp | None = None
+    """When it succeeded or failed for good."""
+    failure: Failure | None = None
+    """Set while the last attempt has failed."""

@@ -1,0 +1,280 @@
+"""The Evaluation resource: a candidate and its baselines measured on the same items, ending in a verdict."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from kubetune.common.dataset import Dataset
+from kubetune.common.job_status import JobStatus
+from kubetune.common.meta import AGE, Column, KindInfo, Resource
+from kubetune.common.model import ApiModel, Rule, Timestamp, checked
+from kubetune.common.model_source import ModelChoice
+from kubetune.common.pod_options import JobOptions, Resources
+from kubetune_contract.evaluate import MetricName, Verdict
+
+StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Reason(enum.StrEnum):
+    """Reasons of an Evaluation's conditions; a failure may also carry a reason of the evaluator's own."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    FINE_TUNE_JOB_NOT_FOUND = "FineTuneJobNotFound"
+    FINE_TUNE_JOB_NOT_FINISHED = "FineTuneJobNotFinished"
+    FINE_TUNE_JOB_FAILED = "FineTuneJobFailed"
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    RUNTIME_CLASS_NOT_FOUND = "RuntimeClassNotFound"
+    NO_NODE_WITH_GPU = "NoNodeWithGPU"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    CREATION_REFUSED = "CreationRefused"
+    WAITING = "Waiting"
+    UNSCHEDULABLE = "Unschedulable"
+    SCHEDULED = "Scheduled"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_NOT_STARTED = "ContainerNotStarted"
+    PREPARING = "Preparing"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    RETRYING = "Retrying"
+    COMPLETED = "Completed"
+    OUT_OF_MEMORY = "OutOfMemory"
+    BAD_CONFIG = "BadConfig"
+    BAD_DATA = "BadData"
+    INPUT_NOT_FOUND = "InputNotFound"
+    PERMISSION_DENIED = "PermissionDenied"
+    UNAVAILABLE = "Unavailable"
+    PREEMPTED = "Preempted"
+    EVICTED = "Evicted"
+    ERROR = "Error"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
+
+
+class Generation(ApiModel):
+    """Bounds of the answers; decoding is greedy, so that a run can be repeated."""
+
+    max_new_tokens: int = Field(default=128, ge=1, le=32_768)
+    """Most tokens of one answer."""
+    batch_size: int = Field(default=8, ge=1, le=1024)
+    """Items generated at once; lower it when memory does not suffice. It does not change the answers' meaning, only the
+    speed."""
+    stop: tuple[StopText, ...] = Field(
+        default=(), max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """Texts that end an answer; they are not part of it."""
+
+
+class Gate(ApiModel):
+    """When the verdict is Go: the interval of candidate minus baseline lies above 0 and the gain reaches `margin`,
+    against every baseline. NoGo when the candidate is shown not to reach it, Inconclusive when the items do not suffice
+    to tell."""
+
+    metric: MetricName
+    """The metric that decides; must be one of `metrics`."""
+    margin: float = Field(default=0.0, ge=0, le=100)
+    """Least gain that counts, in the metric's own unit: a share for exactMatch and tokenF1, points of 100 for chrF and
+    bleu."""
+    alpha: float = Field(default=0.05, gt=0, le=0.5)
+    """Accepted chance of a false Go; the interval has the level 1 - alpha."""
+
+
+class Measurement(ApiModel):
+    """What is measured, and how."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.gate) || self.gate.metric in self.metrics",
+            "gate.metric must be one of metrics; add it there, otherwise it is not measured",
+            "gate",
+        ),
+    )
+
+    dataset: Dataset
+    """Items to answer: each has a question (prompt, messages or instruction) and the expected answer. Keep them apart
+    from the training data, or the result means nothing."""
+    metrics: tuple[MetricName, ...] = Field(
+        default=(MetricName.EXACT_MATCH,),
+        min_length=1,
+        max_length=len(MetricName),
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    """What is computed for each item: exactMatch, tokenF1, rougeL, chrF, bleu, lengthRatio. The first one (or the
+    gate's) is shown by `kubectl get`."""
+    generation: Generation = Generation()
+    """Bounds of the answers."""
+    limit: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Use at most this many items, drawn with `seed`. Unset: all."""
+    seed: int = Field(default=42, ge=0, le=2**32 - 1, json_schema_extra={"format": "int64"})
+    """Seed of the drawing of items and of the bootstrap."""
+    gate: Gate | None = None
+    """Turns the measurement into a verdict. Unset: values only, no verdict."""
+
+
+class EvaluationTemplate(Measurement):
+    """An Evaluation to create once a FineTuneJob has succeeded; its candidate is that job and its baseline that job's
+    base model."""
+
+    resources: Resources | None = None
+    """What the evaluation's pod asks of its node. Unset: the same as the job's."""
+
+
+class Baseline(ModelChoice):
+    """A model to compare with."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=63,
+        json_schema_extra=checked(
+            Rule(
+                "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$') && self != 'candidate'",
+                "must have only lower-case letters, digits and '-', and must not be 'candidate'",
+            )
+        ),
+    )
+    """Its name in the results, for example `base`."""
+
+
+class Comparison(ApiModel):
+    """Which models are measured."""
+
+    candidate: ModelChoice
+    """The model to judge."""
+    baselines: tuple[Baseline, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=8,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    """Models to compare with. Unset, with a `candidate.fineTuneJobRef`: that job's base model, named `base`."""
+
+
+class EvaluationSpec(JobOptions, Measurement, Comparison):
+    """What to measure."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.candidate.fineTuneJobRef) || has(self.baselines)",
+            "a candidate given by uri needs baselines to be compared with",
+            "candidate",
+        ),
+    )
+
+
+class MetricResult(ApiModel):
+    """One metric of the candidate beside one baseline, over the same items."""
+
+    metric: MetricName
+    """The metric."""
+    baseline: str = Field(max_length=63)
+    """Name of the baseline."""
+    candidate_value: float
+    """The candidate's mean over the items (the corpus value for bleu and chrF)."""
+    baseline_value: float
+    """The baseline's."""
+    difference: float
+    """Candidate minus baseline."""
+    low: float
+    """Lower end of the difference's interval."""
+    high: float
+    """Upper end of the difference's interval."""
+    n: int
+    """Items both models were scored on."""
+    unscored: int
+    """Items left out because they could not be scored."""
+    method: str = Field(max_length=64)
+    """How the interval was made, for example `paired-t` or `bca-bootstrap`."""
+    p_value: float | None = None
+    """Two-sided p-value of no difference."""
+
+
+class Report(ApiModel):
+    """The full report in the object store."""
+
+    uri: str = Field(max_length=2048)
+    """Folder with report.json, report.html and items.jsonl."""
+    manifest_sha256: str | None = Field(default=None, alias="manifestSHA256", max_length=64)
+    """SHA-256 of the folder's manifest.json."""
+
+
+class MeasuredModel(ApiModel):
+    """What was really measured as the candidate."""
+
+    uri: str = Field(max_length=2048)
+    """The model."""
+    adapter_uri: str | None = Field(default=None, max_length=2048)
+    """The adapter on top of it."""
+
+
+class EvaluationProgress(ApiModel):
+    """How far the generations are."""
+
+    done: int = Field(ge=0)
+    """Items answered, over all models."""
+    total: int = Field(ge=0)
+    """Items to answer, over all models."""
+    model: str | None = Field(default=None, max_length=253)
+    """The model at work."""
+    display: str | None = Field(default=None, max_length=64)
+    """For example `62% 310/500`."""
+    updated_at: Timestamp | None = None
+    """When the evaluator said so."""
+
+
+class EvaluationStatus(JobStatus):
+    """What was measured."""
+
+    progress: EvaluationProgress | None = None
+    """How far the generations are, while it runs."""
+    verdict: Verdict | None = None
+    """Go, NoGo or Inconclusive; unset without a gate or before the end."""
+    verdict_message: str | None = Field(default=None, max_length=4096)
+    """Why, in one sentence."""
+    n: int | None = Field(default=None, ge=0)
+    """Items measured."""
+    primary_metric: MetricName | None = None
+    """The gate's metric, or the first one."""
+    delta: str | None = Field(default=None, max_length=128)
+    """Difference on the primary metric with its interval, for example `+0.41 [0.34, 0.48]`."""
+    metrics: tuple[MetricResult, ...] | None = Field(
+        default=None, max_length=64, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """Every metric against every baseline."""
+    report: Report | None = None
+    """The full report."""
+    candidate: MeasuredModel | None = None
+    """What was really measured as the candidate."""
+    dataset_sha256: str | None = Field(default=None, alias="datasetSHA256", max_length=64)
+    """SHA-256 over the rows that were read."""
+
+
+class Evaluation(Resource):
+    """A measured comparison of a model with its baselines on the same items, ending in a verdict: Go, NoGo or
+    Inconclusive."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="Evaluation",
+        plural="evaluations",
+        short="evl",
+        columns=(
+            Column("Phase", ".status.phase"),
+            Column("Verdict", ".status.verdict"),
+            Column("Metric", ".status.primaryMetric"),
+            Column("Delta", ".status.delta"),
+            Column("Items", ".status.n", "integer", wide=True),
+            Column("Progress", ".status.progress.display", wide=True),
+            Column("Reason", '.status.conditions[?(@.type=="Succeeded")].reason', wide=True),
+            AGE,
+        ),
+    )
+
+    spec: EvaluationSpec
+    """What to measure. Nothing but `suspend` can be changed after creation."""
+    status: EvaluationStatus = EvaluationStatus()
+    """What was measured."""

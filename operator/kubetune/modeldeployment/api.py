@@ -1,0 +1,251 @@
+"""The ModelDeployment resource: one model served under one name."""
+
+from __future__ import annotations
+
+import enum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from kubetune.common.job_status import Failure
+from kubetune.common.meta import AGE, Column, KindInfo, Resource, Status
+from kubetune.common.model import ApiModel, Rule, checked
+from kubetune.common.model_source import LocalRef, ModelChoice, ObjectName
+from kubetune.common.pod_options import PodOptions
+
+Argument = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+
+MANAGED_ARGUMENTS = (
+    "host",
+    "port",
+    "uds",
+    "model",
+    "tokenizer",
+    "served-model-name",
+    "enable-lora",
+    "lora-modules",
+    "max-lora-rank",
+    "api-key",
+    "shutdown-timeout",
+    "config",
+)
+"""Options of ``vllm serve`` that follow from other fields or that would take the engine out of the operator's sight."""
+
+
+class Reason(enum.StrEnum):
+    """Reasons of a ModelDeployment's conditions; a failure may also carry a reason of the server's own."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    FINE_TUNE_JOB_NOT_FOUND = "FineTuneJobNotFound"
+    FINE_TUNE_JOB_NOT_FINISHED = "FineTuneJobNotFinished"
+    FINE_TUNE_JOB_FAILED = "FineTuneJobFailed"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    RUNTIME_CLASS_NOT_FOUND = "RuntimeClassNotFound"
+    NO_NODE_WITH_GPU = "NoNodeWithGPU"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    CREATION_REFUSED = "CreationRefused"
+    ADMITTED = "Admitted"
+    NO_GATE = "NoGate"
+    EVALUATION_NOT_FOUND = "EvaluationNotFound"
+    EVALUATION_NOT_FINISHED = "EvaluationNotFinished"
+    EVALUATION_FAILED = "EvaluationFailed"
+    EVALUATION_WITHOUT_GATE = "EvaluationWithoutGate"
+    EVALUATION_OF_ANOTHER_MODEL = "EvaluationOfAnotherModel"
+    VERDICT_NO_GO = "VerdictNoGo"
+    VERDICT_INCONCLUSIVE = "VerdictInconclusive"
+    WAITING = "Waiting"
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_NOT_STARTED = "ContainerNotStarted"
+    FETCHING = "Fetching"
+    LOADING = "Loading"
+    LOADED = "Loaded"
+    READY = "Ready"
+    SCALED_TO_ZERO = "ScaledToZero"
+    ROLLING_OUT = "RollingOut"
+    OUT_OF_MEMORY = "OutOfMemory"
+    BAD_CONFIG = "BadConfig"
+    BAD_DATA = "BadData"
+    INPUT_NOT_FOUND = "InputNotFound"
+    PERMISSION_DENIED = "PermissionDenied"
+    UNAVAILABLE = "Unavailable"
+    ENGINE_FAILED = "EngineFailed"
+    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
+
+
+class DeploymentCondition(enum.StrEnum):
+    """Types of the conditions, in the order in which they become True."""
+
+    ACCEPTED = "Accepted"
+    """The spec and everything it names are usable."""
+    ADMITTED = "Admitted"
+    """The required verdict is Go, or none is required."""
+    LOADED = "Loaded"
+    """The engine has loaded the wanted version."""
+    READY = "Ready"
+    """The summary: the endpoint answers with the wanted version."""
+
+
+class DeploymentPhase(enum.StrEnum):
+    """One word, derived from the conditions."""
+
+    PENDING = "Pending"
+    LOADING = "Loading"
+    READY = "Ready"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+
+
+class DType(enum.StrEnum):
+    """Number format of the weights while serving."""
+
+    AUTO = "auto"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+
+
+class Engine(ApiModel):
+    """Settings of vLLM, in its own words (`vllm serve --help`)."""
+
+    max_model_len: int | None = Field(default=None, ge=1, le=10_000_000)
+    """Most tokens of one conversation, prompt and answer together. Unset: the model's own limit. Lower it when memory
+    does not suffice."""
+    max_num_seqs: int | None = Field(default=None, ge=1, le=65_536)
+    """Most requests answered at once. Unset: vLLM's default."""
+    gpu_memory_utilization: float | None = Field(default=None, gt=0, le=1)
+    """Share of the GPU's memory vLLM takes. Unset: vLLM's default. On the CPU it is a share of the main memory."""
+    dtype: DType = DType.AUTO
+    """Number format of the weights; `auto` follows the model."""
+    enforce_eager: bool = False
+    """Skips CUDA graphs: starts faster and needs less memory, answers slower."""
+    extra_args: tuple[Argument, ...] = Field(
+        default=(),
+        max_length=32,
+        json_schema_extra=checked(
+            Rule(
+                f"!self.exists(arg, arg.matches('^--({'|'.join(MANAGED_ARGUMENTS).replace('-', '[-_]')})(=.*)?$'))",
+                f"these options are set by KubeTune and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}",
+            ),
+            **{"x-kubernetes-list-type": "atomic"},
+        ),
+    )
+    """Further arguments of `vllm serve`, one word each, for example `[--enable-prefix-caching]`."""
+
+
+class RequireVerdict(ApiModel):
+    """The proof that is asked for before the model gets traffic."""
+
+    evaluation_ref: LocalRef
+    """An Evaluation of this namespace. Its verdict must be Go and its candidate must be this model."""
+
+
+class Cache(ApiModel):
+    """Where fetched models are kept between restarts."""
+
+    claim_name: ObjectName
+    """A PersistentVolumeClaim of this namespace."""
+
+
+class Rollout(enum.StrEnum):
+    """How a new version takes over."""
+
+    RECREATE = "Recreate"
+    ROLLING_UPDATE = "RollingUpdate"
+
+
+class ModelDeploymentSpec(PodOptions):
+    """What to serve."""
+
+    model: ModelChoice
+    """The model to serve. Changing it makes a new version; the old one serves until the new one is admitted."""
+    require_verdict: RequireVerdict | None = None
+    """The proof that is asked for before a version gets traffic. Without Go the version admitted before goes on
+    serving. Unset: no proof is asked."""
+    replicas: int = Field(default=1, ge=0, le=100)
+    """Pods that serve it; each needs its own GPU. 0 stops serving and frees them."""
+    engine: Engine = Engine()
+    """Settings of vLLM."""
+    drain_seconds: int = Field(default=30, ge=0, le=3600)
+    """Time that requests in flight get to finish when a pod is stopped, in seconds."""
+    cache: Cache | None = None
+    """Keeps fetched models on a volume, so that a restart loads them from there. Unset: they are fetched again by every
+    new pod."""
+    rollout: Rollout | None = None
+    """`Recreate` stops the old version before the new one starts, `RollingUpdate` afterwards, which needs room for
+    both. Unset: Recreate with GPUs, RollingUpdate without."""
+
+
+class VersionState(enum.StrEnum):
+    """What became of a version."""
+
+    ACTIVE = "Active"
+    PENDING = "Pending"
+    REJECTED = "Rejected"
+    FAILED = "Failed"
+
+
+class Version(ApiModel):
+    """One model with its adapter."""
+
+    name: str = Field(min_length=1, max_length=63)
+    """Short hash of what is served."""
+    uri: str = Field(max_length=2048)
+    """The model."""
+    adapter_uri: str | None = Field(default=None, max_length=2048)
+    """The adapter on top of it."""
+    state: VersionState
+    """Active: it answers (or is being rolled out). Pending: waits for its model or its verdict. Rejected: its verdict
+    is not Go. Failed: it could not be loaded."""
+    message: str | None = Field(default=None, max_length=4096)
+    """Why it is in this state."""
+
+
+class ModelDeploymentStatus(Status):
+    """What is served."""
+
+    phase: DeploymentPhase | None = None
+    """Pending, Loading, Ready, Stopped or Failed."""
+    endpoint: str | None = Field(default=None, max_length=1024)
+    """Base URL of the OpenAI-compatible API, inside the cluster."""
+    model_name: str | None = Field(default=None, max_length=253)
+    """What to put into the request's `model`."""
+    base_model_name: str | None = Field(default=None, max_length=253)
+    """What to put there to ask the base model without the adapter; unset without an adapter."""
+    versions: tuple[Version, ...] = Field(
+        default=(),
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    """The version that serves and the one that is wanted."""
+    ready_replicas: int | None = Field(default=None, ge=0)
+    """Pods that answer."""
+    failure: Failure | None = None
+    """Set while the wanted version does not come up."""
+
+
+class ModelDeployment(Resource):
+    """One model, with or without an adapter, served under one name by an OpenAI-compatible API."""
+
+    info: ClassVar[KindInfo] = KindInfo(
+        kind="ModelDeployment",
+        plural="modeldeployments",
+        short="mdep",
+        columns=(
+            Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
+            Column("Version", '.status.versions[?(@.state=="Active")].name'),
+            Column("URL", ".status.endpoint"),
+            Column("Phase", ".status.phase", wide=True),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
+            AGE,
+        ),
+        scalable=True,
+    )
+
+    spec: ModelDeploymentSpec
+    """What to serve."""
+    status: ModelDeploymentStatus = ModelDeploymentStatus()
+    """What is served."""
