@@ -1,0 +1,126 @@
+"""How a workload says where it is: a small HTTP server that the operator polls and Prometheus scrapes."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import re
+import socket
+import threading
+from collections.abc import Iterable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import TCPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from kubetune_contract import dumps
+from kubetune_contract.paths import PROGRESS_PORT
+
+log = logging.getLogger(__name__)
+
+
+class ProgressServer:
+    """Serves the last published dataclass: ``/progress`` as JSON, its numbers as gauges on ``/metrics``, ``/healthz``.
+
+    ``prefix`` begins the gauges' names (``kubetune_train`` + ``step`` -> ``kubetune_train_step``).
+    """
+
+    def __init__(self, prefix: str, port: int | None = None) -> None:
+        wanted = port if port is not None else int(os.environ.get("KUBETUNE_PROGRESS_PORT", PROGRESS_PORT))
+        self.registry = CollectorRegistry()
+        self.registry.register(_Gauges(self, prefix))
+        self._value: Any = None
+        self._server = _Server(("", wanted), _handler(self))
+        self._thread = threading.Thread(target=self._server.serve_forever, name="progress", daemon=True)
+
+    @property
+    def port(self) -> int:
+        """The port in use; differs from the one asked for when that was 0."""
+        return int(self._server.server_address[1])
+
+    @property
+    def value(self) -> Any:
+        """What was published last, None before that."""
+        return self._value
+
+    def publish(self, value: Any) -> None:
+        """Replaces what ``/progress`` answers. ``value`` is a dataclass of the contract."""
+        self._value = value
+
+    def start(self) -> ProgressServer:
+        """Begins to answer, in a thread that does not keep the process alive."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Frees the port."""
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def __enter__(self) -> ProgressServer:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    address_family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # HTTPServer's own version asks DNS for this host's name, which can take seconds and is not needed.
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = "", int(self.server_address[1])
+
+
+class _Gauges:
+    """Reads the numbers when Prometheus asks, so that publishing costs nothing."""
+
+    def __init__(self, server: ProgressServer, prefix: str) -> None:
+        self._server, self._prefix = server, prefix
+
+    def collect(self) -> Iterable[Metric]:
+        value = self._server.value
+        if value is None:
+            return
+        for field in dataclasses.fields(value):
+            number = getattr(value, field.name)
+            if isinstance(number, (int, float)):
+                name = re.sub(r"\W", "_", field.name)
+                yield GaugeMetricFamily(f"{self._prefix}_{name}", f"{name} as in /progress", value=float(number))
+
+
+def _handler(server: ProgressServer) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/healthz":
+                self._answer(200, "text/plain", b"ok\n")
+            elif path == "/metrics":
+                self._answer(200, "text/plain; version=0.0.4; charset=utf-8", generate_latest(server.registry))
+            elif path == "/progress" and server.value is not None:
+                self._answer(200, "application/json", dumps(server.value).encode())
+            elif path == "/progress":
+                self._answer(503, "text/plain", b"nothing to report yet\n")
+            else:
+                self._answer(404, "text/plain", b"use /progress, /metrics or /healthz\n")
+
+        def _answer(self, status: int, kind: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            # A poll every few seconds would bury the training log.
+            log.debug(format, *args)
+
+    return Handler

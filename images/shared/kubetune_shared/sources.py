@@ -1,0 +1,153 @@
+"""Models and data by URI, brought to (or found on) the local file system."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubetune_contract import ExitCode, KubeTuneError, Uri, UriError, uris
+from kubetune_contract.paths import CONFIGMAP_ROOT, PVC_ROOT
+
+from . import manifest as manifests
+from .artifacts import fetch
+from .manifest import Manifest
+from .store import Store
+
+# Weights only as safetensors, and no Python: a repository's code is never run.
+_HUB_MODEL_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+_HUB_DATA_SUFFIXES = (".jsonl", ".json", ".csv")
+
+
+@dataclass(frozen=True)
+class LocalModel:
+    """A model's or an adapter's folder on this machine. The manifest is None for a folder that has none."""
+
+    path: Path
+    manifest: Manifest | None
+    manifest_sha256: str | None
+
+
+def resolve_model(uri: str, store: Store, dest: Path) -> LocalModel:
+    """The folder at ``uri``: s3:// and hf:// are downloaded to ``dest``, pvc:// is used where it is mounted.
+
+    Raises KubeTuneError: INPUT_NOT_FOUND, BAD_DATA (a file differs from the manifest), PERMISSION, UNAVAILABLE, or
+    BAD_CONFIG for a scheme that holds no models.
+    """
+    parsed = uris.parse(uri)
+    if parsed.scheme == "s3":
+        manifest = fetch(store, uri, dest)
+        return _local(dest, manifest)
+    if parsed.scheme == "pvc":
+        folder = _mounted(parsed, uri)
+        if not folder.is_dir():
+            raise _not_found(uri, "is not a folder on the claim")
+        data = folder / manifests.NAME
+        return _local(folder, manifests.parse(data.read_bytes(), uri) if data.is_file() else None)
+    if parsed.scheme == "hf":
+        dest.mkdir(parents=True, exist_ok=True)
+        _hub_snapshot(parsed, uri, dest)
+        return _local(dest, None)
+    raise UriError(uri, "holds no models; use s3://, pvc:// or hf://")
+
+
+def resolve_file(uri: str, store: Store, dest: Path) -> Path:
+    """The data file at ``uri``; s3:// and hf:// are downloaded into the folder ``dest``, under their own name.
+
+    An hf:// URI names a dataset repository, of which the one training file is taken.
+    Raises KubeTuneError as ``resolve_model`` does.
+    """
+    parsed = uris.parse(uri)
+    if parsed.scheme in {"pvc", "configmap"}:
+        path = _mounted(parsed, uri)
+        if not path.is_file():
+            raise _not_found(uri, "is not a file there")
+        return path
+    dest.mkdir(parents=True, exist_ok=True)
+    if parsed.scheme == "hf":
+        return _hub_data_file(parsed, uri, dest)
+    target = dest / parsed.path.rpartition("/")[2]
+    partial = target.with_name(f".{target.name}.partial")
+    store.download(uri, partial)
+    return partial.replace(target)
+
+
+def _local(folder: Path, manifest: Manifest | None) -> LocalModel:
+    sha256 = manifests.file_sha256(folder / manifests.NAME) if manifest else None
+    return LocalModel(folder, manifest, sha256)
+
+
+def _mounted(parsed: Uri, uri: str) -> Path:
+    name = {"pvc": "KUBETUNE_PVC_ROOT", "configmap": "KUBETUNE_CONFIGMAP_ROOT"}[parsed.scheme]
+    root = Path(os.environ.get(name, {"pvc": PVC_ROOT, "configmap": CONFIGMAP_ROOT}[parsed.scheme]))
+    path = root / parsed.authority / parsed.path
+    if not path.exists():
+        raise _not_found(uri, f"does not exist (looked at {path})")
+    return path
+
+
+def _not_found(uri: str, problem: str) -> KubeTuneError:
+    return KubeTuneError(ExitCode.INPUT_NOT_FOUND, "ObjectNotFound", f"{uri} {problem}; correct the URI")
+
+
+def _hub_snapshot(parsed: Uri, uri: str, dest: Path) -> None:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 (only when a URI asks for it)
+
+    with _hub_errors(uri):
+        snapshot_download(
+            f"{parsed.authority}/{parsed.path}",
+            revision=parsed.revision,
+            local_dir=dest,
+            allow_patterns=_HUB_MODEL_FILES,
+        )
+
+
+def _hub_data_file(parsed: Uri, uri: str, dest: Path) -> Path:
+    from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415 (only when a URI asks for it)
+
+    repository = f"{parsed.authority}/{parsed.path}"
+    with _hub_errors(uri):
+        names = HfApi().list_repo_files(repository, revision=parsed.revision, repo_type="dataset")
+        name = training_file(names, uri)
+        return Path(hf_hub_download(repository, name, revision=parsed.revision, repo_type="dataset", local_dir=dest))
+
+
+def training_file(names: list[str], uri: str) -> str:
+    """The one file of a dataset repository to train on: its only data file, or the only one with ``train`` in its name.
+
+    Raises KubeTuneError (BAD_DATA, AmbiguousDataset) when that is not one file.
+    """
+    data = [name for name in sorted(names) if name.lower().endswith(_HUB_DATA_SUFFIXES)]
+    train = [name for name in data if "train" in name.rpartition("/")[2].lower()]
+    chosen = train or data
+    if len(chosen) == 1:
+        return chosen[0]
+    raise KubeTuneError(
+        ExitCode.BAD_DATA,
+        "AmbiguousDataset",
+        f"{uri} has {len(chosen)} possible training files ({', '.join(chosen[:5]) or 'no JSONL, JSON or CSV'}); "
+        "put the one to use into a bucket or a claim",
+    )
+
+
+@contextmanager
+def _hub_errors(uri: str) -> Iterator[None]:
+    from huggingface_hub import errors as hub  # noqa: PLC0415 (only when a URI asks for it)
+
+    try:
+        yield
+    except hub.GatedRepoError as error:
+        raise KubeTuneError(
+            ExitCode.PERMISSION,
+            "AccessDenied",
+            f"{uri} is gated; accept its licence on the hub and name a Secret with HF_TOKEN in credentials",
+        ) from error
+    except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.EntryNotFoundError) as error:
+        raise _not_found(uri, "does not exist on the hub, or is private (name a Secret with HF_TOKEN)") from error
+    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, OSError) as error:
+        first = str(error).strip().partition("\n")[0]
+        raise KubeTuneError(
+            ExitCode.UNAVAILABLE, "HubUnavailable", f"{uri}: the hub does not answer: {first}"
+        ) from error

@@ -1,0 +1,90 @@
+"""A real S3 server (versitygw) on a free loopback port, over a temporary folder, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubetune_contract import ObjectStore
+
+ACCESS_KEY = "test-access"
+SECRET_KEY = "test-secret"
+
+
+@dataclass(frozen=True)
+class S3Server:
+    """Where it answers, and the folder whose sub-folders are its buckets."""
+
+    endpoint: str
+    root: Path
+
+    @property
+    def store(self) -> ObjectStore:
+        """The contract's view of it."""
+        return ObjectStore(endpoint=self.endpoint)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Credentials for a client process."""
+        return {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
+
+    def make_bucket(self, name: str) -> None:
+        """An empty bucket."""
+        (self.root / name).mkdir()
+
+
+def binary() -> str:
+    """Path of versitygw, which ``make tools`` puts into the cache folder."""
+    cache = Path(os.environ.get("KUBETUNE_CACHE", Path.home() / ".cache" / "kubetune"))
+    found = shutil.which("versitygw", path=f"{cache / 'bin'}:{os.environ.get('PATH', '')}")
+    if not found:
+        raise FileNotFoundError("versitygw is not there; run `make tools` first")
+    return found
+
+
+def free_port() -> int:
+    """A loopback port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def s3_server(folder: Path, port: int | None = None) -> Iterator[S3Server]:
+    """Runs the server over ``folder``; everything in it is kept when the server stops."""
+    port = port or free_port()
+    root, sidecar = folder / "buckets", folder / "metadata"
+    root.mkdir(parents=True, exist_ok=True)
+    sidecar.mkdir(exist_ok=True)
+    with (folder / "versitygw.log").open("ab") as log:
+        process = subprocess.Popen(
+            [binary(), "--port", f"127.0.0.1:{port}", "posix", "--sidecar", str(sidecar), str(root)],
+            env={"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY, "HOME": str(folder)},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            _wait(port, process)
+            yield S3Server(f"http://127.0.0.1:{port}", root)
+        finally:
+            process.terminate()
+            process.wait(10)
+
+
+def _wait(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise RuntimeError(f"versitygw ended with {process.returncode}")
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise TimeoutError("versitygw did not answer within 15 s")

@@ -1,0 +1,170 @@
+"""Rows of every accepted shape, and a clear message for every broken one."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubetune_contract import Dataset, ExitCode, KubeTuneError, RowFormat
+from kubetune_shared.rows import Row, digest, load_rows, read_rows, split, write_rows
+
+CHAT = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+
+
+def write(folder: Path, text: str | bytes, name: str = "train.jsonl") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def rows_of(path: Path, **dataset: object) -> list[Row]:
+    return list(read_rows(path, Dataset("s3://data/train.jsonl", **dataset)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("raw", "content"),
+    [
+        ({"messages": CHAT}, {"messages": CHAT}),
+        ({"prompt": "2+2=", "completion": "4"}, {"prompt": "2+2=", "completion": "4"}),
+        ({"prompt": "", "completion": "4"}, {"prompt": "", "completion": "4"}),
+        ({"instruction": "Add", "input": "2 2", "output": "4"}, {"prompt": "Add\n\n2 2", "completion": "4"}),
+        ({"instruction": "Add", "input": "", "output": "4"}, {"prompt": "Add", "completion": "4"}),
+        ({"instruction": "Add", "output": "4"}, {"prompt": "Add", "completion": "4"}),
+        ({"text": "once upon", "id": 7}, {"text": "once upon"}),
+    ],
+)
+def test_every_shape_is_recognised(tmp_path: Path, raw: dict[str, object], content: dict[str, object]) -> None:
+    assert [row.content() for row in rows_of(write(tmp_path, json.dumps(raw)))] == [content]
+
+
+def test_columns_are_renamed(tmp_path: Path) -> None:
+    path = write(tmp_path, '{"question": "2+2=", "answer": "4", "text": "other"}\n')
+    columns = {"prompt": "question", "completion": "answer"}
+    assert rows_of(path, columns=columns)[0] == Row(1, prompt="2+2=", completion="4")
+
+
+def test_same_rows_from_jsonl_json_and_csv(tmp_path: Path) -> None:
+    records = [{"prompt": "a, b", "completion": 'say "x"'}, {"prompt": "two\nlines", "completion": "y"}]
+    jsonl = write(tmp_path, "\ufeff" + "\n\n".join(map(json.dumps, records)))
+    array = write(tmp_path, json.dumps(records, indent=1), "train.json")
+    table = write(tmp_path, 'prompt,completion\n"a, b","say ""x"""\n"two\nlines",y\n', "train.csv")
+    assert [row.line for row in rows_of(jsonl)] == [1, 3]
+    assert [row.line for row in rows_of(array)] == [1, 2]
+    assert [row.line for row in rows_of(table)] == [2, 3]
+    assert digest(rows_of(jsonl)) == digest(rows_of(array)) == digest(rows_of(table))
+
+
+def test_kind_is_seen_in_the_content_where_the_name_says_nothing(tmp_path: Path) -> None:
+    assert len(rows_of(write(tmp_path, '[{"text": "a"}]', "rows"))) == 1
+    assert len(rows_of(write(tmp_path, '{"text": "a"}\n{"text": "b"}', "train.json"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('{"prompt": "a", "completion": ', "is not JSON"),
+        ('{"prompt": "a"}', "has no completion"),
+        ('{"prompt": "a", "completion": null}', "has no completion"),
+        ('{"prompt": "a", "completion": "  "}', "completion is empty"),
+        ('{"prompt": 3, "completion": "b"}', "prompt is a number, not text"),
+        ('["a", "b"]', "is a list, not an object"),
+        ('"a"', "is text, not an object"),
+        ("{}", "has no prompt"),
+        (b'{"prompt": "\xff", "completion": "b"}', "is not UTF-8"),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: str | bytes, said: str) -> None:
+    good = '{"prompt": "a", "completion": "b"}\n' * 16
+    raw = line if isinstance(line, bytes) else line.encode()
+    path = write(tmp_path, good.encode() + raw + b"\n" + good.encode())
+    with pytest.raises(KubeTuneError) as caught:
+        rows_of(path)
+    assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_DATA, "MalformedRow")
+    assert "train.jsonl line 17: " in caught.value.message
+    assert said in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("messages", "said"),
+    [
+        ([], "messages is empty"),
+        ("no list", "not a JSON list"),
+        ({"role": "user"}, "messages is an object"),
+        (["hi"], "message 1 is text"),
+        ([{"role": "human", "content": "x"}], "the role 'human'"),
+        ([{"role": "user", "content": None}], "message 1 (user) has null as content"),
+        ([{"role": "user", "content": "x"}], "no assistant message"),
+        ([*CHAT[:1], {"role": "assistant", "content": " "}], "no assistant message"),
+    ],
+)
+def test_bad_messages(tmp_path: Path, messages: object, said: str) -> None:
+    with pytest.raises(KubeTuneError, match="line 1: ") as caught:
+        rows_of(write(tmp_path, json.dumps({"messages": messages})))
+    assert said in caught.value.message
+
+
+def test_up_to_five_faults_come_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KubeTuneError) as caught:
+        rows_of(write(tmp_path, '{"text": "a"}\n' + "oops\n" * 9))
+    assert [f"line {n}:" in caught.value.message for n in range(2, 9)] == [True] * 5 + [False] * 2
+    assert "later rows were not looked at" in caught.value.message
+
+
+@pytest.mark.parametrize("content", ["", "\n\n", "[]", "prompt,completion\n"])
+def test_no_rows(tmp_path: Path, content: str) -> None:
+    name = {"[": "a.json", "p": "a.csv"}.get(content[:1], "a.jsonl")
+    with pytest.raises(KubeTuneError) as caught:
+        rows_of(write(tmp_path, content, name))
+    assert caught.value.reason == "EmptyDataset"
+
+
+def test_unknown_members_and_formats(tmp_path: Path) -> None:
+    with pytest.raises(KubeTuneError, match="no known members"):
+        rows_of(write(tmp_path, '{"conversations": []}'))
+    with pytest.raises(KubeTuneError, match="no column 'question'"):
+        rows_of(write(tmp_path, '{"text": "a"}'), columns={"prompt": "question"})
+    with pytest.raises(KubeTuneError, match="has no messages"):
+        rows_of(write(tmp_path, '{"text": "a"}'), format=RowFormat.MESSAGES)
+    with pytest.raises(KubeTuneError, match="neither JSON lines"):
+        rows_of(write(tmp_path, "PAR1....", "train"))
+
+
+def test_csv_with_too_many_or_too_few_fields(tmp_path: Path) -> None:
+    with pytest.raises(KubeTuneError, match=r"line 3: has another number of fields.*line 4: has another") as caught:
+        rows_of(write(tmp_path, "prompt,completion\na,b\na,b,c\na\n", "train.csv"))
+    assert "quote fields with commas" in caught.value.message
+
+
+def test_rows_survive_being_kept(tmp_path: Path) -> None:
+    rows = [Row(1, text="a\u2028b"), Row(2, prompt="", completion="x"), Row(9, messages=tuple(CHAT))]
+    write_rows(rows, tmp_path / "kept.jsonl")
+    assert load_rows(tmp_path / "kept.jsonl") == rows
+
+
+@given(st.lists(st.text(min_size=1), min_size=2, max_size=60), st.floats(0.01, 0.5), st.randoms())
+def test_split_is_a_partition_that_ignores_order(texts: list[str], share: float, chance: random.Random) -> None:
+    rows = [Row(n, text=text) for n, text in enumerate(texts, 1)]
+    if len(set(texts)) < 2:
+        with pytest.raises(KubeTuneError, match="two different rows"):
+            split(rows, share)
+        return
+    train, held = split(rows, share)
+    assert train
+    assert held
+    assert sorted([*train, *held], key=lambda r: r.line) == rows
+    assert not {r.text for r in train} & {r.text for r in held}
+    chance.shuffle(rows)
+    assert {r.text for r in split(rows, share)[1]} == {r.text for r in held}
+
+
+def test_split_share_is_met_on_many_rows() -> None:
+    rows = [Row(n, text=str(n)) for n in range(1, 4001)]
+    assert len(split(rows, 0.1)[1]) == pytest.approx(400, abs=80)
+    more = [*rows, *(Row(n, text=str(n)) for n in range(4001, 4101))]
+    assert set(split(rows, 0.1)[1]) <= set(split(more, 0.1)[1])
