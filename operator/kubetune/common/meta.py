@@ -92,11 +92,13 @@ class Resource(ApiModel):
         Rule(
             f"self.metadata.name.size() <= {NAME_LIMIT}",
             f"metadata.name must have at most {NAME_LIMIT} characters, because the names of its pods are made from it",
+            "metadata.name",
         ),
         Rule(
             "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
             "metadata.name must start with a letter and have only lower-case letters, digits and '-', "
             "because Services and pods are named after it",
+            "metadata.name",
         ),
     )
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from .model import ApiModel, Quantity
+from .model import ApiModel, Quantity, Rule
 from .model_source import ObjectName
 from .uris import OutputUri
 
@@ -91,7 +91,20 @@ class Output(ApiModel):
 
 
 class JobOptions(PodOptions):
-    """What runs once has these too."""
+    """What runs once has these too; only ``suspend`` may change, because results name the spec they came from."""
+
+    @classmethod
+    def all_rules(cls) -> tuple[Rule, ...]:
+        """Adds one rule per field that must stay as it is, so that a refusal names the field."""
+        names = [field.alias or name for name, field in cls.model_fields.items() if name != "suspend"]
+        return super().all_rules() + tuple(
+            Rule(
+                f"has(self.{name}) == has(oldSelf.{name}) && (!has(self.{name}) || self.{name} == oldSelf.{name})",
+                f"{name} cannot be changed after creation (only suspend can); create another object instead",
+                name,
+            )
+            for name in names
+        )
 
     output: Output | None = None
     """Where results are written. Unset: the operator's bucket, below the kind, namespace and name."""

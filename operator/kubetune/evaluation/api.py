@@ -111,7 +111,7 @@ class Measurement(ApiModel):
     """Bounds of the answers."""
     limit: int | None = Field(default=None, ge=1, le=10_000_000)
     """Use at most this many items, drawn with `seed`. Unset: all."""
-    seed: int = Field(default=42, ge=0, le=2**32 - 1, json_schema_extra={"format": "int64"})
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
     """Seed of the drawing of items and of the bootstrap."""
     gate: Gate | None = None
     """Turns the measurement into a verdict. Unset: values only, no verdict."""

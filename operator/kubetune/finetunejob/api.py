@@ -131,7 +131,7 @@ class Hyperparameters(ApiModel):
     """Optimizer; paged_adamw_8bit saves the most memory on a GPU."""
     max_grad_norm: float = Field(default=1.0, ge=0, le=1000)
     """Gradients are scaled down to this norm; 0 leaves them alone."""
-    seed: int = Field(default=42, ge=0, le=2**32 - 1, json_schema_extra={"format": "int64"})
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
     """Seed of weights, order and dropout."""
     packing: bool = False
     """Puts several short rows into one sequence: faster with short rows, same loss per row."""
@@ -178,6 +178,11 @@ class FineTuneJobSpec(JobOptions, Training):
             "self.method != 'full' || !has(self.lora)",
             "method full trains every weight and has no adapter; remove lora, or use method lora or qlora",
             "lora",
+        ),
+        Rule(
+            "!has(self.hyperparameters.evalSteps) || has(self.dataset.validationUri) || has(self.dataset.validationShare)",
+            "hyperparameters.evalSteps needs validation rows; set dataset.validationUri or dataset.validationShare too",
+            "hyperparameters",
         ),
     )
 
@@ -227,7 +232,7 @@ class ArtifactStatus(ApiModel):
     """`adapter` or `model`."""
     manifest_sha256: str = Field(alias="manifestSHA256", max_length=64)
     """SHA-256 of the folder's manifest.json, which lists every file with its own."""
-    bytes: int = Field(ge=0, json_schema_extra={"format": "int64"})
+    bytes: int = Field(ge=0)
     """Size of all files."""
 
 
@@ -252,7 +257,7 @@ class TrainingResults(ApiModel):
     """Rows left out because no token of theirs counts in the loss."""
     truncated_rows: int = Field(default=0, ge=0)
     """Rows cut to maxSequenceLength."""
-    peak_vram_bytes: int | None = Field(default=None, ge=0, json_schema_extra={"format": "int64"})
+    peak_vram_bytes: int | None = Field(default=None, ge=0)
     """Most GPU memory in use."""
 
 
