@@ -26,15 +26,29 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Patch:
+    """A JSON merge patch of one child, for the few fields that may change on an otherwise immutable object."""
+
+    ref: Ref
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Decision:
-    """The writes that bring the world to what the custom resource asks for.
+    """The writes that bring the world to what the custom resource asks for, in the order they are carried out.
 
     ``status`` is the whole desired status, compared with the stored one before it is written; ``requeue_after`` is in
     seconds, None waits for the next event.
     """
 
     status: dict[str, Any]
+    create: tuple[dict[str, Any], ...] = ()
+    """Children that never change after their creation (Jobs, Evaluations): a plain create, which unlike server-side
+    apply can never overwrite somebody else's object of the same name."""
     apply: tuple[dict[str, Any], ...] = ()
+    """Children that are kept in step (Deployments, Services): server-side apply of the fields we own."""
+    patch: tuple[Patch, ...] = ()
     delete: tuple[Ref, ...] = ()
     events: tuple[Event, ...] = ()
+    """Posted only after the status has been written."""
     requeue_after: float | None = None

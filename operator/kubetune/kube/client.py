@@ -1,0 +1,185 @@
+"""Plain dicts in, plain dicts out, over the official client's connection handling.
+
+The generated model classes are not used: they cost more time than the API server itself and lose fields they do not
+know. Authentication, TLS, proxies and kubeconfig handling are the official client's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client as kubernetes_client
+from kubernetes.aio import config as kubernetes_config
+
+from kubetune.common.decision import Patch, Ref
+
+from .errors import ApiError, from_response
+from .kinds import EVENT, Resource, resource_of
+
+FIELD_MANAGER = "kubetune"
+STATUS_MANAGER = "kubetune-status"
+TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
+"""A live API server answers in milliseconds; waiting longer would only hold a worker."""
+
+Object = dict[str, Any]
+Meter = Callable[[str, str, int], None]
+"""Called with verb, plural and status code (0: no answer) of every request."""
+
+
+class Client:
+    """One connection pool to one API server. Every method raises ApiError for anything but success."""
+
+    def __init__(self, api: kubernetes_client.ApiClient, meter: Meter | None = None) -> None:
+        self._api = api
+        self._meter = meter or (lambda verb, plural, status: None)
+
+    @classmethod
+    async def connect(cls, *, connections: int, meter: Meter | None = None) -> Client:
+        """Inside a pod its service account, else KUBECONFIG or ~/.kube/config. Raises ConfigException with neither."""
+        configuration = await load_configuration()
+        configuration.connection_pool_maxsize = connections
+        return cls(kubernetes_client.ApiClient(configuration), meter)
+
+    @property
+    def configuration(self) -> kubernetes_client.Configuration:
+        configuration: kubernetes_client.Configuration = self._api.configuration
+        return configuration
+
+    async def close(self) -> None:
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """The live object, None when there is none."""
+        try:
+            return await self._call("get", resource, resource.path(namespace, name))
+        except ApiError as error:
+            if error.is_not_found:
+                return None
+            raise
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        labels: Mapping[str, str] | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> list[Object]:
+        """Items as the API server lists them: without ``apiVersion`` and ``kind``."""
+        query = {}
+        if labels:
+            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in labels.items())
+        if fields:
+            query["fieldSelector"] = ",".join(f"{key}={value}" for key, value in fields.items())
+        answer = await self._call("list", resource, resource.path(namespace), query=query)
+        items: list[Object] = answer["items"]
+        return items
+
+    async def create(self, obj: Object) -> Object:
+        """Refused with 409 AlreadyExists when an object of that name exists, whoever owns it."""
+        resource = resource_of(obj["apiVersion"], obj["kind"])
+        path = resource.path(obj["metadata"]["namespace"])
+        return await self._call("create", resource, path, query={"fieldManager": FIELD_MANAGER}, body=obj)
+
+    async def apply(self, obj: Object) -> Object:
+        """Server-side apply of the fields in ``obj``, taking them over from whoever set them."""
+        return await self._apply(obj, FIELD_MANAGER, None)
+
+    async def apply_status(self, resource: Resource, namespace: str, name: str, uid: str, status: Object) -> Object:
+        """Server-side apply of the whole status; a newer object of that name (other uid) is refused with 409."""
+        obj = {
+            "apiVersion": resource.api_version,
+            "kind": resource.kind,
+            "metadata": {"namespace": namespace, "name": name, "uid": uid},
+            "status": status,
+        }
+        return await self._apply(obj, STATUS_MANAGER, "status")
+
+    async def patch(self, patch: Patch) -> Object:
+        resource = resource_of(patch.ref.api_version, patch.ref.kind)
+        path = resource.path(patch.ref.namespace, patch.ref.name)
+        query = {"fieldManager": FIELD_MANAGER}
+        return await self._call("patch", resource, path, query=query, body=patch.body)
+
+    async def delete(self, ref: Ref, uid: str | None = None) -> None:
+        """Deletes the object and, in the background, what it owns. Gone already is fine."""
+        resource = resource_of(ref.api_version, ref.kind)
+        options: Object = {"propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        try:
+            await self._call("delete", resource, resource.path(ref.namespace, ref.name), body=options)
+        except ApiError as error:
+            if not error.is_not_found:
+                raise
+
+    async def post_event(self, obj: Object) -> None:
+        await self._call("create", EVENT, EVENT.path(obj["metadata"]["namespace"]), body=obj)
+
+    async def is_served(self, resource: Resource) -> bool:
+        """Whether the API server knows the resource, that is whether its CRD is installed."""
+        try:
+            answer = await self._call("get", resource, resource.base)
+        except ApiError as error:
+            if error.is_not_found:
+                return False
+            raise
+        return any(item["name"] == resource.plural for item in answer["resources"])
+
+    async def _apply(self, obj: Object, manager: str, subresource: str | None) -> Object:
+        resource = resource_of(obj["apiVersion"], obj["kind"])
+        path = resource.path(obj["metadata"]["namespace"], obj["metadata"]["name"], subresource)
+        query = {"fieldManager": manager, "force": "true"}
+        return await self._call("apply", resource, path, query=query, body=obj)
+
+    async def _call(
+        self,
+        verb: str,
+        resource: Resource,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Object | None = None,
+    ) -> Object:
+        method, content_type = _METHODS[verb]
+        url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "kubetune"}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
+        status = 0
+        try:
+            response = await self._api.call_api(method, url, headers, body, _request_timeout=TIMEOUT)
+            status = response.status
+            data = await response.read()  # type: ignore[no-untyped-call]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            status = 0
+            raise ApiError(0, "NoAnswer", f"{type(error).__name__}: {error}", verb, path) from error
+        finally:
+            self._meter(verb, resource.plural, status)
+        if not 200 <= status <= 299:
+            raise from_response(status, data, verb, path, response.headers.get("Retry-After"))
+        answer: Object = json.loads(data)
+        return answer
+
+
+_METHODS = {
+    "get": ("GET", "application/json"),
+    "list": ("GET", "application/json"),
+    "create": ("POST", "application/json"),
+    "apply": ("PATCH", "application/apply-patch+yaml"),
+    "patch": ("PATCH", "application/merge-patch+json"),
+    "delete": ("DELETE", "application/json"),
+}
+
+
+async def load_configuration() -> kubernetes_client.Configuration:
+    """Inside a pod its service account, else KUBECONFIG or ~/.kube/config."""
+    configuration = kubernetes_client.Configuration()
+    try:
+        kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    except kubernetes_config.ConfigException:
+        await kubernetes_config.load_kube_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+    return configuration

@@ -1,0 +1,1 @@
+"""What keeps the operator running: work queue, reconciler, resync, health, metrics, logs. Knows no kind."""

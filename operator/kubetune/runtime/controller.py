@@ -1,0 +1,64 @@
+"""What a kind brings to the operator; the reconciler does everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+from kubetune.common.decision import Decision
+from kubetune.kube.client import Client, Object
+from kubetune.kube.kinds import Resource
+
+
+class Key(NamedTuple):
+    """One custom resource; the unit of work of the queue."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}"
+
+
+Custom = TypeVar("Custom")
+Observed = TypeVar("Observed")
+
+
+class Controller(Protocol[Custom, Observed]):
+    """gather (reads only) -> decide (pure); ``runtime.reconciler`` carries the decision out.
+
+    A pass of the reconciler: live GET of the custom resource (gone or being deleted: nothing to do) -> parse ->
+    gather -> decide -> create, apply, patch, delete -> one status write if the status differs -> Events -> requeue.
+    """
+
+    @property
+    def resource(self) -> Resource:
+        """The kind of custom resource this controller is for."""
+
+    def parse(self, raw: Object) -> Custom:
+        """Raises pydantic.ValidationError, which becomes the condition Accepted=False, reason InvalidSpec."""
+
+    async def gather(self, client: Client, obj: Custom, *, fresh: bool) -> Observed:
+        """Reads the children by name and everything else ``decide`` needs; writes nothing.
+
+        ``fresh`` is True when the object has no status yet, so that children cannot exist unless somebody else made
+        them; reading them may be left out, because ``Decision.create`` refuses to overwrite. The reconciler calls again
+        with False when a create met an existing object.
+        """
+
+    def decide(self, obj: Custom, observed: Observed, now: datetime) -> Decision:
+        """Pure."""
+
+    def children(self, observed: Observed) -> Iterable[Object]:
+        """The gathered objects we own, so that events about states already seen are not looked at again."""
+
+    def references(self, obj: Custom) -> Iterable[Key]:
+        """Custom resources whose changes concern this one, in its own namespace or another."""
+
+    def forget(self, key: Key) -> None:
+        """The custom resource is gone or being deleted: drop what is kept in memory about it (metrics series)."""
+
+
+AnyController = Controller[Any, Any]

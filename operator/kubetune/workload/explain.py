@@ -1,0 +1,213 @@
+"""Why a pod does not exist, does not start or has died, in words a user can act on.
+
+Reasons are those of the kinds' ``Reason`` enums, or the workload's own (a FailureSummary's).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus
+from kubetune.common.job_status import Failure
+from kubetune_contract import ContractError, ExitCode, from_json
+from kubetune_contract.runtime import FailureSummary
+
+from .pods import condition, container_state, container_statuses
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Fact:
+    """The content of a condition."""
+
+    status: ConditionStatus
+    reason: str
+    message: str
+
+
+EXIT_REASONS = {
+    ExitCode.BAD_CONFIG: "BadConfig",
+    ExitCode.BAD_DATA: "BadData",
+    ExitCode.INPUT_NOT_FOUND: "InputNotFound",
+    ExitCode.UNAVAILABLE: "Unavailable",
+    ExitCode.BUG: "Error",
+    ExitCode.PREEMPTED: "Preempted",
+    ExitCode.PERMISSION: "PermissionDenied",
+    ExitCode.OUT_OF_MEMORY: "OutOfMemory",
+    ExitCode.DIVERGED: "Diverged",
+}
+_PULL_REASONS = {
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "ImageInspectError",
+    "RegistryUnavailable",
+}
+_BEFORE_START = {"ContainerCreating", "PodInitializing", ""}
+_MOUNT_EVENTS = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
+
+
+def explain_missing_pod(warnings: Iterable[Object]) -> Fact | None:
+    """Why the pod of a Job could not be created, from the Job's Warning Events; None without such an Event."""
+    latest = _latest(event for event in warnings if event.get("reason") == "FailedCreate")
+    if latest is None:
+        return None
+    text = explain_refusal(latest.get("message", ""))
+    return Fact(ConditionStatus.FALSE, refusal_reason(text), text)
+
+
+def refusal_reason(text: str) -> str:
+    """The reason for the API server's refusal to create something, from its text."""
+    if "exceeded quota" in text:
+        return "QuotaExceeded"
+    if "RuntimeClass" in text and "not found" in text:
+        return "RuntimeClassNotFound"
+    return "CreationRefused"
+
+
+def explain_refusal(text: str) -> str:
+    """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
+    text = re.sub(r"^Error creating: ", "", text)
+    text = re.sub(r'pods "[^"]+"', "the pod", text)
+    advice = {
+        "QuotaExceeded": " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
+        "RuntimeClassNotFound": " Create the RuntimeClass or change spec.runtimeClassName.",
+        "CreationRefused": "",
+    }
+    return text + "." * (not text.endswith(".")) + advice[refusal_reason(text)]
+
+
+def explain_waiting(pod: Object, warnings: Iterable[Object], gpu_on_a_node: bool | None, gpu_resource: str) -> Fact:
+    """Why a pod that exists has no running main container yet."""
+    if not pod["spec"].get("nodeName"):
+        return _explain_unscheduled(pod, gpu_on_a_node, gpu_resource)
+    for status in container_statuses(pod):
+        state = status.get("state") or {}
+        if "running" in state:
+            text = f"Container {status['name']} fetches and checks the inputs."
+            return Fact(ConditionStatus.FALSE, "Preparing", text)
+        waiting = state.get("waiting") or {}
+        if waiting.get("reason", "") not in _BEFORE_START:
+            return _explain_waiting_container(pod, status, waiting)
+    event = _latest(event for event in warnings if event.get("reason") in _MOUNT_EVENTS)
+    if event:
+        text = f"The pod cannot start on node {pod['spec']['nodeName']}: {event.get('message', '')}"
+        return Fact(ConditionStatus.FALSE, "ContainerNotStarted", text)
+    return Fact(ConditionStatus.FALSE, "Preparing", f"Node {pod['spec']['nodeName']} is starting the pod.")
+
+
+def _explain_unscheduled(pod: Object, gpu_on_a_node: bool | None, gpu_resource: str) -> Fact:
+    scheduled = condition(pod, "PodScheduled")
+    if scheduled is None or scheduled["status"] != "False":
+        return Fact(ConditionStatus.UNKNOWN, "Waiting", "Waiting for the pod to be scheduled.")
+    text = scheduled.get("message", "")
+    if scheduled.get("reason") != "Unschedulable":
+        return Fact(ConditionStatus.FALSE, "Waiting", text or f"The pod waits: {scheduled.get('reason')}.")
+    if gpu_on_a_node is False:
+        return Fact(
+            ConditionStatus.FALSE,
+            "NoNodeWithGPU",
+            f"No node offers {gpu_resource}: install the GPU's device plugin on a node that has one, or set "
+            f"spec.resources.gpu to 0 to run on the CPU. The scheduler says: {text}",
+        )
+    return Fact(ConditionStatus.FALSE, "Unschedulable", f"No node can take the pod. The scheduler says: {text}")
+
+
+def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> Fact:
+    reason, text = waiting["reason"], waiting.get("message", "")
+    namespace = pod["metadata"]["namespace"]
+    if reason in _PULL_REASONS:
+        # The kubelet alternates between the pull's error and the same error behind "Back-off pulling image".
+        text = re.sub(r'^Back-off pulling image "[^"]*":? ?(ErrImagePull: )?', "", text)
+        message = f"Image {status['image']} cannot be pulled to node {pod['spec'].get('nodeName')}. {text or reason}"
+        return Fact(ConditionStatus.FALSE, "ImagePullFailed", message)
+    if reason == "CreateContainerConfigError":
+        return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace))
+    if reason == "CrashLoopBackOff":
+        failure = failure_of(status, "lastState")
+        if failure:
+            return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+    return Fact(ConditionStatus.FALSE, "ContainerNotStarted", f"Container {status['name']}: {reason}: {text}")
+
+
+def _explain_config_error(text: str, namespace: str) -> tuple[str, str]:
+    secret = re.search(r'secret "([^"]+)" not found', text)
+    if secret:
+        return "SecretNotFound", (
+            f"Secret {namespace}/{secret[1]} does not exist. Create it: kubectl -n {namespace} create secret generic "
+            f"{secret[1]} {_secret_arguments(text)}"
+        )
+    key = re.search(r"couldn't find key (\S+) in Secret (\S+)", text)
+    if key:
+        return "SecretNotFound", f"Secret {key[2]} has no key {key[1]}. Add it to the Secret."
+    config_map = re.search(r'configmap "([^"]+)" not found', text)
+    if config_map:
+        return "ConfigMapNotFound", f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it."
+    return "ContainerNotStarted", text
+
+
+def _secret_arguments(text: str) -> str:
+    if "hugging" in text.lower():
+        return "--from-literal=HF_TOKEN=..."
+    return "--from-literal=AWS_ACCESS_KEY_ID=... --from-literal=AWS_SECRET_ACCESS_KEY=..."
+
+
+def explain_failure(pod: Object, main: str) -> Failure:
+    """Why a pod in phase Failed has failed: the first container that failed tells, else the pod itself."""
+    name = pod["metadata"]["name"]
+    disruption = condition(pod, "DisruptionTarget")
+    for status in container_statuses(pod):
+        failure = failure_of(status, "state")
+        if failure:
+            if disruption and disruption["status"] == "True" and failure.reason in {"Error", "Preempted"}:
+                break
+            return failure.model_copy(update={"pod": name})
+    if disruption and disruption["status"] == "True":
+        return Failure(reason="Preempted", message=f"The pod was removed: {disruption.get('message', '')}", pod=name)
+    status = pod.get("status", {})
+    reason, text = status.get("reason") or "Error", status.get("message") or ""
+    if not text:
+        text = f"Pod {name} failed without saying why; container {main} was {_state_word(pod, main)}."
+    return Failure(reason=reason, message=text, pod=name)
+
+
+def failure_of(status: Object, member: str) -> Failure | None:
+    """The failure in a container status' ``state`` or ``lastState``; None when it did not end with an error."""
+    terminated = (status.get(member) or {}).get("terminated")
+    if not terminated or terminated.get("exitCode") == 0:
+        return None
+    code, text = terminated.get("exitCode"), (terminated.get("message") or "").strip()
+    if terminated.get("reason") == "OOMKilled":
+        message = (
+            f"Container {status['name']} used more main memory than its limit and was killed (OOMKilled). Raise "
+            "spec.resources.memory, or lower the batch size or the sequence length."
+        )
+        return Failure(reason="OutOfMemory", message=message, exit_code=code)
+    summary = _summary(text)
+    if summary:
+        return Failure(reason=summary.reason, message=summary.message, exit_code=code)
+    reason = EXIT_REASONS.get(code, "Error")
+    tail = f" It said last: {text}" if text else " It left no message."
+    message = f"Container {status['name']} exited with code {code}.{tail}"
+    return Failure(reason=reason, message=message[:4096], exit_code=code)
+
+
+def _summary(text: str) -> FailureSummary | None:
+    try:
+        return from_json(FailureSummary, json.loads(text))
+    except (ValueError, ContractError):
+        return None
+
+
+def _state_word(pod: Object, main: str) -> str:
+    return next(iter(container_state(pod, main)), "never started")
+
+
+def _latest(events: Iterable[Object]) -> Object | None:
+    return max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)

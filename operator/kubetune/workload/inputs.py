@@ -1,0 +1,74 @@
+"""Claims and ConfigMaps a workload reads: named by its URIs, looked up before a pod waits for them for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from kubetune_contract import uris
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A precondition that does not hold: reason and message of the condition Accepted."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What was found of the claims and ConfigMaps asked for; None marks a missing one."""
+
+    claims: dict[str, str | None] = field(default_factory=dict)
+    """Name -> phase (Pending, Bound, Lost)."""
+    config_maps: dict[str, frozenset[str] | None] = field(default_factory=dict)
+    """Name -> keys."""
+
+
+def needed_claims(used: Iterable[str]) -> tuple[str, ...]:
+    return _authorities(used, "pvc")
+
+
+def needed_config_maps(used: Iterable[str]) -> tuple[str, ...]:
+    return _authorities(used, "configmap")
+
+
+def _authorities(used: Iterable[str], scheme: str) -> tuple[str, ...]:
+    parsed = [uris.parse(uri) for uri in used]
+    return tuple(dict.fromkeys(uri.authority for uri in parsed if uri.scheme == scheme))
+
+
+def check_inputs(inputs: Inputs, used: Iterable[str], namespace: str) -> Problem | None:
+    """The first thing that is missing. A claim that is not bound yet is fine: its first pod may be what binds it."""
+    for uri in map(uris.parse, used):
+        if uri.scheme == "pvc":
+            problem = _check_claim(inputs, uri, namespace)
+        elif uri.scheme == "configmap":
+            problem = _check_config_map(inputs, uri, namespace)
+        else:
+            continue
+        if problem:
+            return problem
+    return None
+
+
+def _check_claim(inputs: Inputs, uri: uris.Uri, namespace: str) -> Problem | None:
+    phase = inputs.claims.get(uri.authority)
+    what = f"PersistentVolumeClaim {namespace}/{uri.authority} of {uri}"
+    if phase is None:
+        return Problem("ClaimNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
+    if phase == "Lost":
+        return Problem("ClaimNotFound", f"{what} has lost its volume.")
+    return None
+
+
+def _check_config_map(inputs: Inputs, uri: uris.Uri, namespace: str) -> Problem | None:
+    keys = inputs.config_maps.get(uri.authority)
+    what = f"ConfigMap {namespace}/{uri.authority} of {uri}"
+    if keys is None:
+        return Problem("ConfigMapNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
+    if uri.path not in keys:
+        found = ", ".join(sorted(keys)) or "none"
+        return Problem("ConfigMapNotFound", f"{what} has no key {uri.path}; it has: {found}.")
+    return None

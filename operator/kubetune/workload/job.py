@@ -1,0 +1,37 @@
+"""The Job around a pod template: when it is tried again and when not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubetune.common.pod_options import JobOptions
+from kubetune_contract import PERMANENT, ExitCode
+
+from .fingerprint import stamp
+
+Object = dict[str, Any]
+
+
+def build_job(metadata: Object, template: Object, options: JobOptions) -> Object:
+    """A stamped Job with one pod at a time; ``metadata`` brings name, namespace, labels and the owner's reference."""
+    spec: Object = {
+        "completions": 1,
+        "parallelism": 1,
+        "backoffLimit": options.backoff_limit,
+        "suspend": options.suspend,
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": _failure_rules()},
+        "template": template,
+    }
+    if options.active_deadline_seconds is not None:
+        spec["activeDeadlineSeconds"] = options.active_deadline_seconds
+    return stamp({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
+
+
+def _failure_rules() -> list[Object]:
+    """First match wins. A rule without a container's name applies to init containers, too."""
+    return [
+        {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [int(ExitCode.PREEMPTED)]}},
+        {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(int(code) for code in PERMANENT)}},
+    ]

@@ -1,0 +1,197 @@
+"""The pod template every workload starts from: locked down, offline, configured by one annotation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubetune.common.meta import GROUP
+from kubetune.common.pod_options import PodOptions, Toleration
+from kubetune.settings import Settings
+from kubetune_contract import paths, uris
+
+Object = dict[str, Any]
+
+CONFIG_ANNOTATION = f"{GROUP}/config"
+"""The workload's configuration; mounted as a file by the downward API, so that a child and its configuration are one
+write and can never disagree."""
+USER = 65532
+"""uid, gid and fsGroup of every workload container; nobody's on any node."""
+INIT_CPU = "100m"
+"""Fetching and checking waits for the network; the scheduler must not reserve the training's cores twice."""
+
+
+@dataclass(frozen=True)
+class Container:
+    """One container of a workload.
+
+    ``module`` and ``verb`` are run as ``python -m module verb``; ``extra`` is merged into the container (ports,
+    probes, lifecycle).
+    """
+
+    name: str
+    image: str
+    module: str
+    verb: str
+    extra: Object = field(default_factory=dict)
+
+    @property
+    def command(self) -> list[str]:
+        return ["python", "-m", self.module, self.verb]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A further volume of the pod, mounted in every container at ``path``."""
+
+    name: str
+    source: Object
+    path: str
+    read_only: bool = False
+
+
+@dataclass(frozen=True)
+class PodPlan:
+    """What one kind wants of its pod; everything else is the same for all."""
+
+    labels: dict[str, str]
+    config: str
+    """The contract's configuration as JSON text."""
+    options: PodOptions
+    uris: tuple[str, ...]
+    """All URIs the containers read or write; they decide on mounts and credentials."""
+    init: Container
+    main: Container
+    grace_seconds: int
+    """Between SIGTERM and SIGKILL."""
+    restart_policy: str = "Never"
+    volumes: tuple[Volume, ...] = ()
+
+
+def pod_template(settings: Settings, plan: PodPlan) -> Object:
+    """A complete pod template with one init and one main container."""
+    options = plan.options
+    mounted = (*_base_volumes(), *_uri_volumes(plan.uris), *plan.volumes)
+    common = {
+        "imagePullPolicy": settings.image_pull_policy,
+        "env": _environment(settings, options, plan.uris),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [_mount(volume) for volume in mounted],
+        # With no summary of its own a dying container leaves its last log lines as the termination message.
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+    }
+    spec: Object = {
+        "restartPolicy": plan.restart_policy,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": plan.grace_seconds,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            # Without it a claim with many files is re-owned at every start, which takes minutes.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "initContainers": [_container(plan.init, common, _init_resources(options))],
+        "containers": [_container(plan.main, common, _resources(settings, options))],
+        "volumes": [{"name": volume.name, **volume.source} for volume in mounted],
+    }
+    spec |= _placement(settings, options)
+    metadata = {"labels": plan.labels, "annotations": {CONFIG_ANNOTATION: plan.config}}
+    return {"metadata": metadata, "spec": spec}
+
+
+def _container(container: Container, common: Object, resources: Object) -> Object:
+    return {
+        "name": container.name,
+        "image": container.image,
+        "command": container.command,
+        "resources": resources,
+        **common,
+        **container.extra,
+    }
+
+
+def _mount(volume: Volume) -> Object:
+    mount: Object = {"name": volume.name, "mountPath": volume.path}
+    return mount | {"readOnly": True} if volume.read_only else mount
+
+
+def _init_resources(options: PodOptions) -> Object:
+    memory = {"memory": options.resources.memory}
+    return {"requests": {"cpu": INIT_CPU, **memory}, "limits": memory}
+
+
+def _resources(settings: Settings, options: PodOptions) -> Object:
+    asked = options.resources
+    # No CPU limit: throttling would slow training down while cores are idle.
+    requests: Object = {"cpu": asked.cpu, "memory": asked.memory}
+    limits: Object = {"memory": asked.memory}
+    if asked.gpu:
+        requests[settings.gpu_resource] = limits[settings.gpu_resource] = asked.gpu
+    return {"requests": requests, "limits": limits}
+
+
+def _placement(settings: Settings, options: PodOptions) -> Object:
+    placement: Object = {}
+    if options.node_selector:
+        placement["nodeSelector"] = dict(options.node_selector)
+    if options.tolerations:
+        placement["tolerations"] = [Toleration.to_dict(toleration) for toleration in options.tolerations]
+    runtime_class = options.runtime_class_name or (settings.runtime_class if options.resources.gpu else "")
+    if runtime_class:
+        placement["runtimeClassName"] = runtime_class
+    return placement
+
+
+def _base_volumes() -> tuple[Volume, ...]:
+    folder, _, name = paths.CONFIG_PATH.rpartition("/")
+    field_path = f"metadata.annotations['{CONFIG_ANNOTATION}']"
+    config = {"downwardAPI": {"items": [{"path": name, "fieldRef": {"fieldPath": field_path}}]}}
+    return (
+        Volume("config", config, folder, read_only=True),
+        Volume("work", {"emptyDir": {}}, paths.WORK_DIR),
+        Volume("tmp", {"emptyDir": {}}, paths.TMP_DIR),
+    )
+
+
+def _uri_volumes(wanted: Iterable[str]) -> tuple[Volume, ...]:
+    parsed = [uris.parse(uri) for uri in wanted]
+    claims = dict.fromkeys(uri.authority for uri in parsed if uri.scheme == "pvc")
+    maps = dict.fromkeys(uri.authority for uri in parsed if uri.scheme == "configmap")
+    volumes = []
+    for index, name in enumerate(claims):
+        source: Object = {"persistentVolumeClaim": {"claimName": name, "readOnly": True}}
+        volumes.append(Volume(f"claim-{index}", source, f"{paths.PVC_ROOT}/{name}", read_only=True))
+    for index, name in enumerate(maps):
+        source = {"configMap": {"name": name}}
+        volumes.append(Volume(f"configmap-{index}", source, f"{paths.CONFIGMAP_ROOT}/{name}", read_only=True))
+    return tuple(volumes)
+
+
+def _environment(settings: Settings, options: PodOptions, wanted: tuple[str, ...]) -> list[Object]:
+    schemes = {uris.parse(uri).scheme for uri in wanted}
+    env: list[Object] = [
+        {"name": "HOME", "value": paths.TMP_DIR},
+        {"name": "KUBETUNE_LOG_LEVEL", "value": settings.log_level},
+    ]
+    credentials = options.credentials
+    if "s3" in schemes:
+        secret = (credentials and credentials.object_store_secret) or settings.store_secret
+        env += [_from_secret(name, secret) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    if "hf" in schemes:
+        env += [{"name": name, "value": "0"} for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
+        if credentials and credentials.hugging_face_secret:
+            env.append(_from_secret("HF_TOKEN", credentials.hugging_face_secret))
+    return env
+
+
+def _from_secret(name: str, secret: str) -> Object:
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name}}}

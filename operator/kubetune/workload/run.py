@@ -1,0 +1,222 @@
+"""A Job and its pods, read as one run: where it is, and why it is not further."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus
+from kubetune.common.job_status import Failure, JobPhase
+
+from .explain import Fact, explain_failure, explain_missing_pod, explain_waiting
+from .pods import container_state, is_finished, newest, parse_time, started_at, termination_message
+
+Object = dict[str, Any]
+
+TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
+RECHECK_SECONDS = 10.0
+"""A pod that is stuck before its first container shows the reason in Events only, which are not watched for pods."""
+
+
+@dataclass(frozen=True)
+class JobObservation:
+    """What was read; the default is a Job that does not exist."""
+
+    job: Object | None = None
+    pods: tuple[Object, ...] = ()
+    warnings: tuple[Object, ...] = ()
+    """Warning Events about the Job while it has no pod, or about the pod while it has not started."""
+    gpu_on_a_node: bool | None = None
+    """Whether any node offers the GPU resource; None when it was not looked up or may not be read."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """The run's state as facts for the conditions Scheduled, Running and Succeeded."""
+
+    phase: JobPhase
+    scheduled: Fact
+    running: Fact
+    succeeded: Fact
+    attempts: int = 0
+    """Pods started so far."""
+    failure: Failure | None = None
+    """The last attempt's, unless another one is running or the run has succeeded."""
+    message: str | None = None
+    """Termination message of the main container once the run has succeeded; None when its pod is gone."""
+    pod: str | None = None
+    pod_ip: str | None = None
+    """Set while the main container runs."""
+    started: datetime | None = None
+    finished: datetime | None = None
+    recheck_after: float | None = None
+    """Seconds after which to look again although no event may come."""
+
+
+def is_suspended(job: Object) -> bool:
+    return bool(job["spec"].get("suspend"))
+
+
+def final_condition(job: Object) -> Object | None:
+    """The Job's condition Complete or Failed once it is True."""
+    for condition in job.get("status", {}).get("conditions", ()):
+        if condition["type"] in {"Complete", "Failed"} and condition["status"] == "True":
+            found: Object = condition
+            return found
+    return None
+
+
+def read_run(observation: JobObservation, *, main: str, gpu_resource: str) -> Run:
+    """``main`` is the name of the container whose termination message is the result."""
+    job = observation.job
+    if job is None:
+        return _waiting("Waiting", "The Job is being created.")
+    final = final_condition(job)
+    if final is not None:
+        read = _succeeded if final["type"] == "Complete" else _failed
+        return read(observation, main, final)
+    if is_suspended(job):
+        return _suspended(observation)
+    pod = newest(pod for pod in observation.pods if not is_finished(pod))
+    if pod is None:
+        return _without_pod(observation, main)
+    return _with_pod(observation, main, pod, gpu_resource)
+
+
+def _waiting(reason: str, message: str) -> Run:
+    return Run(
+        JobPhase.PENDING,
+        scheduled=Fact(UNKNOWN, reason, message),
+        running=Fact(FALSE, reason, message),
+        succeeded=Fact(UNKNOWN, reason, message),
+    )
+
+
+def _succeeded(observation: JobObservation, main: str, final: Object) -> Run:
+    pod = newest(pod for pod in observation.pods if pod.get("status", {}).get("phase") == "Succeeded")
+    return Run(
+        JobPhase.SUCCEEDED,
+        scheduled=Fact(TRUE, "Scheduled", "A node was found."),
+        running=Fact(FALSE, "Completed", "The pod has finished."),
+        succeeded=Fact(TRUE, "Completed", "Completed."),
+        attempts=_attempts(observation),
+        message=termination_message(pod, main) if pod else None,
+        pod=pod["metadata"]["name"] if pod else None,
+        started=_started(observation),
+        finished=parse_time(final.get("lastTransitionTime")),
+    )
+
+
+def _failed(observation: JobObservation, main: str, final: Object) -> Run:
+    attempts = _attempts(observation)
+    failure = _last_failure(observation, main)
+    reason, message = final.get("reason", "Error"), final.get("message", "")
+    limit = observation.job["spec"].get("backoffLimit") if observation.job else None
+    if reason == "DeadlineExceeded":
+        seconds = observation.job["spec"].get("activeDeadlineSeconds") if observation.job else None
+        text = f"It ran longer than activeDeadlineSeconds ({seconds}) and was stopped. Raise it or give it less to do."
+        failure = Failure(reason=reason, message=text, pod=failure.pod if failure else None)
+        fact = Fact(FALSE, reason, text)
+    elif failure is None:
+        failure = Failure(reason=reason, message=f"{message} The failed pod is gone, so its own message is lost.")
+        fact = Fact(FALSE, reason, failure.message)
+    elif reason == "BackoffLimitExceeded" and attempts > 1:
+        text = f"{attempts} attempts failed (backoffLimit {limit}). The last: {failure.reason}: {failure.message}"
+        fact = Fact(FALSE, reason, text)
+    else:
+        fact = Fact(FALSE, failure.reason, failure.message)
+    return Run(
+        JobPhase.FAILED,
+        scheduled=Fact(TRUE, "Scheduled", "A node was found.") if attempts else Fact(FALSE, reason, fact.message),
+        running=Fact(FALSE, fact.reason, "The pod has failed." if attempts else fact.message),
+        succeeded=fact,
+        attempts=attempts,
+        failure=failure,
+        pod=failure.pod,
+        started=_started(observation),
+        finished=parse_time(final.get("lastTransitionTime")),
+    )
+
+
+def _suspended(observation: JobObservation) -> Run:
+    text = "Suspended; set suspend to false to go on."
+    return Run(
+        JobPhase.SUSPENDED,
+        scheduled=Fact(FALSE, "Suspended", text),
+        running=Fact(FALSE, "Suspended", text),
+        succeeded=Fact(UNKNOWN, "Suspended", text),
+        attempts=_attempts(observation),
+        started=_started(observation),
+    )
+
+
+def _without_pod(observation: JobObservation, main: str) -> Run:
+    """The Job is active, yet nothing of it is: not begun, between two attempts, or refused by the API server."""
+    attempts, failure = _attempts(observation), _last_failure(observation, main)
+    refusal = explain_missing_pod(observation.warnings)
+    if refusal:
+        fact = refusal
+    elif failure:
+        text = f"Attempt {attempts} failed and is tried again. {failure.reason}: {failure.message}"
+        fact = Fact(FALSE, "Retrying", text)
+    else:
+        fact = Fact(UNKNOWN, "Waiting", "Waiting for the pod to be created.")
+    return Run(
+        JobPhase.PENDING,
+        scheduled=fact,
+        running=Fact(FALSE, fact.reason, fact.message),
+        succeeded=Fact(UNKNOWN, fact.reason, fact.message),
+        attempts=attempts,
+        failure=failure,
+        started=_started(observation),
+        recheck_after=RECHECK_SECONDS if refusal else None,
+    )
+
+
+def _with_pod(observation: JobObservation, main: str, pod: Object, gpu_resource: str) -> Run:
+    name, attempts = pod["metadata"]["name"], _attempts(observation)
+    common: dict[str, Any] = {"attempts": attempts, "pod": name, "started": _started(observation)}
+    if "running" in container_state(pod, main):
+        fact = Fact(TRUE, "Running", f"Pod {name} is running.")
+        return Run(
+            JobPhase.RUNNING,
+            scheduled=Fact(TRUE, "Scheduled", f"On node {pod['spec'].get('nodeName', '?')}."),
+            running=fact,
+            succeeded=Fact(UNKNOWN, "Running", fact.message),
+            pod_ip=pod.get("status", {}).get("podIP"),
+            **common,
+        )
+    waiting = explain_waiting(pod, observation.warnings, observation.gpu_on_a_node, gpu_resource)
+    if pod["spec"].get("nodeName"):
+        scheduled = Fact(TRUE, "Scheduled", f"On node {pod['spec']['nodeName']}.")
+    else:
+        scheduled = waiting
+    return Run(
+        JobPhase.PENDING,
+        scheduled=scheduled,
+        running=Fact(FALSE, waiting.reason, waiting.message),
+        succeeded=Fact(UNKNOWN, waiting.reason, waiting.message),
+        failure=_last_failure(observation, main),
+        recheck_after=RECHECK_SECONDS if pod["spec"].get("nodeName") else None,
+        **common,
+    )
+
+
+def _last_failure(observation: JobObservation, main: str) -> Failure | None:
+    pod = newest(pod for pod in observation.pods if pod.get("status", {}).get("phase") == "Failed")
+    return explain_failure(pod, main) if pod else None
+
+
+def _attempts(observation: JobObservation) -> int:
+    """The Job forgets pods that its policy ignores, the pod list forgets deleted ones; the larger number is nearer."""
+    status: Object = observation.job.get("status", {}) if observation.job else {}
+    running = sum(1 for pod in observation.pods if started_at(pod) and not is_finished(pod))
+    present = sum(1 for pod in observation.pods if started_at(pod))
+    counted: int = status.get("failed", 0) + status.get("succeeded", 0)
+    return max(present, counted + running)
+
+
+def _started(observation: JobObservation) -> datetime | None:
+    moments = [moment for moment in map(started_at, observation.pods) if moment]
+    return min(moments, default=None)
