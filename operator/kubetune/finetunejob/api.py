@@ -180,7 +180,8 @@ class FineTuneJobSpec(JobOptions, Training):
             "lora",
         ),
         Rule(
-            "!has(self.hyperparameters.evalSteps) || has(self.dataset.validationUri) || has(self.dataset.validationShare)",
+            "!has(self.hyperparameters.evalSteps) || "
+            "has(self.dataset.validationUri) || has(self.dataset.validationShare)",
             "hyperparameters.evalSteps needs validation rows; set dataset.validationUri or dataset.validationShare too",
             "hyperparameters",
         ),
