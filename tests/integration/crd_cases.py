@@ -1,0 +1,200 @@
+"""Cases for every limit and every CEL rule of the CRDs: an object that is refused, and its like that is taken.
+
+Limits of the schema become cases by their kind. A CEL rule needs an entry in ``VALUES`` or ``PATCHES`` by its message;
+``rule_cases`` raises KeyError for a rule without one, so that no rule goes untested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from kubetune.common.meta import NAME_LIMIT, Resource
+from kubetune.modeldeployment.api import MANAGED_ARGUMENTS
+from tests.integration.crd_walk import ANY_KEY, Object, Place, places
+
+
+@dataclass(frozen=True)
+class Case:
+    """``bad`` must be refused with ``message`` at ``field``; ``good`` must be taken."""
+
+    name: str
+    field: str
+    message: str
+    bad: Object
+    good: Object
+
+
+IMMUTABLE = "cannot be changed after creation"
+"""In the messages of the rules about updates, which test_cel.py covers."""
+
+_MODEL_URI = "must be s3://bucket/path, pvc://claim/path or hf://owner/name@revision"
+_DATA_URI = "must be s3://bucket/file, pvc://claim/file, configmap://name/key or hf://owner/name@revision"
+
+VALUES: dict[str, tuple[Any, Any]] = {
+    _MODEL_URI: ("gs://bucket/model", "pvc://models/llama"),
+    _DATA_URI: ("/data/train.jsonl", "configmap://rows/train.jsonl"),
+    "must be s3://bucket/prefix, because results are kept in the object store": ("pvc://claim/x", "s3://bucket/x/y"),
+    "must be an http:// or https:// URL, for example http://mlflow:5000": ("mlflow:5000", "https://mlflow.example/x"),
+    "must not contain '..' as a part of its path": ("s3://bucket/../other", "s3://bucket/a..b"),
+    "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'": ("a/b", "a.b-c"),
+    "must be a positive Kubernetes quantity, for example 2 or 500m for CPU, 8Gi for memory": ("lots", 2),
+    "must have only lower-case letters, digits and '-', and must not be 'candidate'": ("candidate", "other-base"),
+    "all-linear already means every linear layer; list it alone or name the modules": (
+        ["all-linear", "q_proj"],
+        ["all-linear"],
+    ),
+    "columns maps our names to the dataset's; "
+    "the names are messages, prompt, completion, instruction, input, output, text": ({"frage": "q"}, {"prompt": "q"}),
+    f"these options are set by KubeTune and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}": (
+        ["--served_model_name=x"],
+        ["--model-impl=auto", "--port-less"],
+    ),
+}
+"""Message of a rule about a value -> one that is refused, one that is taken."""
+
+_REF = {"fineTuneJobRef": {"name": "demo"}, "uri": None, "adapterUri": None}
+_NAME = "metadata.name must have at most 52 characters, because the names of its pods are made from it"
+
+PATCHES: dict[str, tuple[Object, Object]] = {
+    _NAME: ({"metadata": {"name": "a" * (NAME_LIMIT + 1)}}, {"metadata": {"name": "a" * NAME_LIMIT}}),
+    "metadata.name must start with a letter and have only lower-case letters, digits and '-', "
+    "because Services and pods are named after it": ({"metadata": {"name": "1.5b"}}, {"metadata": {"name": "b-15"}}),
+    "set exactly one of fineTuneJobRef and uri": ({"fineTuneJobRef": {"name": "x"}, "uri": "s3://bucket/x"}, _REF),
+    "adapterUri needs uri, the model it was trained on; a fineTuneJobRef brings its own adapter": (
+        {**_REF, "adapterUri": "s3://bucket/adapter"},
+        {"fineTuneJobRef": None, "uri": "s3://bucket/base", "adapterUri": "s3://bucket/adapter"},
+    ),
+    "set at most one of validationUri and validationShare": (
+        {"validationUri": "s3://bucket/validation.jsonl", "validationShare": 0.1},
+        {"validationUri": None, "validationShare": 0.1},
+    ),
+    "method full trains every weight and has no adapter; remove lora, or use method lora or qlora": (
+        {"method": "full", "lora": {"rank": 8}},
+        {"method": "full", "lora": None},
+    ),
+    "hyperparameters.evalSteps needs validation rows; set dataset.validationUri or dataset.validationShare too": (
+        {"hyperparameters": {"evalSteps": 5}, "dataset": {"validationUri": None, "validationShare": None}},
+        {"hyperparameters": {"evalSteps": 5}, "dataset": {"validationUri": None, "validationShare": 0.1}},
+    ),
+    "gate.metric must be one of metrics; add it there, otherwise it is not measured": (
+        {"gate": {"metric": "bleu"}, "metrics": ["exactMatch"]},
+        {"gate": {"metric": "bleu"}, "metrics": ["exactMatch", "bleu"]},
+    ),
+    "a candidate given by uri needs baselines to be compared with": (
+        {"candidate": {"uri": "s3://bucket/x", "fineTuneJobRef": None}, "baselines": None},
+        {"candidate": _REF, "baselines": None},
+    ),
+}
+"""Message of a rule about an object -> merge patches: one that is refused, one that is taken."""
+
+
+def rule_cases(model: type[Resource]) -> Iterator[Case]:
+    """One case per CEL rule of a kind, but those about updates. Raises KeyError for a rule that has no entry above."""
+    for place in places(model):
+        for rule in place.schema.get("x-kubernetes-validations", []):
+            message = rule["message"]
+            if IMMUTABLE in message:
+                continue
+            if message in VALUES:
+                bad, good = (place.replaced(value) for value in VALUES[message])
+            else:
+                bad, good = (place.merged(patch) for patch in PATCHES[message])
+            field = f"{place.name}{rule.get('fieldPath', '')}".lstrip(".")
+            yield Case(f"{place.kind}: {place.name} {message[:40]}", field, message, bad, good)
+
+
+def limit_cases(model: type[Resource]) -> Iterator[Case]:
+    """One case per limit of a kind's schema."""
+    for place in places(model):
+        if place.required and place.path != ("spec",):
+            yield _case(place, "required", "Required value", place.removed(), place.base())
+        for limit, pair in (*_scalar_limits(place), *_collection_limits(place)) if place.path else ():
+            bad, good = (place.replaced(value) for value in pair)
+            yield _case(place, limit, _MESSAGES[limit], bad, good)
+
+
+_MESSAGES = {
+    "enum": "Unsupported value",
+    "minimum": "should be greater than",
+    "maximum": "should be less than",
+    "minLength": "should be at least",
+    "maxLength": "Too long",
+    "minItems": "should have at least",
+    "maxItems": "Too many",
+    "maxProperties": "Too many",
+    "x-kubernetes-list-type": "Duplicate value",
+    "type": "Invalid value",
+}
+
+
+def _case(place: Place, limit: str, message: str, bad: Object, good: Object) -> Case:
+    # The API server names a map's entry in one of several ways, but always begins with the map.
+    field = place.name.split(f".{ANY_KEY}")[0]
+    return Case(f"{place.kind}: {place.name} {limit}", field, message, bad, good)
+
+
+Limits = Iterator[tuple[str, tuple[Any, Any]]]
+"""Pairs of a limit and of a value just outside it with one just inside."""
+
+
+def _scalar_limits(place: Place) -> Limits:
+    schema = place.schema
+    if "enum" in schema:
+        yield "enum", ("nonsense", place.value())
+    for bound, outwards in (("minimum", -1), ("maximum", 1)):
+        if bound in schema:
+            yield bound, _around(schema, bound, outwards)
+    if "maxLength" in schema:
+        yield "maxLength", (_text(place, schema["maxLength"] + 1), _text(place, schema["maxLength"]))
+    if schema.get("minLength"):
+        yield "minLength", ("", place.value())
+    if schema.get("type") in ("boolean", "integer", "number", "object", "array"):
+        yield "type", ("text", place.value())
+
+
+def _collection_limits(place: Place) -> Limits:
+    schema = place.schema
+    if "maxItems" in schema:
+        yield "maxItems", (_items(place, schema["maxItems"] + 1), _items(place, schema["maxItems"]))
+    if schema.get("minItems"):
+        yield "minItems", ([], place.value())
+    if schema.get("x-kubernetes-list-type") in ("set", "map"):
+        yield "x-kubernetes-list-type", ([place.value()[0]] * 2, place.value())
+    if "maxProperties" in schema:
+        yield "maxProperties", (_entries(place, schema["maxProperties"] + 1), _entries(place, schema["maxProperties"]))
+
+
+def _around(schema: Object, bound: str, outwards: int) -> tuple[Any, Any]:
+    value = schema[bound]
+    if schema.get(f"exclusive{bound.capitalize()}"):
+        return value, value - outwards * 1e-3
+    return value + outwards, value
+
+
+def _text(place: Place, length: int) -> str:
+    """The valid text, padded in a way that keeps it valid but for its length."""
+    text = str(place.value())
+    if place.schema.get("x-kubernetes-int-or-string"):
+        return text.rjust(length, "0")
+    return text.ljust(length, "a")
+
+
+def _items(place: Place, count: int) -> list[Any]:
+    """The valid list, lengthened; items are kept apart where they must differ."""
+    first = place.value()[0]
+    if "enum" in place.schema["items"]:
+        values = place.schema["items"]["enum"]
+        return [values[index % len(values)] for index in range(count)]
+    if isinstance(first, str):
+        return [f"{first}{index}" for index in range(count)]
+    return [{**first, "name": f"{first['name']}{index}"} if "name" in first else first for index in range(count)]
+
+
+def _entries(place: Place, count: int) -> dict[str, str]:
+    """A map of that many entries; the columns of a dataset take only our own names."""
+    names = ["messages", "prompt", "completion", "instruction", "input", "output", "text"]
+    if not place.name.endswith("columns"):
+        names = []
+    return {key: "value" for key in (names + [f"key{index}" for index in range(count)])[:count]}

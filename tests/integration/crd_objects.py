@@ -1,0 +1,139 @@
+"""Two valid objects of each kind that together set every field of its spec and differ in every field."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Object = dict[str, Any]
+
+
+def _object(kind: str, spec: Object) -> Object:
+    return {"apiVersion": "kubetune.io/v1alpha1", "kind": kind, "metadata": {"name": "demo"}, "spec": spec}
+
+
+_POD = {
+    "resources": {"gpu": 1, "cpu": "500m", "memory": "8Gi"},
+    "nodeSelector": {"kubernetes.io/hostname": "workstation"},
+    "tolerations": [
+        {
+            "key": "gpu",
+            "operator": "Equal",
+            "value": "only",
+            "effect": "NoExecute",
+            "tolerationSeconds": 60,
+        }
+    ],
+    "runtimeClassName": "nvidia",
+    "credentials": {"objectStoreSecret": "store", "huggingFaceSecret": "hugging-face"},
+}
+_OTHER_POD = {"resources": {"gpu": 0, "cpu": 2, "memory": "1Gi"}}
+
+_JOB = {
+    **_POD,
+    "output": {"uri": "s3://results/here"},
+    "activeDeadlineSeconds": 3600,
+    "suspend": False,
+    "backoffLimit": 1,
+}
+_OTHER_JOB = {**_OTHER_POD, "backoffLimit": 0}
+
+_DATASET = {"uri": "s3://data/train.jsonl", "format": "promptCompletion", "columns": {"prompt": "question"}}
+
+_MEASUREMENT = {
+    "dataset": _DATASET,
+    "metrics": ["exactMatch", "tokenF1"],
+    "generation": {"maxNewTokens": 16, "batchSize": 4, "stop": ["\n"]},
+    "limit": 200,
+    "seed": 1,
+    "gate": {"metric": "exactMatch", "margin": 0.02, "alpha": 0.01},
+}
+
+_HYPERPARAMETERS = {
+    "learningRate": 1e-4,
+    "numTrainEpochs": 2,
+    "maxSteps": 500,
+    "perDeviceTrainBatchSize": 2,
+    "gradientAccumulationSteps": 8,
+    "maxSequenceLength": 512,
+    "warmupRatio": 0.1,
+    "weightDecay": 0.01,
+    "lrSchedulerType": "linear",
+    "optimizer": "paged_adamw_8bit",
+    "maxGradNorm": 0.5,
+    "seed": 7,
+    "packing": True,
+    "gradientCheckpointing": True,
+    "loggingSteps": 5,
+    "evalSteps": 50,
+    "saveSteps": 100,
+}
+
+VALID: dict[str, tuple[Object, Object]] = {
+    "FineTuneJob": (
+        _object(
+            "FineTuneJob",
+            {
+                "baseModel": {"uri": "hf://owner/name@main"},
+                "dataset": {**_DATASET, "validationUri": "pvc://claim/validation.jsonl"},
+                "method": "qlora",
+                "lora": {"rank": 8, "alpha": 16, "dropout": 0.05, "targetModules": ["q_proj", "v_proj"]},
+                "hyperparameters": _HYPERPARAMETERS,
+                "tracking": {"uri": "http://mlflow:5000", "experiment": "demo"},
+                "evaluation": {**_MEASUREMENT, "resources": _POD["resources"]},
+                **_JOB,
+            },
+        ),
+        _object(
+            "FineTuneJob",
+            {
+                "baseModel": {"uri": "s3://models/tiny"},
+                "dataset": {"uri": "configmap://rows/train.jsonl", "validationShare": 0.1},
+                "method": "full",
+                **_OTHER_JOB,
+            },
+        ),
+    ),
+    "Evaluation": (
+        _object(
+            "Evaluation",
+            {
+                "candidate": {"uri": "s3://models/tiny", "adapterUri": "s3://results/adapter"},
+                "baselines": [{"name": "base", "uri": "s3://models/tiny", "adapterUri": "s3://results/older"}],
+                **_MEASUREMENT,
+                **_JOB,
+            },
+        ),
+        _object(
+            "Evaluation",
+            {
+                "candidate": {"fineTuneJobRef": {"name": "demo"}},
+                "baselines": [{"name": "before", "fineTuneJobRef": {"name": "before"}}],
+                "dataset": {"uri": "hf://owner/name"},
+                **_OTHER_JOB,
+            },
+        ),
+    ),
+    "ModelDeployment": (
+        _object(
+            "ModelDeployment",
+            {
+                "model": {"uri": "s3://models/tiny", "adapterUri": "s3://results/adapter"},
+                "requireVerdict": {"evaluationRef": {"name": "demo"}},
+                "replicas": 2,
+                "engine": {
+                    "maxModelLen": 2048,
+                    "maxNumSeqs": 8,
+                    "gpuMemoryUtilization": 0.8,
+                    "dtype": "bfloat16",
+                    "enforceEager": True,
+                    "extraArgs": ["--enable-prefix-caching"],
+                },
+                "drainSeconds": 5,
+                "cache": {"claimName": "models"},
+                "rollout": "RollingUpdate",
+                **_POD,
+            },
+        ),
+        _object("ModelDeployment", {"model": {"fineTuneJobRef": {"name": "demo"}}, **_OTHER_POD}),
+    ),
+}
