@@ -1,0 +1,242 @@
+"""Builds the cluster's programs once, from their pinned Go modules and Debian packages.
+
+Every program is stored under a key of what it is built from (``store/NAME-KEY``), and ``bin`` is a
+folder of links to the programs of the current versions. So a changed version rebuilds only itself,
+and an interrupted build goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .layout import cache_root
+from .namespaces import ClusterError
+
+COMPONENTS = Path(__file__).parent / "components"
+KUBERNETES = "v1.36.3"
+_KUBE_VERSION = "k8s.io/component-base/version"
+KUBE_FLAGS = (
+    f"-X {_KUBE_VERSION}.gitVersion={KUBERNETES}"
+    f" -X {_KUBE_VERSION}.gitMajor=1 -X {_KUBE_VERSION}.gitMinor=36"
+)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A Go program: its package, version (None: the module in ``components``), links and tags."""
+
+    name: str
+    package: str
+    version: str | None = None
+    links: tuple[str, ...] = ()
+    tags: str = ""
+    ld_flags: str = ""
+
+    @property
+    def key(self) -> str:
+        """Digest of everything that the program is made from."""
+        digest = hashlib.sha256(repr((self.package, self.version, self.tags)).encode())
+        digest.update(self.ld_flags.encode())
+        if self.version is None:
+            for source in sorted(COMPONENTS.rglob("*")):
+                if source.is_file():
+                    digest.update(source.name.encode() + source.read_bytes())
+        return digest.hexdigest()[:12]
+
+
+_CONTAINERD = "github.com/containerd/containerd/v2/cmd/"
+_CONTAINERD_TAGS = "no_btrfs,no_devmapper,no_zfs"
+
+KUBE = Program(
+    "kube",
+    ".",
+    links=(
+        "kube-apiserver",
+        "kube-controller-manager",
+        "kube-scheduler",
+        "kubelet",
+        "kube-proxy",
+        "local-path-provisioner",
+    ),
+    ld_flags=KUBE_FLAGS,
+)
+KUBECTL = Program("kubectl", "k8s.io/kubernetes/cmd/kubectl", ld_flags=KUBE_FLAGS)
+VERSITYGW = Program("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
+HELM = Program("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1")
+KUBECONFORM = Program("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0")
+COREDNS = Program("coredns", "github.com/coredns/coredns", "v1.14.7")
+PAUSE = Program("pause", "./pause")
+CONTAINERD = tuple(
+    Program(name, _CONTAINERD + name, "v2.4.2", tags=_CONTAINERD_TAGS)
+    for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+)
+
+GROUPS: dict[str, tuple[Program, ...]] = {
+    "control-plane": (KUBECTL, KUBE),
+    "tools": (VERSITYGW, HELM, KUBECONFORM),
+    "node": (*CONTAINERD, PAUSE, COREDNS),
+}
+EVERYTHING = tuple(program for group in GROUPS.values() for program in group)
+
+# Debian packages by the program that shows that they are there.
+PACKAGES = {
+    "openssl": "openssl",
+    "ip": "iproute2",
+    "sysctl": "procps",
+    "hostname": "hostname",
+}
+NODE_PACKAGES = {
+    "runc": "runc",
+    "nft": "nftables",
+    "iptables": "iptables",
+    "/usr/lib/cni/ptp": "containernetworking-plugins",
+    "buildah": "buildah",
+    "mmdebstrap": "mmdebstrap",
+    "busybox": "busybox-static",
+}
+
+Say = Callable[[str], None]
+
+
+def missing(control_plane: bool) -> list[Program]:
+    """Programs that a cluster of this mode needs and the cache lacks."""
+    return [program for program in _needed(control_plane) if not stored(program).exists()]
+
+
+def ensure(control_plane: bool, say: Say) -> None:
+    """Build and install what a cluster of this mode needs; quick when it is all there."""
+    build(_needed(control_plane), say)
+
+
+def stored(program: Program) -> Path:
+    """Where the program is, or will be, in the cache."""
+    return cache_root() / "store" / f"{program.name}-{program.key}"
+
+
+def build(programs: Iterable[Program] | None, say: Say) -> None:
+    """Install missing packages, build missing programs, and link ``bin`` to what is there."""
+    wanted = tuple(programs) if programs is not None else EVERYTHING
+    node = any(program in wanted for program in CONTAINERD)
+    install_packages({**PACKAGES, **(NODE_PACKAGES if node else {})}, say)
+    fetch_etcd(say)
+    todo = [program for program in wanted if not stored(program).exists()]
+    for number, program in enumerate(todo, 1):
+        started = time.monotonic()
+        say(f"[{number}/{len(todo)}] building {program.name} {program.version or KUBERNETES} ...")
+        _compile(program)
+        minutes, seconds = divmod(round(time.monotonic() - started), 60)
+        say(f"[{number}/{len(todo)}] {program.name} ... {minutes}m{seconds:02d}s")
+    link()
+
+
+def link() -> None:
+    """Point ``bin`` at the stored programs of the current versions, in one step."""
+    root = cache_root()
+    stored_now = [p for p in EVERYTHING if stored(p).exists()]
+    names = [f"{p.name}-{p.key}" for p in stored_now] + [str(etcd_stored().exists())]
+    digest = hashlib.sha256(" ".join(names).encode())
+    folder = root / f"bin-{digest.hexdigest()[:12]}"
+    if not folder.exists():
+        made = Path(tempfile.mkdtemp(prefix="bin-new-", dir=root))
+        made.chmod(0o755)
+        if etcd_stored().exists():
+            (made / "etcd").symlink_to("../store/etcd/usr/bin/etcd")
+        for program in stored_now:
+            (made / program.name).symlink_to(f"../store/{stored(program).name}")
+            for name in program.links:
+                (made / name).symlink_to(program.name)
+        try:
+            made.rename(folder)
+        except OSError:
+            # Another build made the same folder in the meantime.
+            shutil.rmtree(made)
+    current = root / f"bin-link-{os.getpid()}"
+    current.unlink(missing_ok=True)
+    current.symlink_to(folder.name)
+    current.replace(root / "bin")
+
+
+def install_packages(packages: dict[str, str], say: Say) -> None:
+    """Install the Debian packages whose program is not there; raise ClusterError on failure."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    absent = sorted({p for probe, p in packages.items() if not shutil.which(probe, path=path)})
+    if not absent:
+        return
+    say(f"installing Debian packages: {' '.join(absent)} ...")
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *absent]
+    for command in (install, ["apt-get", "update", "--quiet"], install):
+        # The first try needs no lists that are fresh; the update is for machines without any.
+        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        if command is install and done.returncode == 0:
+            return
+    raise ClusterError(
+        f"apt-get could not install {' '.join(absent)}: {done.stderr.strip()[-500:]}; "
+        "install them by hand and run the command again"
+    )
+
+
+def etcd_stored() -> Path:
+    """Where etcd is when it came from its package without being installed."""
+    return cache_root() / "store" / "etcd" / "usr" / "bin" / "etcd"
+
+
+def fetch_etcd(say: Say) -> None:
+    """Take etcd out of its Debian package, unless the machine has it.
+
+    Installed, the package would start an etcd of its own on the machine.
+    """
+    if shutil.which("etcd") or etcd_stored().exists():
+        return
+    say("fetching Debian package: etcd-server ...")
+    store = cache_root() / "store"
+    store.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="fetch-", dir=store) as folder:
+        fetch = ["apt-get", "download", "--quiet", "etcd-server"]
+        for command in (fetch, ["apt-get", "update", "--quiet"], fetch):
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            if command is fetch and done.returncode == 0:
+                break
+        package = next(Path(folder).glob("*.deb"), None)
+        if package is None:
+            raise ClusterError(
+                f"apt-get could not fetch etcd-server: {done.stderr.strip()[-500:]}; "
+                "put etcd 3.4 or newer on the PATH and run the command again"
+            )
+        subprocess.run(["dpkg-deb", "--extract", package, f"{folder}/etcd"], check=True)
+        Path(folder, "etcd").rename(store / "etcd")
+
+
+def _needed(control_plane: bool) -> tuple[Program, ...]:
+    return GROUPS["control-plane"] + (() if control_plane else GROUPS["node"])
+
+
+def _compile(program: Program) -> None:
+    """Build one program next to its place in the store and move it there when it is whole."""
+    target = stored(program)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
+        flags = ["-trimpath", "-ldflags", f"-s -w {program.ld_flags}".strip()]
+        flags += ["-tags", program.tags] if program.tags else []
+        env = {**os.environ, "CGO_ENABLED": "0"}
+        if program.version is None:
+            command = ["go", "build", *flags, "-o", f"{folder}/{program.name}", program.package]
+            done = subprocess.run(command, env=env, cwd=COMPONENTS, capture_output=True, text=True)
+        else:
+            command = ["go", "install", *flags, f"{program.package}@{program.version}"]
+            env["GOBIN"] = folder
+            done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
+        if done.returncode:
+            raise ClusterError(
+                f"building {program.name} failed: {done.stderr.strip()[-2000:]}\n"
+                "run the command again once the cause is gone; what is built stays"
+            )
+        Path(folder, program.name).rename(target)

@@ -1,0 +1,44 @@
+"""Numbered places for images: a warm start finds its images where the last cluster left them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+MAX_SLOTS = 32
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A folder for containerd's content and snapshots, and the descriptor that locks it.
+
+    The lock belongs to the open file, so it lasts until every process that inherited the
+    descriptor has ended, however it ended.
+    """
+
+    path: Path
+    descriptor: int
+
+
+def lock(path: Path) -> int | None:
+    """Take the lock file, creating it; None if another process has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def take(root: Path) -> Slot:
+    """Lock the lowest free slot below root, so that few clusters in turn share one warm slot."""
+    for number in range(MAX_SLOTS):
+        path = root / f"slot-{number}"
+        descriptor = lock(path / "lock")
+        if descriptor is not None:
+            return Slot(path, descriptor)
+    raise RuntimeError(f"all {MAX_SLOTS} image slots in {root} are in use: stop a cluster first")
