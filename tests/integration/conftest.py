@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import kubernetes.client
 import kubernetes.config
+import kubernetes.utils
 import pytest
 from kubernetes.client.exceptions import ApiException
 
@@ -25,10 +26,10 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def api(cluster: Cluster) -> kubernetes.client.ApiClient:
     """An administrator's client; the CRDs are installed and served."""
-    client = kubernetes.config.new_client_from_config(str(cluster.kubeconfig))
-    extensions = kubernetes.client.ApiextensionsV1Api(client)
-    for model in KINDS:
-        extensions.create_custom_resource_definition(crd(model))
+    client: kubernetes.client.ApiClient
+    client = kubernetes.config.new_client_from_config(str(cluster.kubeconfig))  # type: ignore[no-untyped-call]
+    documents = [crd(model) for model in KINDS]
+    kubernetes.utils.create_from_yaml(client, yaml_objects=documents)  # type: ignore[no-untyped-call]
     deadline = time.monotonic() + 30
     while not _all_served(client):
         assert time.monotonic() < deadline, "the API server does not serve the CRDs"
