@@ -1,0 +1,1 @@
+"""Builds KubeTune's container images and hands them to a cluster or a registry."""
