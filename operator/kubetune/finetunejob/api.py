@@ -53,6 +53,7 @@ class Reason(enum.StrEnum):
     EVICTED = "Evicted"
     DIVERGED = "Diverged"
     ERROR = "Error"
+    RESULT_LOST = "ResultLost"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
 

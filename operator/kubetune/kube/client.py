@@ -7,7 +7,7 @@ know. Authentication, TLS, proxies and kubeconfig handling are the official clie
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,8 +24,11 @@ FIELD_MANAGER = "kubetune"
 STATUS_MANAGER = "kubetune-status"
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 """A live API server answers in milliseconds; waiting longer would only hold a worker."""
+PAGE = 250
+"""Objects per portion of a long list."""
 
 Object = dict[str, Any]
+Objects = list[Object]
 Meter = Callable[[str, str, int], None]
 """Called with verb, plural and status code (0: no answer) of every request."""
 
@@ -68,16 +71,27 @@ class Client:
         *,
         labels: Mapping[str, str] | None = None,
         fields: Mapping[str, str] | None = None,
-    ) -> list[Object]:
+    ) -> Objects:
         """Items as the API server lists them: without ``apiVersion`` and ``kind``."""
-        query = {}
+        query: dict[str, str] = {}
         if labels:
             query["labelSelector"] = ",".join(f"{key}={value}" for key, value in labels.items())
         if fields:
             query["fieldSelector"] = ",".join(f"{key}={value}" for key, value in fields.items())
         answer = await self._call("list", resource, resource.path(namespace), query=query)
-        items: list[Object] = answer["items"]
+        items: Objects = answer["items"]
         return items
+
+    async def pages(self, resource: Resource, namespace: str | None = None) -> AsyncIterator[Objects]:
+        """All items in portions, so that thousands of objects never are in memory at once."""
+        query = {"limit": str(PAGE)}
+        while True:
+            answer = await self._call("list", resource, resource.path(namespace), query=query)
+            yield answer["items"]
+            token = answer["metadata"].get("continue")
+            if not token:
+                return
+            query = {"limit": str(PAGE), "continue": token}
 
     async def create(self, obj: Object) -> Object:
         """Refused with 409 AlreadyExists when an object of that name exists, whoever owns it."""

@@ -30,6 +30,9 @@ class Fact:
     message: str
 
 
+WAITING_TEXT = "Waiting for the pod to be created and scheduled."
+"""One text for no Job, no pod and a pod nobody has looked at yet: these pass too fast to be told apart."""
+
 EXIT_REASONS = {
     ExitCode.BAD_CONFIG: "BadConfig",
     ExitCode.BAD_DATA: "BadData",
@@ -105,7 +108,7 @@ def explain_waiting(pod: Object, warnings: Iterable[Object], gpu_on_a_node: bool
 def _explain_unscheduled(pod: Object, gpu_on_a_node: bool | None, gpu_resource: str) -> Fact:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled["status"] != "False":
-        return Fact(ConditionStatus.UNKNOWN, "Waiting", "Waiting for the pod to be scheduled.")
+        return Fact(ConditionStatus.UNKNOWN, "Waiting", WAITING_TEXT)
     text = scheduled.get("message", "")
     if scheduled.get("reason") != "Unschedulable":
         return Fact(ConditionStatus.FALSE, "Waiting", text or f"The pod waits: {scheduled.get('reason')}.")

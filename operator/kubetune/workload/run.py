@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure, JobPhase
 
-from .explain import Fact, explain_failure, explain_missing_pod, explain_waiting
+from .explain import WAITING_TEXT, Fact, explain_failure, explain_missing_pod, explain_waiting
 from .pods import container_state, is_finished, newest, parse_time, started_at, termination_message
 
 Object = dict[str, Any]
@@ -50,6 +50,9 @@ class Run:
     """Set while the main container runs."""
     started: datetime | None = None
     finished: datetime | None = None
+    is_unsettled: bool = False
+    """The Job is being deleted, or a pod has ended and the Job controller has not yet said what that means: what is
+    known now stays, the next word is a moment away."""
     recheck_after: float | None = None
     """Seconds after which to look again although no event may come."""
 
@@ -71,7 +74,9 @@ def read_run(observation: JobObservation, *, main: str, gpu_resource: str) -> Ru
     """``main`` is the name of the container whose termination message is the result."""
     job = observation.job
     if job is None:
-        return _waiting("Waiting", "The Job is being created.")
+        return _waiting("Waiting", WAITING_TEXT)
+    if job["metadata"].get("deletionTimestamp"):
+        return replace(_waiting("Waiting", "The Job is being deleted."), is_unsettled=True, recheck_after=2.0)
     final = final_condition(job)
     if final is not None:
         read = _succeeded if final["type"] == "Complete" else _failed
@@ -153,6 +158,8 @@ def _suspended(observation: JobObservation) -> Run:
 
 def _without_pod(observation: JobObservation, main: str) -> Run:
     """The Job is active, yet nothing of it is: not begun, between two attempts, or refused by the API server."""
+    if _is_unsettled(observation):
+        return replace(_waiting("Waiting", "The pod has ended."), is_unsettled=True, recheck_after=RECHECK_SECONDS)
     attempts, failure = _attempts(observation), _last_failure(observation, main)
     refusal = explain_missing_pod(observation.warnings)
     if refusal:
@@ -161,7 +168,7 @@ def _without_pod(observation: JobObservation, main: str) -> Run:
         text = f"Attempt {attempts} failed and is tried again. {failure.reason}: {failure.message}"
         fact = Fact(FALSE, "Retrying", text)
     else:
-        fact = Fact(UNKNOWN, "Waiting", "Waiting for the pod to be created.")
+        fact = Fact(UNKNOWN, "Waiting", WAITING_TEXT)
     return Run(
         JobPhase.PENDING,
         scheduled=fact,
@@ -208,13 +215,23 @@ def _last_failure(observation: JobObservation, main: str) -> Failure | None:
     return explain_failure(pod, main) if pod else None
 
 
+def _is_unsettled(observation: JobObservation) -> bool:
+    """More pods have ended than the Job has counted; those its failure policy ignores are replaced instead."""
+    ended = sum(1 for pod in observation.pods if is_finished(pod))
+    return ended > _counted(observation)
+
+
+def _counted(observation: JobObservation) -> int:
+    status: Object = observation.job.get("status", {}) if observation.job else {}
+    counted: int = status.get("failed", 0) + status.get("succeeded", 0)
+    return counted
+
+
 def _attempts(observation: JobObservation) -> int:
     """The Job forgets pods that its policy ignores, the pod list forgets deleted ones; the larger number is nearer."""
-    status: Object = observation.job.get("status", {}) if observation.job else {}
     running = sum(1 for pod in observation.pods if started_at(pod) and not is_finished(pod))
     present = sum(1 for pod in observation.pods if started_at(pod))
-    counted: int = status.get("failed", 0) + status.get("succeeded", 0)
-    return max(present, counted + running)
+    return max(present, _counted(observation) + running)
 
 
 def _started(observation: JobObservation) -> datetime | None:

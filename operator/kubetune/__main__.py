@@ -1,0 +1,37 @@
+"""``python -m kubetune`` runs the operator."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+
+from kubernetes.aio.config import ConfigException
+
+from kubetune.main import StartError, run
+from kubetune.runtime.logs import set_up
+from kubetune.settings import Settings, SettingsError
+
+
+def main() -> int:
+    """Exit status 0 after a signal, 1 when the cluster or a watch failed, 64 for unusable settings."""
+    try:
+        settings = Settings.from_env(os.environ)
+    except SettingsError as error:
+        sys.stderr.write(f"kubetune: {error}\n")
+        return 64
+    set_up(settings.log_level)
+    try:
+        asyncio.run(run(settings))
+    except (StartError, ConfigException) as error:
+        logging.getLogger("kubetune").error("%s", error)
+        return 1
+    except Exception:
+        logging.getLogger("kubetune").exception("the operator stopped; it is to be restarted")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The only module that knows kopf: its watches put keys into the queue, and that is all it does."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+import kopf
+from kubernetes.aio.client import Configuration
+
+from kubetune.common.labels import SELECTOR
+from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, EVENT, FINETUNEJOB, JOB, MODELDEPLOYMENT, POD, SERVICE, Resource
+from kubetune.runtime.intake import Intake
+
+CUSTOM = (FINETUNEJOB, EVALUATION, MODELDEPLOYMENT)
+CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE)
+
+
+async def watch(
+    intake: Intake, configuration: Configuration, namespaces: tuple[str, ...], stop: asyncio.Event | None = None
+) -> None:
+    """Runs kopf until SIGTERM, SIGINT or ``stop``; raises when a watch is beyond repair, so that we are restarted."""
+    registry = kopf.OperatorRegistry()
+    _register_login(registry, configuration)
+    for resource in CUSTOM:
+        _register_custom(registry, resource, intake)
+    for resource in CHILDREN:
+        _register_child(registry, resource, intake)
+    _register_refusals(registry, intake)
+    await kopf.operator(
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
+    )
+
+
+def _register_custom(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
+    async def see(event: Any, **_: Any) -> None:
+        intake.custom(resource.kind, event["type"], event["object"])
+
+
+def _register_child(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake) -> None:
+    @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
+    async def see(event: Any, **_: Any) -> None:
+        intake.child(event["type"], event["object"])
+
+
+def _register_refusals(registry: kopf.OperatorRegistry, intake: Intake) -> None:
+    @kopf.on.event(EVENT.group, EVENT.version, EVENT.plural, registry=registry)
+    async def see(event: Any, **_: Any) -> None:
+        intake.refusal(event["type"], event["object"])
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    # Our CRDs are checked at start; watching all CRDs and namespaces would need rights over the whole cluster.
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 600
+    settings.watching.client_timeout = 660
+    settings.watching.connect_timeout = 10
+    settings.watching.reconnect_backoff = 1.0
+    settings.watching.chunk_size = 250
+    settings.networking.request_timeout = 60
+    settings.networking.connect_timeout = 10
+    # One task per object lingers this long after its last event.
+    settings.queueing.idle_timeout = 0.5
+    settings.persistence.diffbase_storage = _NoDiffBase()
+    for resource in CHILDREN:
+        settings.watching.label_selectors[resource.group, resource.version, resource.plural] = SELECTOR
+    only_refused_jobs = "involvedObject.kind=Job,reason=FailedCreate"
+    settings.watching.field_selectors[EVENT.group, EVENT.version, EVENT.plural] = only_refused_jobs
+    return settings
+
+
+class _NoDiffBase(kopf.DiffBaseStorage):
+    """Nothing is compared with an earlier state, so kopf need not copy every object of every event to remember it."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return cast(kopf.BodyEssence, {})
+
+    def fetch(self, **_: Any) -> kopf.BodyEssence | None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        """Nothing to store."""
+
+
+def _register_login(registry: kopf.OperatorRegistry, configuration: Configuration) -> None:
+    """kopf's watches use the same server and credentials as our own client; asked again when they are refused (401)."""
+
+    @kopf.on.login(registry=registry)
+    async def login(**__: Any) -> kopf.ConnectionInfo:
+        header = await configuration.get_api_key_with_prefix("BearerToken") or ""
+        scheme, _, token = header.partition(" ")
+        return kopf.ConnectionInfo(
+            server=configuration.host,
+            ca_path=configuration.ssl_ca_cert,
+            insecure=not configuration.verify_ssl,
+            scheme=scheme or None,
+            token=token or None,
+            certificate_path=configuration.cert_file,
+            private_key_path=configuration.key_file,
+        )

@@ -1,0 +1,98 @@
+"""The composition root: builds every part once, starts them in order, stops them in the opposite one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+
+from kubetune.evaluation.controller import EvaluationController
+from kubetune.finetunejob.controller import FineTuneJobController
+from kubetune.finetunejob.series import ProgressSeries
+from kubetune.handlers import CUSTOM, watch
+from kubetune.kube.client import Client
+from kubetune.kube.errors import ApiError
+from kubetune.modeldeployment.controller import ModelDeploymentController
+from kubetune.runtime.controller import AnyController, Key
+from kubetune.runtime.health import Health
+from kubetune.runtime.intake import Intake
+from kubetune.runtime.metrics import Metrics
+from kubetune.runtime.poll import Poller
+from kubetune.runtime.queue import WorkQueue
+from kubetune.runtime.reconciler import Reconciler
+from kubetune.runtime.resync import Resync
+from kubetune.settings import Settings
+
+log = logging.getLogger(__name__)
+
+DRAIN_SECONDS = 20.0
+"""Time for the passes under way to end; below the 30 s a pod has between SIGTERM and SIGKILL."""
+
+
+class StartError(Exception):
+    """The operator cannot start; the message says what is missing."""
+
+
+async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
+    """Serves until SIGTERM, SIGINT or ``stop``. Raises StartError when the cluster is not prepared."""
+    metrics = Metrics(resource.kind for resource in CUSTOM)
+    client = await Client.connect(connections=settings.workers * 2, meter=metrics.requested)
+    poller = Poller()
+    try:
+        await _check_served(client)
+        await _serve(settings, client, poller, metrics, stop)
+    finally:
+        await poller.close()
+        await client.close()
+
+
+async def _serve(
+    settings: Settings, client: Client, poller: Poller, metrics: Metrics, stop: asyncio.Event | None
+) -> None:
+    queue: WorkQueue[Key] = WorkQueue(time.monotonic)
+    metrics.watch_queue(queue)
+    reconciler = Reconciler(client, _controllers(settings, poller, metrics), queue, metrics)
+    resync = Resync(client, queue, reconciler.seen, metrics.phases)
+    intake = Intake(CUSTOM, queue, reconciler.seen, reconciler.references, metrics.phases)
+    health = Health(queue, resync, metrics)
+    server = await health.serve(settings.http_port)
+    # kopf cancels every task that was created after it started; these must outlive it to be drained.
+    workers = [asyncio.create_task(reconciler.work()) for _ in range(settings.workers)]
+    helpers = [
+        asyncio.create_task(queue.run_timers()),
+        asyncio.create_task(health.beat()),
+        asyncio.create_task(resync.run(CUSTOM, settings.namespaces, settings.resync_seconds)),
+    ]
+    log.info("started: %d workers, http port %d", settings.workers, settings.http_port)
+    try:
+        await watch(intake, client.configuration, settings.namespaces, stop)
+    finally:
+        log.info("stopping: %d passes under way, %d keys in line", settings.workers, queue.depth)
+        queue.close(len(workers))
+        _, late = await asyncio.wait(workers, timeout=DRAIN_SECONDS)
+        for task in [*helpers, *late]:
+            task.cancel()
+        await asyncio.gather(*helpers, *late, return_exceptions=True)
+        await server.cleanup()
+        log.info("stopped")
+
+
+def _controllers(settings: Settings, poller: Poller, metrics: Metrics) -> Mapping[str, AnyController]:
+    controllers: tuple[AnyController, ...] = (
+        FineTuneJobController(settings, poller, ProgressSeries(metrics.registry)),
+        EvaluationController(settings, poller),
+        ModelDeploymentController(settings),
+    )
+    return {controller.resource.kind: controller for controller in controllers}
+
+
+async def _check_served(client: Client) -> None:
+    try:
+        missing = [resource.plural for resource in CUSTOM if not await client.is_served(resource)]
+    except ApiError as error:
+        raise StartError(f"the API server at {client.configuration.host} cannot be used: {error}") from error
+    if missing:
+        group = CUSTOM[0].group
+        names = ", ".join(f"{plural}.{group}" for plural in missing)
+        raise StartError(f"the cluster does not serve {names}; install the CRDs first: kubectl apply -f crds/")

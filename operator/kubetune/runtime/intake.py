@@ -1,0 +1,73 @@
+"""From what happens in the cluster to keys in the work queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from kubetune.common.meta import GROUP
+from kubetune.kube.kinds import Resource
+
+from .controller import Key
+from .metrics import Phases
+from .queue import WorkQueue
+from .references import References
+from .seen import Seen
+
+Object = dict[str, Any]
+
+
+class Intake:
+    """Every method is called with one watch event's type and object, and only ever adds keys."""
+
+    def __init__(
+        self, kinds: Iterable[Resource], queue: WorkQueue[Key], seen: Seen, references: References, phases: Phases
+    ) -> None:
+        self._labels = {f"{GROUP}/{resource.kind.lower()}": resource.kind for resource in kinds}
+        self._queue = queue
+        self._seen = seen
+        self._references = references
+        self._phases = phases
+        self._owners: dict[str, Key] = {}
+
+    def custom(self, kind: str, event_type: str | None, obj: Object) -> None:
+        """A custom resource appeared, changed or is gone: it and everything that refers to it is looked at."""
+        metadata = obj["metadata"]
+        key = Key(kind, metadata["namespace"], metadata["name"])
+        if event_type == "DELETED":
+            self._seen.forget(metadata["uid"])
+            self._phases.forget(kind, metadata["uid"])
+        else:
+            self._phases.note(kind, metadata["uid"], (obj.get("status") or {}).get("phase", "Pending"))
+        for referrer in self._references.referrers(key):
+            self._queue.add(referrer)
+        if event_type == "DELETED" or self._seen.is_custom_news(obj):
+            self._queue.add(key)
+
+    def child(self, event_type: str | None, obj: Object) -> None:
+        """A Job, pod, Deployment or Service of ours: its owner is looked at if the change matters."""
+        metadata = obj["metadata"]
+        owner = self._owner(metadata)
+        if owner is None:
+            return
+        if event_type == "DELETED":
+            self._seen.forget(metadata["uid"])
+            self._owners.pop(metadata["uid"], None)
+            self._queue.add(owner)
+            return
+        self._owners[metadata["uid"]] = owner
+        if self._seen.is_child_news(obj):
+            self._queue.add(owner)
+
+    def refusal(self, event_type: str | None, obj: Object) -> None:
+        """An Event says that a Job of ours could not create its pod; nothing else would tell."""
+        owner = self._owners.get(obj.get("involvedObject", {}).get("uid", ""))
+        if owner is not None and event_type != "DELETED":
+            self._queue.add(owner)
+
+    def _owner(self, metadata: Object) -> Key | None:
+        for label, kind in self._labels.items():
+            name = metadata.get("labels", {}).get(label)
+            if name:
+                return Key(kind, metadata["namespace"], name)
+        return None

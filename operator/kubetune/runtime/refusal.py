@@ -1,0 +1,52 @@
+"""The status of a custom resource that cannot be carried out at all, for any kind."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from kubetune.common.conditions import Condition, set_condition
+from kubetune.common.decision import Decision, Event
+from kubetune.kube.errors import ApiError
+from kubetune.workload.explain import explain_refusal, refusal_reason
+
+Object = dict[str, Any]
+
+SLOW_SECONDS = 60.0
+"""Quotas and permissions are changed by people; asking more often only fills logs."""
+_CONDITIONS = TypeAdapter(tuple[Condition, ...])
+
+
+def refuse_unreadable(raw: Object, error: ValidationError, now: datetime) -> Decision:
+    """The object does not fit this operator's API types: stored under another version of the CRD."""
+    problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
+    return _refuse(raw, "InvalidSpec", f"The object does not fit this operator's API: {problems}", now)
+
+
+def refuse_by_server(raw: Object, error: ApiError, now: datetime) -> Decision:
+    """The API server refuses a child: quota, permission, policy (403) or the child itself (400, 422)."""
+    if error.is_invalid:
+        return _refuse(raw, "InvalidSpec", f"The API server refuses what follows from this spec: {error.message}", now)
+    text = explain_refusal(error.message)
+    return _refuse(raw, refusal_reason(text), text, now)
+
+
+def _refuse(raw: Object, reason: str, message: str, now: datetime) -> Decision:
+    stored = raw.get("status") or {}
+    generation = raw["metadata"].get("generation", 0)
+    try:
+        old = _CONDITIONS.validate_python(stored.get("conditions", ()))
+    except ValidationError:
+        old = ()
+    conditions = set_condition(old, "Accepted", False, reason, message, now=now, generation=generation)
+    status = {
+        **stored,
+        "observedGeneration": generation,
+        "phase": stored.get("phase", "Pending"),
+        "conditions": [condition.to_dict() for condition in conditions],
+    }
+    had = next((condition.reason for condition in old if condition.type == "Accepted"), None)
+    events = (Event(reason, message, warning=True),) if had != reason else ()
+    return Decision(status=status, events=events, requeue_after=SLOW_SECONDS)

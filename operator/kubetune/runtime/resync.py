@@ -1,0 +1,57 @@
+"""Looks at everything now and then: turns a lost event into a delay instead of a mistake."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+
+from kubetune.kube.client import Client
+from kubetune.kube.errors import ApiError
+from kubetune.kube.kinds import Resource
+
+from .controller import Key
+from .metrics import Phases
+from .queue import WorkQueue
+from .seen import Seen
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5.0
+
+
+class Resync:
+    """``done_once`` is set after the first complete listing of all kinds."""
+
+    def __init__(self, client: Client, queue: WorkQueue[Key], seen: Seen, phases: Phases) -> None:
+        self._client = client
+        self._queue = queue
+        self._seen = seen
+        self._phases = phases
+        self.done_once = asyncio.Event()
+
+    async def run(self, resources: tuple[Resource, ...], namespaces: tuple[str, ...], seconds: float) -> None:
+        """Lists all custom resources every ``seconds``, a little earlier or later; runs until cancelled."""
+        while True:
+            wait = seconds * random.uniform(0.9, 1.1)  # noqa: S311 - jitter, not a secret
+            try:
+                await self._once(resources, namespaces)
+                self.done_once.set()
+            except ApiError as error:
+                log.warning("resync failed, again in %.0f s: %s", RETRY_SECONDS, error)
+                wait = RETRY_SECONDS
+            await asyncio.sleep(wait)
+
+    async def _once(self, resources: tuple[Resource, ...], namespaces: tuple[str, ...]) -> None:
+        alive: set[str] = set()
+        for resource in resources:
+            phases: dict[str, str] = {}
+            for namespace in namespaces or (None,):
+                async for page in self._client.pages(resource, namespace):
+                    for item in page:
+                        metadata = item["metadata"]
+                        phases[metadata["uid"]] = (item.get("status") or {}).get("phase", "Pending")
+                        self._queue.add(Key(resource.kind, metadata["namespace"], metadata["name"]))
+            self._phases.replace(resource.kind, phases)
+            alive |= phases.keys()
+        self._seen.keep_custom(alive)

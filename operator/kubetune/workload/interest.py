@@ -1,0 +1,52 @@
+"""What about a child is worth a look: everything but what changes on its own or means nothing to us."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Object = dict[str, Any]
+
+_STATUS_NOISE = {
+    # Job: counts that the pods' own Events tell better.
+    "active",
+    "ready",
+    "terminating",
+    "uncountedTerminatedPods",
+    "startTime",
+    # Pod: where it is, which the spec says, too.
+    "hostIP",
+    "hostIPs",
+    "podIPs",
+    "qosClass",
+    "observedGeneration",
+}
+_ENTRY_NOISE = {"lastTransitionTime", "lastProbeTime", "lastUpdateTime", "observedGeneration"}
+_BLANK: Object = {"phase": "Pending"}
+
+
+def digest(obj: Object) -> int:
+    """Equal for two states of an object between which nothing of interest has changed."""
+    metadata = obj["metadata"]
+    seen = (
+        "deletionTimestamp" in metadata,
+        metadata.get("annotations"),
+        obj.get("spec", {}).get("suspend"),
+        obj.get("spec", {}).get("nodeName"),
+        _telling(obj.get("status") or {}),
+    )
+    return hash(repr(seen))
+
+
+def is_blank(obj: Object) -> bool:
+    """Whether nothing has happened to the object since its creation; for the decision it might as well not exist."""
+    is_placed = bool(obj.get("spec", {}).get("nodeName")) or "deletionTimestamp" in obj["metadata"]
+    return not is_placed and _telling(obj.get("status") or {}) in ({}, _BLANK)
+
+
+def _telling(status: Object) -> Object:
+    telling = {key: value for key, value in status.items() if key not in _STATUS_NOISE}
+    if "conditions" in telling:
+        telling["conditions"] = [
+            {key: value for key, value in entry.items() if key not in _ENTRY_NOISE} for entry in telling["conditions"]
+        ]
+    return telling

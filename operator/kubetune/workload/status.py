@@ -1,0 +1,101 @@
+"""From facts to the part of the status that everything that runs once has in common, and to the Events about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
+from kubetune.common.decision import Event
+from kubetune.common.job_status import JobCondition, JobPhase, JobStatus
+
+from .explain import Fact
+from .inputs import Problem
+from .run import Run
+
+_UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled"}
+"""Reasons every run passes through; an Event for each would be noise and one more write per object."""
+_NO_WARNING = {"Suspended", "Completed", "Running"}
+
+
+def is_final(status: JobStatus) -> bool:
+    """Whether the run has ended for good and was recorded: from then on nothing can start it again.
+
+    The record is ``completionTime``, written together with the result; a Job deleted afterwards is not missed.
+    """
+    return status.completion_time is not None
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What every condition of one pass is marked with."""
+
+    now: datetime
+    generation: int
+
+
+def accepted() -> Fact:
+    return Fact(ConditionStatus.TRUE, "Accepted", "The spec and everything it names are usable.")
+
+
+def job_conditions(old: Iterable[Condition], accepted_fact: Fact, run: Run, stamp: Stamp) -> tuple[Condition, ...]:
+    """The four conditions of a Job-like kind; the summary's message is the run's."""
+    facts = {
+        JobCondition.ACCEPTED: accepted_fact,
+        JobCondition.SCHEDULED: run.scheduled,
+        JobCondition.RUNNING: run.running,
+        JobCondition.SUCCEEDED: run.succeeded,
+    }
+    return set_facts(old, facts, stamp)
+
+
+def set_facts(old: Iterable[Condition], facts: dict[Any, Fact], stamp: Stamp) -> tuple[Condition, ...]:
+    """``old`` with the named conditions replaced."""
+    conditions = tuple(old)
+    for type_, fact in facts.items():
+        conditions = set_condition(
+            conditions, str(type_), fact.status, fact.reason, fact.message, now=stamp.now, generation=stamp.generation
+        )
+    return conditions
+
+
+def refused_run(problem: Problem) -> Run:
+    """The facts of a run that cannot begin because of ``problem``."""
+    fact = Fact(ConditionStatus.FALSE, problem.reason, problem.message)
+    return Run(
+        JobPhase.PENDING,
+        scheduled=Fact(ConditionStatus.FALSE, problem.reason, "Nothing is started before the spec is accepted."),
+        running=Fact(ConditionStatus.FALSE, problem.reason, "Nothing is started before the spec is accepted."),
+        succeeded=Fact(ConditionStatus.UNKNOWN, fact.reason, fact.message),
+    )
+
+
+def job_status(old: JobStatus, conditions: tuple[Condition, ...], run: Run, stamp: Stamp) -> dict[str, Any]:
+    """The members of JobStatus as keyword arguments of a kind's own status."""
+    ended = run.phase in {JobPhase.SUCCEEDED, JobPhase.FAILED}
+    return {
+        "observed_generation": stamp.generation,
+        "conditions": conditions,
+        "phase": run.phase,
+        "attempts": max(run.attempts, old.attempts or 0) if is_final(old) else run.attempts,
+        "start_time": old.start_time or run.started,
+        "completion_time": (run.finished or stamp.now.replace(microsecond=0)) if ended else None,
+        "failure": run.failure,
+    }
+
+
+def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> tuple[Event, ...]:
+    """One Event for every reason that newly appeared, the summary's message first."""
+    before = tuple(old)
+    events: dict[str, Event] = {}
+    for condition in reversed(tuple(new)):
+        was = get_condition(before, condition.type)
+        if was and was.status == condition.status and was.reason == condition.reason:
+            continue
+        if condition.reason in _UNTOLD:
+            continue
+        is_bad = condition.status is not ConditionStatus.TRUE and condition.reason not in _NO_WARNING
+        events.setdefault(condition.reason, Event(condition.reason, condition.message, warning=is_bad))
+    return tuple(events.values())
