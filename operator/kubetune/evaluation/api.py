@@ -55,6 +55,7 @@ class Reason(enum.StrEnum):
     ERROR = "Error"
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
+    RESULT_LOST = "ResultLost"
 
 
 class Generation(ApiModel):

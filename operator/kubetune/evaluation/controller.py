@@ -1,0 +1,87 @@
+"""Reads what an Evaluation's decision needs; the reconciler carries the decision out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+
+from kubetune.common.decision import Decision
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.kube.client import Client, Object
+from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
+from kubetune.kube.reads import read_inputs, read_job
+from kubetune.runtime.controller import Key
+from kubetune.runtime.poll import Poller
+from kubetune.settings import Settings
+from kubetune.workload.fingerprint import is_owned_by
+from kubetune.workload.resolution import check_spelling, job_names
+from kubetune.workload.run import JobObservation, read_run
+from kubetune.workload.status import is_final
+from kubetune_contract import ContractError, EvalProgress, from_json
+
+from .api import Evaluation
+from .decide import Observed, decide
+from .resources import EVALUATE, Models, job_name, resolve_models, used_uris
+
+
+class EvaluationController:
+    """``runtime.controller.Controller`` for Evaluations."""
+
+    def __init__(self, settings: Settings, poller: Poller) -> None:
+        self._settings = settings
+        self._poller = poller
+
+    @property
+    def resource(self) -> Resource:
+        return EVALUATION
+
+    def parse(self, raw: Object) -> Evaluation:
+        return Evaluation.parse(raw)
+
+    async def gather(self, client: Client, obj: Evaluation, *, fresh: bool) -> Observed:
+        if is_final(obj.status):
+            return Observed()
+        namespace, run = obj.metadata.namespace, JobObservation()
+        if not fresh:
+            run = await read_job(client, namespace, job_name(obj), self._settings.gpu_resource)
+        if run.job is None:
+            return await self._before_start(client, obj)
+        return Observed(run, progress=await self._progress(obj, run))
+
+    def decide(self, obj: Evaluation, observed: Observed, now: datetime) -> Decision:
+        return decide(obj, observed, now, self._settings)
+
+    def children(self, observed: Observed) -> Iterable[Object]:
+        if observed.run.job is not None:
+            yield observed.run.job
+        yield from observed.run.pods
+
+    def references(self, obj: Evaluation) -> Iterable[Key]:
+        choices = (obj.spec.candidate, *(obj.spec.baselines or ()))
+        return (Key(FINETUNEJOB.kind, obj.metadata.namespace, name) for name in job_names(*choices))
+
+    def forget(self, key: Key) -> None:
+        """Nothing about an Evaluation is kept in memory."""
+
+    async def _before_start(self, client: Client, obj: Evaluation) -> Observed:
+        if check_spelling(used_uris(obj, None)):
+            return Observed()
+        jobs: dict[str, FineTuneJob | None] = {}
+        for key in self.references(obj):
+            raw = await client.get(FINETUNEJOB, key.namespace, key.name)
+            jobs[key.name] = FineTuneJob.parse(raw) if raw else None
+        models = resolve_models(obj, jobs)
+        used = used_uris(obj, models if isinstance(models, Models) else None)
+        return Observed(jobs=jobs, inputs=await read_inputs(client, obj.metadata.namespace, used))
+
+    async def _progress(self, obj: Evaluation, observation: JobObservation) -> EvalProgress | None:
+        if observation.job is None or not is_owned_by(observation.job, obj.metadata.uid):
+            return None
+        run = read_run(observation, main=EVALUATE, gpu_resource=self._settings.gpu_resource)
+        text = await self._poller.progress(run.pod_ip) if run.pod_ip else None
+        try:
+            return from_json(EvalProgress, json.loads(text)) if text else None
+        except (ValueError, ContractError):
+            # An evaluator of another release may say it differently; the run itself is none the worse.
+            return None

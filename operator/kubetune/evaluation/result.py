@@ -1,0 +1,105 @@
+"""From what the evaluator leaves behind to the status of an Evaluation."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+from kubetune.common.units import format_delta, format_progress
+from kubetune_contract import ContractError, EvalProgress, EvalSummary, MetricName, ModelRef, from_json
+from kubetune_contract import MetricResult as Measured
+
+from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
+
+
+def read_summary(message: str | None) -> EvalSummary | None:
+    """The termination message of a completed evaluation; None when it is missing or says something else."""
+    try:
+        return from_json(EvalSummary, json.loads(message or ""))
+    except (ValueError, ContractError):
+        return None
+
+
+def primary_metric(evaluation: Evaluation) -> MetricName:
+    """The metric `kubectl get` shows: the one that decides, else the first."""
+    spec = evaluation.spec
+    return spec.gate.metric if spec.gate else spec.metrics[0]
+
+
+def result_members(summary: EvalSummary, primary: MetricName) -> dict[str, Any]:
+    """The members of the status that only a finished evaluation has."""
+    results = tuple(result for result in summary.results if _is_finite(result))
+    return {
+        "verdict": summary.verdict,
+        "verdict_message": summary.verdict_message,
+        "n": summary.n,
+        "delta": _delta(results, primary),
+        "metrics": tuple(_metric(result) for result in results),
+        "report": Report(uri=summary.report.uri, manifest_sha256=summary.report.manifest_sha256),
+        "dataset_sha256": summary.dataset_sha256,
+    }
+
+
+def describe(summary: EvalSummary) -> str:
+    """One sentence for the condition Succeeded."""
+    if summary.verdict is None:
+        return f"Measured {summary.n} items; no gate was set. The report is at {summary.report.uri}."
+    because = f" {summary.verdict_message}" if summary.verdict_message else ""
+    return f"{summary.verdict.value} on {summary.n} items.{because} The report is at {summary.report.uri}."
+
+
+def measured_model(candidate: ModelRef | None) -> MeasuredModel | None:
+    return MeasuredModel(uri=candidate.uri, adapter_uri=candidate.adapter_uri) if candidate else None
+
+
+def read_progress(said: EvalProgress) -> EvaluationProgress:
+    return EvaluationProgress(
+        done=said.done,
+        total=said.total,
+        model=said.model,
+        display=format_progress(said.done, said.total),
+        updated_at=datetime.fromtimestamp(int(said.updated_at), UTC),
+    )
+
+
+def is_due(stored: EvaluationProgress | None, new: EvaluationProgress, interval: float) -> bool:
+    """Whether ``new`` is worth a write of its own: ``interval`` seconds later, by the evaluator's clock."""
+    if stored is None or stored.updated_at is None or new.updated_at is None:
+        return True
+    age = (new.updated_at - stored.updated_at).total_seconds()
+    # Fewer items done is a new attempt, which should show at once.
+    return age >= interval or new.done < stored.done
+
+
+def _delta(results: tuple[Measured, ...], primary: MetricName) -> str | None:
+    """Against the baseline that is hardest to beat, because that one decides."""
+    mine = [result for result in results if result.metric is primary]
+    if not mine:
+        return None
+    closest = min(mine, key=lambda result: result.low)
+    return format_delta(closest.difference, closest.low, closest.high)
+
+
+def _metric(result: Measured) -> MetricResult:
+    p_value = result.p_value if result.p_value is not None and math.isfinite(result.p_value) else None
+    return MetricResult(
+        metric=result.metric,
+        baseline=result.baseline,
+        candidate_value=result.candidate_value,
+        baseline_value=result.baseline_value,
+        difference=result.difference,
+        low=result.low,
+        high=result.high,
+        n=result.n,
+        unscored=result.unscored,
+        method=result.method,
+        p_value=p_value,
+    )
+
+
+def _is_finite(result: Measured) -> bool:
+    """Numbers that are not finite have no form in JSON; such a comparison is in the report only."""
+    numbers = (result.candidate_value, result.baseline_value, result.difference, result.low, result.high)
+    return all(map(math.isfinite, numbers))

@@ -1,0 +1,99 @@
+"""Reads what a ModelDeployment's decision needs; the reconciler carries the decision out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from datetime import datetime
+
+from kubetune.common.decision import Decision
+from kubetune.common.labels import match_labels
+from kubetune.evaluation.api import Evaluation
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.kube.client import Client, Object
+from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, FINETUNEJOB, MODELDEPLOYMENT, POD, SERVICE, Resource
+from kubetune.kube.reads import read_gpu_on_a_node, read_inputs, read_warnings
+from kubetune.runtime.controller import Key
+from kubetune.settings import Settings
+from kubetune.workload.pods import condition
+from kubetune.workload.resolution import job_names
+
+from .api import ModelDeployment
+from .decide import decide
+from .plan import Observed, named_uris
+from .pods import is_unstarted
+from .resources import child
+
+EXPLAINED_PODS = 3
+"""Pods whose Events are read; they are all stuck for the same reason."""
+
+
+class ModelDeploymentController:
+    """``runtime.controller.Controller`` for ModelDeployments."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @property
+    def resource(self) -> Resource:
+        return MODELDEPLOYMENT
+
+    def parse(self, raw: Object) -> ModelDeployment:
+        return ModelDeployment.parse(raw)
+
+    async def gather(self, client: Client, obj: ModelDeployment, *, fresh: bool) -> Observed:
+        """Children are read even when ``fresh``: they are applied, which would take over somebody else's."""
+        namespace, name = obj.metadata.namespace, child(obj)
+        job, evaluation = await asyncio.gather(*(self._read(client, key) for key in self._named(obj)))
+        deployment, service, pods = await asyncio.gather(
+            client.get(DEPLOYMENT, namespace, name),
+            client.get(SERVICE, namespace, name),
+            client.list(POD, namespace, labels=match_labels(obj.info, obj.metadata.name)),
+        )
+        parsed_job = FineTuneJob.parse(job) if job else None
+        return Observed(
+            deployment=deployment,
+            service=service,
+            pods=tuple(pods),
+            warnings=await self._warnings(client, pods),
+            gpu_on_a_node=await self._gpu_on_a_node(client, pods),
+            job=parsed_job,
+            evaluation=Evaluation.parse(evaluation) if evaluation else None,
+            inputs=await read_inputs(client, namespace, named_uris(obj, parsed_job)),
+        )
+
+    def decide(self, obj: ModelDeployment, observed: Observed, now: datetime) -> Decision:
+        return decide(obj, observed, now, self._settings)
+
+    def children(self, observed: Observed) -> Iterable[Object]:
+        yield from (obj for obj in (observed.deployment, observed.service) if obj is not None)
+        yield from observed.pods
+
+    def references(self, obj: ModelDeployment) -> Iterable[Key]:
+        return (key for key in self._named(obj) if key is not None)
+
+    def forget(self, key: Key) -> None:
+        """Nothing about a ModelDeployment is kept in memory."""
+
+    def _named(self, obj: ModelDeployment) -> tuple[Key | None, Key | None]:
+        """The FineTuneJob and the Evaluation the spec refers to."""
+        namespace, gate = obj.metadata.namespace, obj.spec.require_verdict
+        job = next((Key(FINETUNEJOB.kind, namespace, name) for name in job_names(obj.spec.model)), None)
+        return job, Key(EVALUATION.kind, namespace, gate.evaluation_ref.name) if gate else None
+
+    async def _read(self, client: Client, key: Key | None) -> Object | None:
+        if key is None:
+            return None
+        resource = FINETUNEJOB if key.kind == FINETUNEJOB.kind else EVALUATION
+        return await client.get(resource, key.namespace, key.name)
+
+    async def _warnings(self, client: Client, pods: list[Object]) -> tuple[Object, ...]:
+        stuck = [pod for pod in pods if pod["spec"].get("nodeName") and is_unstarted(pod)]
+        found = await asyncio.gather(*(read_warnings(client, pod) for pod in stuck[:EXPLAINED_PODS]))
+        return tuple(event for events in found for event in events)
+
+    async def _gpu_on_a_node(self, client: Client, pods: list[Object]) -> bool | None:
+        texts = [(condition(pod, "PodScheduled") or {}).get("message") or "" for pod in pods]
+        if not any(self._settings.gpu_resource in text for text in texts):
+            return None
+        return await read_gpu_on_a_node(client, self._settings.gpu_resource)

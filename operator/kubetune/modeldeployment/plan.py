@@ -1,0 +1,155 @@
+"""What a ModelDeployment should run now, and why not what it asks for, if it does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus
+from kubetune.evaluation.api import Evaluation
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.workload.explain import Fact
+from kubetune.workload.fingerprint import is_owned_by
+from kubetune.workload.inputs import Inputs, Problem, check_inputs
+from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling, job_names, resolve
+from kubetune.workload.status import accepted
+
+from .api import ModelDeployment, Reason
+from .resources import child, recreates, used_uris
+from .rollout import Digest, Ledger, Loading, Release, admit, advance, read_ledger
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What the controller has read; the default is a cluster in which nothing exists yet."""
+
+    deployment: Object | None = None
+    service: Object | None = None
+    pods: tuple[Object, ...] = ()
+    warnings: tuple[Object, ...] = ()
+    """Warning Events about pods of which no container has begun."""
+    gpu_on_a_node: bool | None = None
+    """Whether any node offers the GPU resource; None when it was not looked up or may not be read."""
+    job: FineTuneJob | None = None
+    """The FineTuneJob ``spec.model`` refers to."""
+    evaluation: Evaluation | None = None
+    """The Evaluation ``spec.requireVerdict`` refers to."""
+    inputs: Inputs = field(default_factory=Inputs)
+    """Claims that the spec names or that hold the model."""
+
+    def ours(self, deployment: ModelDeployment) -> tuple[Object | None, Object | None]:
+        """Deployment and Service, each None when it is missing or somebody else's."""
+        uid = deployment.metadata.uid
+        found = (obj if obj and is_owned_by(obj, uid) else None for obj in (self.deployment, self.service))
+        return next(found), next(found)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``ledger`` says what runs; None is nothing."""
+
+    accepted: Fact
+    admitted: Fact
+    ledger: Ledger | None
+    wanted: Release | None = None
+    """None while the spec stands for no model (yet)."""
+    is_held: bool = False
+    """Something in the way concerns every version: nothing is touched until it is gone."""
+
+    @property
+    def runs_as_wanted(self) -> bool:
+        active = self.ledger.active if self.ledger else None
+        return active is not None and self.wanted is not None and active.version == self.wanted.version
+
+
+def spec_problem(deployment: ModelDeployment, observed: Observed) -> Problem | None:
+    """What is wrong whichever version runs."""
+    return (
+        check_spelling(_spec_uris(deployment))
+        or _name_conflict(deployment, observed)
+        or check_inputs(observed.inputs, cache_uris(deployment), deployment.metadata.namespace)
+    )
+
+
+def make_plan(deployment: ModelDeployment, observed: Observed, loading: Loading, digest: Digest) -> Plan:
+    """``loading`` is how the active version of the present ledger fares."""
+    ledger = read_ledger(*observed.ours(deployment))
+    problem = spec_problem(deployment, observed)
+    if problem:
+        return Plan(_refused(problem), _undecided(problem.reason), ledger, is_held=True)
+    found = find_release(deployment, observed, ledger)
+    one_at_a_time = recreates(deployment)
+    if isinstance(found, Problem):
+        ledger = advance(ledger, None, loading, digest, one_at_a_time=one_at_a_time)
+        if found.reason == Reason.FINE_TUNE_JOB_NOT_FINISHED:
+            return Plan(accepted(), Fact(ConditionStatus.UNKNOWN, found.reason, found.message), ledger)
+        return Plan(_refused(found), _undecided(found.reason), ledger)
+    admission = admit(found, _gate(deployment), observed.evaluation, ledger)
+    ledger = advance(ledger, found if admission.admitted else None, loading, digest, one_at_a_time=one_at_a_time)
+    status = ConditionStatus.TRUE if admission.admitted else ConditionStatus.FALSE
+    return Plan(accepted(), Fact(status, admission.reason, admission.message), ledger, found)
+
+
+def find_release(deployment: ModelDeployment, observed: Observed, ledger: Ledger | None) -> Release | Problem:
+    """What the spec asks for, or why it stands for nothing (yet)."""
+    name = next(iter(job_names(deployment.spec.model)), None)
+    model = resolve(deployment.spec.model, {name: observed.job} if name else {})
+    if isinstance(model, Unresolved):
+        # A job deleted after its model went into service leaves the model as it is.
+        if model.obstacle is Obstacle.NOT_FOUND and ledger and ledger.active.job == name:
+            return ledger.active
+        return Problem(_REASONS[model.obstacle], model.message)
+    release = Release(model, job=name, evaluation=_gate(deployment))
+    return check_inputs(observed.inputs, used_uris(release), deployment.metadata.namespace) or release
+
+
+def cache_uris(deployment: ModelDeployment) -> tuple[str, ...]:
+    """The cache's claim as a URI, so that it is looked up like the others."""
+    cache = deployment.spec.cache
+    return (f"pvc://{cache.claim_name}/",) if cache else ()
+
+
+def named_uris(deployment: ModelDeployment, job: FineTuneJob | None) -> tuple[str, ...]:
+    """Everything the spec leads to whose claim must exist; nothing while the spec cannot be read."""
+    if check_spelling(_spec_uris(deployment)):
+        return ()
+    base = (job.spec.base_model.uri,) if job else ()
+    return (*_spec_uris(deployment), *base, *cache_uris(deployment))
+
+
+def _spec_uris(deployment: ModelDeployment) -> tuple[str, ...]:
+    model = deployment.spec.model
+    return tuple(uri for uri in (model.uri, model.adapter_uri) if uri)
+
+
+_REASONS = {
+    Obstacle.NOT_FOUND: Reason.FINE_TUNE_JOB_NOT_FOUND,
+    Obstacle.NOT_FINISHED: Reason.FINE_TUNE_JOB_NOT_FINISHED,
+    Obstacle.FAILED: Reason.FINE_TUNE_JOB_FAILED,
+}
+
+
+def _gate(deployment: ModelDeployment) -> str | None:
+    required = deployment.spec.require_verdict
+    return required.evaluation_ref.name if required else None
+
+
+def _name_conflict(deployment: ModelDeployment, observed: Observed) -> Problem | None:
+    for kind, obj in (("Deployment", observed.deployment), ("Service", observed.service)):
+        if obj is not None and not is_owned_by(obj, deployment.metadata.uid):
+            text = (
+                f"{kind} {deployment.metadata.namespace}/{child(deployment)} exists and does not belong to this "
+                "ModelDeployment. It is left alone; delete it or give this ModelDeployment another name."
+            )
+            return Problem(Reason.NAME_CONFLICT, text)
+    return None
+
+
+def _refused(problem: Problem) -> Fact:
+    return Fact(ConditionStatus.FALSE, problem.reason, problem.message)
+
+
+def _undecided(reason: str) -> Fact:
+    return Fact(ConditionStatus.UNKNOWN, reason, "No version is judged before the spec is accepted.")

@@ -1,0 +1,126 @@
+"""The server's pods, read one by one and as the rollout sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus
+from kubetune.common.job_status import Failure
+from kubetune.workload.explain import Fact, explain_waiting, failure_of
+from kubetune.workload.fingerprint import SPEC_HASH
+from kubetune.workload.pods import condition, container_statuses
+
+from .api import Reason
+from .resources import ENGINE, VERSION_LABEL
+from .rollout import Loading
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ServerPod:
+    """One pod that is not being deleted."""
+
+    name: str
+    version: str
+    template: str
+    """Digest of the template it was made from."""
+    loaded: bool
+    """Model and adapter are fetched and the engine has answered its start-up probe."""
+    ready: bool
+    failed_starts: int
+    """How often a container of it has died."""
+    fact: Fact
+    """Where it is, or why it is not further."""
+    failure: Failure | None
+    """The last death of a container, while the pod has not loaded since."""
+
+
+def read_pods(
+    pods: Iterable[Object], warnings: Iterable[Object], *, gpu_on_a_node: bool | None, gpu_resource: str
+) -> tuple[ServerPod, ...]:
+    """``warnings`` are Events about any of the pods. Pods that are being deleted are left out."""
+    events = tuple(warnings)
+    return tuple(
+        _read(pod, _about(pod, events), gpu_on_a_node, gpu_resource)
+        for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
+        if not pod["metadata"].get("deletionTimestamp")
+    )
+
+
+def loading_of(pods: Iterable[ServerPod], version: str, template: str) -> Loading:
+    """How ``version`` fares; starts are counted for pods of the present template only."""
+    mine = [pod for pod in pods if pod.version == version]
+    worst = max((pod for pod in mine if pod.template == template), key=lambda pod: pod.failed_starts, default=None)
+    return Loading(
+        answers=any(pod.ready for pod in mine),
+        failed_starts=worst.failed_starts if worst else 0,
+        problem=worst.failure.message if worst and worst.failure else "",
+    )
+
+
+def is_unstarted(pod: Object) -> bool:
+    """Whether no container of it has begun, so that only Events can say what is wrong."""
+    states = [status.get("state") or {} for status in container_statuses(pod)]
+    return not any("running" in state or "terminated" in state for state in states)
+
+
+def _about(pod: Object, events: Iterable[Object]) -> list[Object]:
+    uid = pod["metadata"].get("uid")
+    return [event for event in events if event.get("involvedObject", {}).get("uid") == uid]
+
+
+def _read(pod: Object, warnings: list[Object], gpu_on_a_node: bool | None, gpu_resource: str) -> ServerPod:
+    metadata, statuses = pod["metadata"], container_statuses(pod)
+    loaded = bool(_engine(statuses).get("started"))
+    failure = None if loaded else _failure(pod, statuses)
+    fact = _progress(pod, statuses, failure) or explain_waiting(pod, warnings, gpu_on_a_node, gpu_resource)
+    if fact.reason == "Preparing":
+        text = f"Node {pod['spec'].get('nodeName')} is fetching image and model."
+        fact = Fact(ConditionStatus.FALSE, Reason.FETCHING, text)
+    return ServerPod(
+        name=metadata["name"],
+        version=metadata.get("labels", {}).get(VERSION_LABEL, ""),
+        template=metadata.get("annotations", {}).get(SPEC_HASH, ""),
+        loaded=loaded,
+        ready=(condition(pod, "Ready") or {}).get("status") == "True",
+        failed_starts=sum(status.get("restartCount", 0) for status in statuses),
+        fact=fact,
+        failure=failure,
+    )
+
+
+def _engine(statuses: list[Object]) -> Object:
+    return next((status for status in statuses if status["name"] == ENGINE), {})
+
+
+def _progress(pod: Object, statuses: list[Object], failure: Failure | None) -> Fact | None:
+    """Where a pod is that got as far as running something; None before that."""
+    engine = _engine(statuses)
+    if engine.get("started"):
+        return Fact(ConditionStatus.TRUE, Reason.LOADED, f"Pod {pod['metadata']['name']} has loaded it.")
+    if failure:
+        return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+    if "running" in (engine.get("state") or {}):
+        text = f"The engine on node {pod['spec'].get('nodeName')} is loading the model."
+        return Fact(ConditionStatus.FALSE, Reason.LOADING, text)
+    return None
+
+
+def _failure(pod: Object, statuses: list[Object]) -> Failure | None:
+    for status in statuses:
+        failure = failure_of(status, "state") or failure_of(status, "lastState")
+        if failure is None or _has_recovered(status):
+            continue
+        # An engine that dies without a word of ours is vLLM's own failure: its last log lines are the message.
+        reason = Reason.ENGINE_FAILED if status["name"] == ENGINE and failure.reason == "Error" else failure.reason
+        return failure.model_copy(update={"reason": str(reason), "pod": pod["metadata"]["name"]})
+    return None
+
+
+def _has_recovered(status: Object) -> bool:
+    """An init container that got through at last."""
+    terminated = (status.get("state") or {}).get("terminated") or {}
+    return terminated.get("exitCode") == 0

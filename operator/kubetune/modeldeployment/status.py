@@ -1,0 +1,208 @@
+"""From the plan and the pods to the status of a ModelDeployment and the Events about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus, get_condition, is_true
+from kubetune.common.decision import Event
+from kubetune.common.job_status import Failure
+from kubetune.settings import Settings
+from kubetune.workload.explain import Fact, explain_refusal, refusal_reason
+from kubetune.workload.pods import condition
+from kubetune.workload.status import Stamp, set_facts, transitions
+
+from .api import (
+    DeploymentCondition,
+    DeploymentPhase,
+    ModelDeployment,
+    ModelDeploymentStatus,
+    Reason,
+)
+from .plan import Plan
+from .pods import ServerPod
+from .resources import base_model_name, endpoint
+from .versions import list_versions
+
+Object = dict[str, Any]
+
+TRUE, FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
+
+_UNDERWAY = {
+    Reason.FETCHING,
+    Reason.LOADING,
+    Reason.WAITING,
+    Reason.UNSCHEDULABLE,
+    Reason.NO_NODE_WITH_GPU,
+}
+"""Reasons for not having loaded that are no failure of the version."""
+_UNTOLD = {
+    Reason.FETCHING,
+    Reason.LOADING,
+    Reason.LOADED,
+    Reason.ROLLING_OUT,
+    Reason.NO_GATE,
+    Reason.SCALED_TO_ZERO,
+    Reason.FINE_TUNE_JOB_NOT_FINISHED,
+    Reason.EVALUATION_NOT_FINISHED,
+}
+"""What is meant to happen needs no Event; the conditions tell it."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything the status is made from."""
+
+    plan: Plan
+    pods: tuple[ServerPod, ...]
+    template: str
+    """Digest of the template the pods should have."""
+    deployment: Object | None
+
+    @property
+    def current(self) -> tuple[ServerPod, ...]:
+        """Pods made as the plan wants them."""
+        return tuple(pod for pod in self.pods if pod.template == self.template)
+
+    @property
+    def ready(self) -> int:
+        return sum(pod.ready for pod in self.pods)
+
+
+def describe(
+    deployment: ModelDeployment, view: View, stamp: Stamp, settings: Settings
+) -> tuple[ModelDeploymentStatus, tuple[Event, ...]]:
+    """The whole status, and Events about what is new in it."""
+    loaded = _loaded(deployment, view)
+    ready = _ready(deployment, view, loaded, settings)
+    facts = {
+        DeploymentCondition.ACCEPTED: view.plan.accepted,
+        DeploymentCondition.ADMITTED: view.plan.admitted,
+        DeploymentCondition.LOADED: loaded,
+        DeploymentCondition.READY: ready,
+    }
+    old = deployment.status.conditions
+    conditions = set_facts(old, facts, stamp)
+    failure = _failure(view, loaded)
+    active = view.plan.ledger.active if view.plan.ledger else None
+    status = ModelDeploymentStatus(
+        observed_generation=stamp.generation,
+        conditions=conditions,
+        phase=_phase(deployment, view, ready, failure),
+        endpoint=endpoint(deployment, settings) if active else None,
+        model_name=deployment.metadata.name if active else None,
+        base_model_name=base_model_name(deployment, active) if active else None,
+        versions=list_versions(view.plan, view.pods, failure),
+        ready_replicas=view.ready,
+        failure=failure,
+    )
+    return status, tuple(event for event in transitions(old, conditions) if event.reason not in _UNTOLD)
+
+
+def needs_another_look(status: ModelDeploymentStatus) -> bool:
+    """Whether something may change without an event that reaches this object."""
+    if not is_true(status.conditions, DeploymentCondition.ACCEPTED):
+        accepted = get_condition(status.conditions, DeploymentCondition.ACCEPTED)
+        return accepted is not None and accepted.reason in {Reason.CLAIM_NOT_FOUND, Reason.NAME_CONFLICT}
+    return status.phase in {DeploymentPhase.LOADING, DeploymentPhase.FAILED} and status.endpoint is not None
+
+
+def _loaded(deployment: ModelDeployment, view: View) -> Fact:
+    plan, replicas = view.plan, deployment.spec.replicas
+    if not plan.runs_as_wanted or plan.ledger is None:
+        return _why_not_wanted(view)
+    if replicas == 0:
+        return Fact(FALSE, Reason.SCALED_TO_ZERO, "spec.replicas is 0, so nothing is loaded.")
+    version, loaded = plan.ledger.active.version, sum(pod.loaded for pod in view.current)
+    tally = f"{min(loaded, replicas)} of {replicas} pods have loaded version {version}."
+    if loaded >= replicas:
+        return Fact(TRUE, Reason.LOADED, tally)
+    obstacle = _creation_problem(view.deployment) or _obstacle(view.current)
+    return Fact(FALSE, obstacle.reason, f"{tally} {obstacle.message}")
+
+
+def _why_not_wanted(view: View) -> Fact:
+    plan, lost = view.plan, _given_up(view.plan)
+    if lost:
+        return Fact(FALSE, lost.reason, lost.message)
+    blocker = plan.admitted if plan.accepted.status is TRUE else plan.accepted
+    return Fact(FALSE, blocker.reason, blocker.message)
+
+
+def _ready(deployment: ModelDeployment, view: View, loaded: Fact, settings: Settings) -> Fact:
+    replicas = deployment.spec.replicas
+    if loaded.status is not TRUE:
+        return Fact(FALSE, loaded.reason, f"{loaded.message} {_who_serves(view)}".strip())
+    ready = sum(pod.ready for pod in view.current)
+    if ready < replicas:
+        return Fact(FALSE, Reason.WAITING, f"{ready} of {replicas} pods answer /health. {_who_serves(view)}".strip())
+    leftover = [pod.name for pod in view.pods if pod.template != view.template and pod.ready]
+    if leftover:
+        return Fact(
+            FALSE, Reason.ROLLING_OUT, f"Pods of the version or settings before still answer: {', '.join(leftover)}."
+        )
+    name = deployment.metadata.name
+    return Fact(
+        TRUE, Reason.READY, f"{replicas} of {replicas} pods answer at {endpoint(deployment, settings)} as {name!r}."
+    )
+
+
+def _who_serves(view: View) -> str:
+    """Who answers although the wanted version does not (yet)."""
+    outdated = sorted({pod.version for pod in view.pods if pod.ready and pod.template != view.template})
+    current = sorted({pod.version for pod in view.current if pod.ready})
+    if current and not view.plan.runs_as_wanted:
+        return f"Version {', '.join(current)} goes on serving."
+    if outdated:
+        return f"Version {', '.join(outdated)} serves until then."
+    return "" if current or not view.plan.ledger else "Nothing answers at present."
+
+
+def _obstacle(pods: tuple[ServerPod, ...]) -> Fact:
+    """The worst that holds any of the pods back: a failure, else what is stuck, else what is on its way."""
+    waiting = [pod.fact for pod in pods if not pod.loaded]
+    failed = [pod.fact for pod in pods if pod.failure]
+    stuck = [fact for fact in waiting if fact.reason not in _UNDERWAY]
+    return next(iter((*failed, *stuck, *waiting)), Fact(FALSE, Reason.WAITING, "Waiting for the pods to be created."))
+
+
+def _creation_problem(deployment: Object | None) -> Fact | None:
+    """Why the API server refuses the Deployment's pods, when it does."""
+    refused = condition(deployment, "ReplicaFailure") if deployment else None
+    if refused is None or refused["status"] != "True":
+        return None
+    text = explain_refusal(refused.get("message", ""))
+    return Fact(FALSE, refusal_reason(text), text)
+
+
+def _given_up(plan: Plan) -> Failure | None:
+    """Why the wanted version does not run although it is admitted."""
+    lost = plan.ledger.given_up if plan.ledger else None
+    if lost is None or plan.wanted is None or lost.version != plan.wanted.version:
+        return None
+    text = (
+        f"Version {lost.version} failed to load again and again, so the version before was brought back. Change engine "
+        f"settings, resources or model to have it tried again. {lost.message}"
+    )
+    return Failure(reason=Reason.ENGINE_FAILED, message=text)
+
+
+def _failure(view: View, loaded: Fact) -> Failure | None:
+    lost = _given_up(view.plan)
+    if lost or not view.plan.runs_as_wanted:
+        return lost
+    if loaded.status is TRUE or loaded.reason in _UNDERWAY or loaded.reason == Reason.SCALED_TO_ZERO:
+        return None
+    own = next((pod.failure for pod in view.current if pod.failure), None)
+    return own or Failure(reason=loaded.reason, message=loaded.message)
+
+
+def _phase(deployment: ModelDeployment, view: View, ready: Fact, failure: Failure | None) -> DeploymentPhase:
+    if ready.status is TRUE:
+        return DeploymentPhase.READY
+    if failure:
+        return DeploymentPhase.FAILED
+    if not view.plan.runs_as_wanted:
+        return DeploymentPhase.PENDING
+    return DeploymentPhase.LOADING if deployment.spec.replicas else DeploymentPhase.STOPPED

@@ -1,0 +1,114 @@
+"""Which folders a model named in a spec stands for, once the FineTuneJobs it refers to have finished."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from kubetune.common.conditions import ConditionStatus, get_condition
+from kubetune.common.job_status import JobCondition
+from kubetune.common.model_source import ModelChoice
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune_contract import ModelRef, uris
+
+from .inputs import Problem
+
+ADAPTER = "adapter"
+"""``status.artifact.kind`` of methods lora and qlora; ``full`` writes a model that stands alone."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a choice stands for: ``uri`` is the (base) model, ``manifest_sha256`` the digest of the job's artifact."""
+
+    uri: str
+    adapter_uri: str | None = None
+    manifest_sha256: str | None = None
+
+    def ref(self, name: str) -> ModelRef:
+        """The same for an image; ``name`` is how results or clients call it."""
+        return ModelRef(name=name, uri=self.uri, adapter_uri=self.adapter_uri)
+
+
+class Obstacle(enum.Enum):
+    """Why a choice stands for nothing yet."""
+
+    NOT_FOUND = "not found"
+    NOT_FINISHED = "not finished"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A choice that stands for nothing (yet), with a sentence that says what to do."""
+
+    obstacle: Obstacle
+    message: str
+
+
+Jobs = Mapping[str, FineTuneJob | None]
+"""FineTuneJobs of the namespace by name; None when there is none of that name."""
+
+
+def job_names(*choices: ModelChoice) -> tuple[str, ...]:
+    """The FineTuneJobs the choices refer to, each once."""
+    refs = (choice.fine_tune_job_ref for choice in choices)
+    return tuple(dict.fromkeys(ref.name for ref in refs if ref is not None))
+
+
+def resolve(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
+    """``jobs`` has an entry for every name of ``job_names(choice)``."""
+    if choice.fine_tune_job_ref is None:
+        # The schema asks for exactly one of fineTuneJobRef and uri.
+        return Model(plain(choice.uri or ""), plain(choice.adapter_uri) if choice.adapter_uri else None)
+    return result_of(choice.fine_tune_job_ref.name, jobs.get(choice.fine_tune_job_ref.name))
+
+
+def result_of(name: str, job: FineTuneJob | None) -> Model | Unresolved:
+    """The model that FineTuneJob ``name`` made."""
+    if job is None:
+        return Unresolved(
+            Obstacle.NOT_FOUND,
+            f"FineTuneJob {name!r} does not exist in this namespace; create it or correct the reference",
+        )
+    succeeded = get_condition(job.status.conditions, JobCondition.SUCCEEDED)
+    if succeeded is not None and succeeded.status is ConditionStatus.FALSE:
+        return Unresolved(
+            Obstacle.FAILED,
+            f"FineTuneJob {name!r} failed and has no model: {succeeded.message}. "
+            "Correct the cause, delete the job and create it again",
+        )
+    artifact = job.status.artifact
+    if succeeded is None or succeeded.status is not ConditionStatus.TRUE or artifact is None:
+        return Unresolved(Obstacle.NOT_FINISHED, f"waits for FineTuneJob {name!r} to finish ({_progress(job)})")
+    if artifact.kind == ADAPTER:
+        return Model(plain(job.spec.base_model.uri), plain(artifact.uri), artifact.manifest_sha256)
+    return Model(plain(artifact.uri), None, artifact.manifest_sha256)
+
+
+def base_of(job: FineTuneJob) -> Model:
+    """The model the job started from."""
+    return Model(plain(job.spec.base_model.uri))
+
+
+def plain(uri: str) -> str:
+    """One spelling per folder (no trailing slash), so that equal folders compare equal."""
+    return str(uris.parse(uri))
+
+
+def check_spelling(wanted: Iterable[str]) -> Problem | None:
+    """The API server refuses wrong URIs already; an object stored under an older CRD may still carry one."""
+    for uri in wanted:
+        try:
+            uris.parse(uri)
+        except uris.UriError as error:
+            return Problem("InvalidSpec", error.message)
+    return None
+
+
+def _progress(job: FineTuneJob) -> str:
+    """``Running, 62% 310/500``."""
+    phase = job.status.phase.value if job.status.phase else "not started"
+    display = job.status.progress.display if job.status.progress else None
+    return f"{phase}, {display}" if display else phase
