@@ -294,6 +294,8 @@ class Cluster:
                 namespaces.wait_for_interface_end(Addresses(record.index))
         if self._starter:
             self._starter.wait()
+            if self._starter.stdout:
+                self._starter.stdout.close()
             self._starter = None
         namespaces.remove_cgroups(self.layout.cgroup)
         if self.layout.state.exists():

@@ -41,7 +41,7 @@ def clear_slot(cluster: Cluster, slot: Path) -> None:
     try:
         _wait_for_containerd(cluster, log)
         for kind in ("containers", "sandboxes"):
-            left = images.ctr(cluster, kind, "ls", "--quiet").split()
+            left = [line.split()[0] for line in images.ctr(cluster, kind, "ls").splitlines()[1:]]
             if left:
                 images.ctr(cluster, kind, "rm", *left)
     finally:
