@@ -1,0 +1,63 @@
+"""A trl.SFTTrainer for one job. Imports torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import PrinterCallback
+from trl import SFTConfig, SFTTrainer
+
+from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
+
+from .data import Tokenised
+from .device import Device
+from .model import linear_layers
+from .sft import lora_arguments, sft_arguments
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a trainer is made from."""
+
+    tokenizer: Any
+    model: Any
+    train: Tokenised
+    validation: Tokenised | None
+
+
+def build_trainer(config: TrainConfig, device: Device, material: Material, output_dir: Path) -> Any:
+    """Ready for ``train()``; checkpoints are written below ``output_dir``.
+
+    Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when the adapter's layers are not in the model.
+    """
+    arguments = sft_arguments(config, device, str(output_dir), has_validation=material.validation is not None)
+    try:
+        trainer = SFTTrainer(
+            model=material.model,
+            args=SFTConfig(**arguments),
+            train_dataset=Dataset.from_dict(material.train.columns),
+            eval_dataset=Dataset.from_dict(material.validation.columns) if material.validation else None,
+            processing_class=material.tokenizer,
+            peft_config=None if config.method is Method.FULL else LoraConfig(**lora_arguments(config.lora)),
+        )
+    except ValueError as error:
+        if "target modules" not in str(error).lower():
+            raise
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "UnknownTargetModules",
+            f"lora.targetModules {', '.join(config.lora.target_modules)} are not all in {config.base_model}; it has "
+            f"{', '.join(linear_layers(material.model))} (or use all-linear)",
+        ) from error
+    if config.method is Method.QLORA:
+        # TRL makes them bfloat16, where small updates are lost and which loss scaling on older cards cannot handle.
+        for parameter in trainer.model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.to(torch.float32)
+    trainer.remove_callback(PrinterCallback)
+    return trainer

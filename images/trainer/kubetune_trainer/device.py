@@ -1,0 +1,54 @@
+"""What the training runs on, and in which precision. Pure but for ``detect``."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from kubetune_contract import ExitCode, KubeTuneError
+
+Precision = Literal["bfloat16", "float16", "float32"]
+
+
+@dataclass(frozen=True)
+class Device:
+    """``cuda`` or ``cpu`` with the precision of its matrix products."""
+
+    kind: Literal["cuda", "cpu"]
+    precision: Precision
+    name: str = "CPU"
+
+
+def precision_for(capability: tuple[int, int]) -> Precision:
+    """bfloat16 from compute capability 8.0 (Ampere) on; older cards only emulate it, slowly."""
+    return "bfloat16" if capability >= (8, 0) else "float16"
+
+
+def detect(gpus: int, torch: Any) -> Device:
+    """The device for a job that asked for ``gpus``.
+
+    Raises KubeTuneError (BAD_CONFIG, NoGPU) when it asked for one and none is visible: hours on a CPU by accident
+    would be worse than a message.
+    """
+    if gpus == 0:
+        return Device("cpu", "float32")
+    if not torch.cuda.is_available():
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "NoGPU",
+            "a GPU was asked for, but none is visible in the pod; check that the node has the NVIDIA driver and "
+            "container toolkit and that runtimeClassName is set where the cluster needs it, or set resources.gpu to 0",
+        )
+    return Device("cuda", precision_for(torch.cuda.get_device_capability(0)), torch.cuda.get_device_name(0))
+
+
+def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Whole cores this container may use; torch would start one thread per core of the node."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cores
+    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))

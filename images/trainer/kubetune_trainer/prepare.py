@@ -1,0 +1,101 @@
+"""The init step: everything that can be found wrong in seconds, before a model is loaded. Imports no torch.
+
+It checks the configuration, that the output can be written, every row of data, and the base model's files, and leaves
+model and normalised rows in the work folder.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, read_config
+from kubetune_shared.models import check_model
+from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
+from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
+from kubetune_shared.store import Store
+
+from .results import config_sha256, published
+from .validate import validate
+from .workspace import Inputs, inputs_dir, save_inputs, train_file, validation_file
+
+log = logging.getLogger(__name__)
+
+
+def prepare() -> ExitCode:
+    """Raises KubeTuneError with the first thing that is wrong."""
+    # As process 1 of a container, Python would ignore SIGTERM and be killed only after the grace period.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(ExitCode.PREEMPTED)))
+    started = time.monotonic()
+    config = read_config(TrainConfig)
+    validate(config)
+    store = Store(config.store)
+    store.check_writable(config.output)
+    if published(store, config):
+        log.info("an earlier attempt has published the artifact; nothing to prepare")
+        return ExitCode.OK
+    shutil.rmtree(inputs_dir(), ignore_errors=True)
+    inputs_dir().mkdir(parents=True)
+    train, validation = fetch_rows(config.dataset, store, inputs_dir() / "data")
+    model = resolve_model(config.base_model, store, inputs_dir() / "model")
+    check_model(model.path, config.base_model)
+    check_chat_template(model.path, config.base_model, [*train, *validation])
+    _save(config, model, train, validation)
+    log.info(
+        "prepared %d training and %d validation rows in %.1f s", len(train), len(validation), time.monotonic() - started
+    )
+    return ExitCode.OK
+
+
+def fetch_rows(dataset: Dataset, store: Store, dest: Path) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows, every one checked."""
+    rows = list(read_rows(resolve_file(dataset.uri, store, dest / "train"), dataset))
+    if dataset.validation_uri:
+        held = resolve_file(dataset.validation_uri, store, dest / "validation")
+        return rows, list(read_rows(held, dataset))
+    return split(rows, dataset.validation_share) if dataset.validation_share else (rows, [])
+
+
+def check_chat_template(folder: Path, uri: str, rows: list[Row]) -> None:
+    """Raises KubeTuneError (BAD_DATA, NoChatTemplate) when rows are chats and the tokenizer cannot write one."""
+    chat = next((row for row in rows if row.messages is not None), None)
+    if chat is None or has_chat_template(folder):
+        return
+    raise KubeTuneError(
+        ExitCode.BAD_DATA,
+        "NoChatTemplate",
+        f"the dataset holds chat messages (line {chat.line}), but the tokenizer of {uri} has no chat template; "
+        "use a model with one (often called instruct or chat), or write the rows as prompt and completion",
+    )
+
+
+def has_chat_template(folder: Path) -> bool:
+    """True when the tokenizer's files bring a chat template, in any of the places transformers reads."""
+    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
+        return True
+    try:
+        data = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(data, dict) and bool(data.get("chat_template"))
+
+
+def _save(config: TrainConfig, model: LocalModel, train: list[Row], validation: list[Row]) -> None:
+    write_rows(train, train_file())
+    if validation:
+        write_rows(validation, validation_file())
+    save_inputs(
+        Inputs(
+            config_sha256=config_sha256(config),
+            model_path=str(model.path),
+            dataset_sha256=digest([*train, *validation]),
+            train_rows=len(train),
+            validation_rows=len(validation),
+            base_manifest_sha256=model.manifest_sha256,
+        )
+    )

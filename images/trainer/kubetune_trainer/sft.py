@@ -1,0 +1,100 @@
+"""From our configuration to TRL's, peft's and bitsandbytes' arguments; the only module that knows their names. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubetune_contract import Hyperparameters, Lora, Method, TrainConfig
+
+from .device import Device
+
+
+def sft_arguments(config: TrainConfig, device: Device, output_dir: str, *, has_validation: bool) -> dict[str, Any]:
+    """Keyword arguments of ``trl.SFTConfig``.
+
+    What differs from its defaults on purpose: no NaN filter (it logs NaN as 0.0), precision by device (bf16 is TRL's
+    default even where the card cannot), gradient checkpointing only when asked for, nothing sent anywhere.
+    """
+    hyper = config.hyperparameters
+    return {
+        "output_dir": output_dir,
+        **_optimisation(hyper),
+        **_data(hyper),
+        "bf16": device.precision == "bfloat16",
+        "fp16": device.precision == "float16",
+        "use_cpu": device.kind == "cpu",
+        "dataloader_pin_memory": device.kind == "cuda",
+        "gradient_checkpointing": hyper.gradient_checkpointing,
+        "seed": hyper.seed,
+        "data_seed": hyper.seed,
+        "logging_strategy": "steps",
+        "logging_steps": hyper.logging_steps,
+        "logging_first_step": True,
+        "logging_nan_inf_filter": False,
+        "eval_strategy": "steps" if has_validation and hyper.eval_steps else "no",
+        "eval_steps": hyper.eval_steps if has_validation else None,
+        "prediction_loss_only": True,
+        "save_strategy": "steps" if hyper.save_steps else "no",
+        "save_steps": hyper.save_steps or 500,
+        "report_to": [],
+        "disable_tqdm": True,
+    }
+
+
+def _optimisation(hyper: Hyperparameters) -> dict[str, Any]:
+    return {
+        "learning_rate": hyper.learning_rate,
+        "num_train_epochs": hyper.num_train_epochs,
+        "max_steps": hyper.max_steps if hyper.max_steps is not None else -1,
+        "per_device_train_batch_size": hyper.per_device_train_batch_size,
+        "per_device_eval_batch_size": hyper.per_device_train_batch_size,
+        "gradient_accumulation_steps": hyper.gradient_accumulation_steps,
+        # transformers 5: a float below 1 is a share of all steps.
+        "warmup_steps": hyper.warmup_ratio,
+        "weight_decay": hyper.weight_decay,
+        "lr_scheduler_type": hyper.lr_scheduler_type,
+        "optim": hyper.optimizer,
+        "max_grad_norm": hyper.max_grad_norm,
+    }
+
+
+def _data(hyper: Hyperparameters) -> dict[str, Any]:
+    return {
+        "max_length": hyper.max_sequence_length,
+        "packing": hyper.packing,
+        "packing_strategy": "bfd",
+        "eval_packing": False if not hyper.packing else None,
+        # Rows come tokenised, masked and cut (data.py); TRL's preparation is only needed to pack them.
+        "dataset_kwargs": {"skip_prepare_dataset": not hyper.packing},
+    }
+
+
+def lora_arguments(lora: Lora) -> dict[str, Any]:
+    """Keyword arguments of ``peft.LoraConfig``."""
+    targets: str | list[str] = list(lora.target_modules)
+    return {
+        "r": lora.rank,
+        "lora_alpha": lora.alpha,
+        "lora_dropout": lora.dropout,
+        "target_modules": "all-linear" if targets == ["all-linear"] else targets,
+        "bias": "none",
+        "task_type": "CAUSAL_LM",
+    }
+
+
+def quantization_arguments(device: Device) -> dict[str, Any]:
+    """Keyword arguments of ``transformers.BitsAndBytesConfig``: NF4 with double quantisation (arXiv 2305.14314)."""
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+        "bnb_4bit_compute_dtype": device.precision,
+    }
+
+
+def base_dtype(method: Method, device: Device) -> str:
+    """The precision the base's weights are loaded in.
+
+    Full fine-tuning keeps float32 weights under autocast: updates smaller than a bfloat16 step would be lost.
+    """
+    return "float32" if method is Method.FULL else device.precision

@@ -1,0 +1,59 @@
+"""SIGTERM as a wish that the training loop reads between two optimizer steps."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from types import FrameType
+
+from kubetune_contract import ExitCode, KubeTuneError
+
+log = logging.getLogger(__name__)
+
+
+class StopRequest:
+    """Set once the pod is asked to go; never cleared."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    @classmethod
+    def installed(cls) -> StopRequest:
+        """A request that SIGTERM and SIGINT set. As process 1 of a container, Python would ignore SIGTERM otherwise."""
+        request = cls()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, request._on_signal)
+        return request
+
+    @property
+    def requested(self) -> bool:
+        """True once the process was asked to stop."""
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Asks to stop."""
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        """Sleeps, but no longer than until the request; True when it came."""
+        return self._event.wait(seconds)
+
+    def check(self) -> None:
+        """Raises KubeTuneError (PREEMPTED) once the process was asked to stop."""
+        if self.requested:
+            raise preempted("before the first step", None)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        log.info("%s: stopping after the current step", signal.Signals(number).name)
+        self._event.set()
+
+
+def preempted(when: str, checkpoint: int | None) -> KubeTuneError:
+    """The failure that makes the operator start the job again; ``checkpoint`` is the step it will go on from."""
+    onward = (
+        f"the next attempt goes on from the checkpoint of step {checkpoint}"
+        if checkpoint
+        else "the next attempt starts from the beginning (set saveSteps to keep checkpoints)"
+    )
+    return KubeTuneError(ExitCode.PREEMPTED, "Preempted", f"asked to stop {when}; {onward}")
