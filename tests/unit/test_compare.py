@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from sacrebleu.metrics.chrf import CHRF
+
 from kubetune_contract import MetricName
-from kubetune_evaluator.compare import Comparison, compare
+from kubetune_evaluator.compare import Answers, Comparison, compare
 from kubetune_evaluator.metrics import Text
 
 YES, NO = Text("yes", 1), Text("no", 1)
 
 
-def run(metric: MetricName, candidate: list[Text | None], baseline: list[Text | None], reference: Text = YES) -> Comparison:
-    return compare(metric, "base", [reference] * len(candidate), candidate, baseline, alpha=0.05, seed=1)
+def run(
+    metric: MetricName, candidate: list[Text | None], baseline: list[Text | None], reference: Text = YES
+) -> Comparison:
+    return compare(metric, "base", Answers([reference] * len(candidate), candidate, baseline), alpha=0.05, seed=1)
 
 
 def test_items_without_an_answer_leave_both_sides() -> None:
@@ -42,12 +46,10 @@ def test_length_ratio_reports_medians_and_gains_by_closeness_to_one() -> None:
 
 
 def test_a_corpus_metric_reports_the_corpus_value_not_the_mean() -> None:
-    from sacrebleu.metrics import CHRF
-
     references = [Text("the cat sat", 3), Text("a much longer reference text than the other", 8)]
     answers: list[Text | None] = [Text("the cat sat", 3), Text("a much longer text", 4)]
     poor: list[Text | None] = [Text("dog", 1), Text("a reference", 2)]
-    found = compare(MetricName.CHRF, "base", references, answers, poor, alpha=0.05, seed=1)
+    found = compare(MetricName.CHRF, "base", Answers(references, answers, poor), alpha=0.05, seed=1)
     assert found.result is not None
     expected = CHRF().corpus_score([a.text for a in answers if a], [[r.text for r in references]]).score
     assert found.result.candidate_value == pytest.approx(expected)
@@ -64,7 +66,9 @@ def test_checks_fit_the_metric_and_the_number_of_items() -> None:
 @pytest.mark.parametrize("metric", list(MetricName))
 def test_identical_answers_differ_by_nothing(metric: MetricName) -> None:
     answers: list[Text | None] = [Text(f"answer number {i}", 3) for i in range(60)]
-    found = compare(metric, "base", [Text(f"answer {i}", 2) for i in range(60)], answers, answers, alpha=0.05, seed=1)
+    found = compare(
+        metric, "base", Answers([Text(f"answer {i}", 2) for i in range(60)], answers, answers), alpha=0.05, seed=1
+    )
     assert found.result is not None
     assert (found.result.low, found.result.difference, found.result.high) == (0.0, 0.0, 0.0)
     assert found.result.p_value == 1.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from kubetune_contract import MetricName
 from kubetune_evaluator import corpus, statistics
 from kubetune_evaluator.statistics import CorpusDifference, MeanDifference
@@ -57,7 +58,9 @@ def test_sampled_sign_flips_agree_with_the_t_test_and_never_give_zero() -> None:
     assert statistics.sign_flip(MeanDifference(np.ones(40)), seed=1) == pytest.approx(1 / 10_001)
 
 
-@pytest.mark.parametrize(("gained", "lost", "expected"), [(6, 0, 0.03125), (5, 0, 0.0625), (12, 3, 0.035156), (0, 0, 1.0)])
+@pytest.mark.parametrize(
+    ("gained", "lost", "expected"), [(6, 0, 0.03125), (5, 0, 0.0625), (12, 3, 0.035156), (0, 0, 1.0)]
+)
 def test_mcnemar(gained: int, lost: int, expected: float) -> None:
     differences = np.array([1.0] * gained + [-1.0] * lost + [0.0] * 60)
     assert statistics.mcnemar(differences) == pytest.approx(expected, abs=1e-6)
@@ -81,7 +84,7 @@ def test_bootstrap_is_reproducible_and_close_to_t() -> None:
 
 def corpus_pair(n: int, seed: int) -> CorpusDifference:
     rng = np.random.default_rng(seed)
-    words = np.array("red green blue cat dog bird runs sleeps sings here there now".split())
+    words = np.array(["red", "green", "blue", "cat", "dog", "bird", "runs", "sleeps", "sings", "here", "there", "now"])
     references = [" ".join(rng.choice(words, 8)) for _ in range(n)]
 
     def answers(noise: float) -> list[str]:

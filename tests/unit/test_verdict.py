@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from kubetune_contract import Gate, MetricName, Verdict
 from kubetune_evaluator import statistics
-from kubetune_evaluator.compare import compare
+from kubetune_evaluator.compare import Answers, compare
 from kubetune_evaluator.metrics import Text
 from kubetune_evaluator.statistics import Estimate, MeanDifference
 from kubetune_evaluator.verdict import Check, Contest, decide, judge
@@ -111,7 +112,7 @@ def test_a_doubt_about_the_measurement_forbids_go() -> None:
 def test_five_perfect_items_are_too_few_for_go() -> None:
     """t gives the point 1.0, but five coin flips fall alike by chance too often."""
     right, wrong = [Text("yes", 1)] * 5, [Text("no", 1)] * 5
-    found = compare(MetricName.EXACT_MATCH, "base", right, right, wrong, alpha=0.05, seed=1)
+    found = compare(MetricName.EXACT_MATCH, "base", Answers(right, right, wrong), alpha=0.05, seed=1)
     decision = judge(gate(), Contest("base", found.estimate, found.checks, found.scored))
     assert decision.verdict is Verdict.INCONCLUSIVE
     assert "mcnemar" in decision.message

@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
 from kubetune_contract import MetricName
 
 Counts = npt.NDArray[np.float64]
@@ -20,7 +23,7 @@ BLEU_ORDER = 4
 
 
 def counts(metric: MetricName, references: Sequence[str], answers: Sequence[str]) -> Counts:
-    """Counts per item: BLEU's matches and totals by order and both lengths, chrF's (answer, reference, match) by order."""
+    """Per item: BLEU's matches and totals by order and both lengths; chrF's answer, reference and match by order."""
     extract = _bleu_counts if metric is MetricName.BLEU else _chrf_counts
     return np.array(extract(references, answers), dtype=np.float64)
 
@@ -32,24 +35,18 @@ def formula(metric: MetricName) -> Callable[[Counts], Counts]:
 
 def signature(metric: MetricName) -> str:
     """sacrebleu's own description of the settings, to be reported beside the value."""
-    from sacrebleu.metrics import BLEU, CHRF
-
     scorer: Any = BLEU() if metric is MetricName.BLEU else CHRF()
     scorer.corpus_score(["a"], [["a"]])
     return str(scorer.get_signature())
 
 
 def _bleu_counts(references: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
-    from sacrebleu.metrics import BLEU
-
     scorer = BLEU(effective_order=True)
     scores = (scorer.sentence_score(a, [r]) for r, a in zip(references, answers, strict=True))
     return [[*s.counts, *s.totals, s.sys_len, s.ref_len] for s in scores]
 
 
 def _chrf_counts(references: Sequence[str], answers: Sequence[str]) -> list[list[float]]:
-    from sacrebleu.metrics import CHRF
-
     # The only access sacrebleu gives to chrF's counts; its own significance test takes the same way.
     statistics: list[list[float]] = CHRF()._extract_corpus_statistics(answers, [references])
     return statistics

@@ -16,6 +16,10 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from rouge_score.rouge_scorer import RougeScorer
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
 from kubetune_contract import MetricName
 
 CORPUS_METRICS = frozenset({MetricName.CHRF, MetricName.BLEU})
@@ -25,7 +29,9 @@ BINARY_METRICS = frozenset({MetricName.EXACT_MATCH})
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 # Scripts written without spaces count by character; elsewhere a run of letters and digits is a word.
-_ROUGE_TOKENS = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+_ROUGE_TOKENS = re.compile(
+    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
+)
 
 
 @dataclass(frozen=True)
@@ -86,8 +92,6 @@ class _RougeTokenizer:
 
 @cache
 def _rouge() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer
-
     return RougeScorer(["rougeL"], tokenizer=_RougeTokenizer())
 
 
@@ -95,8 +99,6 @@ def sentence_chrf(reference: Text, answer: Text) -> Score:
     """chrF of one item, 0 to 100 (Popović 2015); None for a reference without characters."""
     if not reference.text.strip():
         return None
-    from sacrebleu.metrics import CHRF
-
     return float(CHRF().sentence_score(answer.text, [reference.text]).score)
 
 
@@ -104,8 +106,6 @@ def sentence_bleu(reference: Text, answer: Text) -> Score:
     """BLEU of one item with effective order, 0 to 100; ranks items only, the reported value is corpus BLEU."""
     if not reference.text.strip():
         return None
-    from sacrebleu.metrics import BLEU
-
     return float(BLEU(effective_order=True).sentence_score(answer.text, [reference.text]).score)
 
 

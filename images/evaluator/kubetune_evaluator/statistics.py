@@ -13,8 +13,10 @@ from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from kubetune_contract import MetricName
 from scipy import stats
+from scipy.optimize import brentq
+
+from kubetune_contract import MetricName
 
 from .corpus import Counts, formula
 
@@ -243,8 +245,6 @@ def effect_size(candidate: Floats, baseline: Floats, alpha: float) -> EffectSize
 
 def _noncentral_interval(t: float, freedom: int, alpha: float) -> tuple[float, float]:
     """Interval of the noncentrality of Student's t by inverting its distribution function."""
-    from scipy.optimize import brentq
-
     reach = 12 * (1 + t * t / (2 * freedom)) ** 0.5
 
     def end(share: float) -> float:

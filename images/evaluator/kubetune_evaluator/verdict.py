@@ -75,7 +75,9 @@ def judge(gate: Gate, contest: Contest) -> Decision:
             f"{gate.metric} could be scored on {contest.scored} item(s) beside {contest.baseline}; "
             "an interval needs at least 2. Add test items, or gate on a metric that fits them.",
         )
-    said = f"{gate.metric} {signed(gate.metric, e.difference)} {interval(gate.metric, e)} vs {contest.baseline}, n={e.n}"
+    said = (
+        f"{gate.metric} {signed(gate.metric, e.difference)} {interval(gate.metric, e)} vs {contest.baseline}, n={e.n}"
+    )
     if e.low > 0 and e.difference >= gate.margin:
         objection = _objection_to_gain(contest.checks, gate.alpha)
         if objection is None:

@@ -37,6 +37,8 @@ class StoredObject:
 
     path: str
     size: int
+    etag: str = ""
+    """The store's own digest of the content, whatever it is made of; changes when the object is replaced."""
 
 
 class Store:
@@ -73,7 +75,7 @@ class Store:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=target.authority, Prefix=prefix)
             for page in pages:
                 found += [
-                    StoredObject(entry["Key"].removeprefix(prefix), entry["Size"])
+                    StoredObject(entry["Key"].removeprefix(prefix), entry["Size"], entry.get("ETag", ""))
                     for entry in page.get("Contents", ())
                     if not entry["Key"].endswith("/")
                 ]

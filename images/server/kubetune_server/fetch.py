@@ -1,0 +1,115 @@
+"""The fetch step: adapter first, because it is small and tells whether the model is worth its download."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from kubetune_contract import (
+    ExitCode,
+    FetchSummary,
+    KubeTuneError,
+    ServeConfig,
+    read_config,
+    write_termination,
+)
+from kubetune_contract.paths import SCHEMA, WORK_DIR
+from kubetune_shared import artifacts, models
+from kubetune_shared.store import Store
+
+from .adapter_check import check_adapter, check_base
+from .cache import Cached, cache_root, obtain
+from .model_check import check_servable
+from .serve_args import Fetched, checked_extra
+
+log = logging.getLogger(__name__)
+
+_ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def fetched_path() -> Path:
+    """Where ``fetch`` tells ``serve`` what it brought."""
+    return Path(os.environ.get("KUBETUNE_WORK_DIR", WORK_DIR)) / "fetched.json"
+
+
+def main() -> ExitCode:
+    """Leaves a FetchSummary; raises KubeTuneError with what to change."""
+    config = read_config(ServeConfig)
+    checked_extra(config.engine.extra_args)
+    store = Store(config.store)
+    fetched, cached, adapter_bytes = bring(config, store, cache_root())
+    target = fetched_path()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(asdict(fetched)), encoding="utf-8")
+    write_termination(FetchSummary(SCHEMA, fetched.model_bytes, adapter_bytes, cached))
+    return ExitCode.OK
+
+
+def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, bool, int]:
+    """What ``serve`` needs, whether all of it was in the cache, and the adapter's bytes."""
+    adapter, rank = None, None
+    if config.model.adapter_uri:
+        adapter, rank = _adapter(config, store, root)
+    model = obtain(config.model.uri, store, root, "models")
+    check_servable(models.check_model(model.path, config.model.uri), config.model.uri)
+    fetched = Fetched(
+        model_path=str(model.path),
+        model_bytes=model.size,
+        adapter_path=str(adapter.path) if adapter else None,
+        lora_rank=rank,
+    )
+    return fetched, model.cached and (adapter is None or adapter.cached), adapter.size if adapter else 0
+
+
+def _adapter(config: ServeConfig, store: Store, root: Path) -> tuple[Cached, int]:
+    uri = config.model.adapter_uri or ""
+    adapter = obtain(uri, store, root, "adapters")
+    settings = _adapter_config(adapter.path, uri)
+    rank = check_adapter(settings, uri)
+    weights = adapter.path / _ADAPTER_WEIGHTS
+    if not weights.is_file():
+        raise KubeTuneError(
+            ExitCode.INPUT_NOT_FOUND,
+            "AdapterIncomplete",
+            f"adapter {uri} has no {_ADAPTER_WEIGHTS}; save it again with save_pretrained (safetensors)",
+        )
+    models.check_safetensors(weights, uri)
+    check_base(settings, adapter.manifest, config.model.uri, _model_sha256(config, store), uri)
+    return adapter, rank
+
+
+def _model_sha256(config: ServeConfig, store: Store) -> str | None:
+    if not config.model.uri.startswith("s3://"):
+        return None
+    found = artifacts.read_manifest(store, config.model.uri)
+    return found[1] if found else None
+
+
+def _adapter_config(folder: Path, uri: str) -> dict[str, Any]:
+    path = folder / "adapter_config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise KubeTuneError(
+            ExitCode.INPUT_NOT_FOUND,
+            "AdapterIncomplete",
+            f"adapter {uri} has no adapter_config.json; it must be a folder saved by PEFT. "
+            "Name a full model in the model's uri instead",
+        ) from error
+    except ValueError as error:
+        raise _damaged(uri, str(error)) from error
+    if not isinstance(config, dict):
+        raise _damaged(uri, "not an object")
+    return config
+
+
+def _damaged(uri: str, problem: str) -> KubeTuneError:
+    return KubeTuneError(
+        ExitCode.BAD_DATA,
+        "AdapterDamaged",
+        f"adapter {uri}: adapter_config.json is not JSON ({problem}); save it again",
+    )

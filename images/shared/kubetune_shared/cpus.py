@@ -1,0 +1,44 @@
+"""How many CPUs and how much memory this container may use; libraries count the node's instead."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+_UNLIMITED = 1 << 60
+"""cgroup v1 says "no limit" by a number near 2^63."""
+
+
+def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Whole CPUs of the cgroup's quota, rounded up; without a quota the CPUs this process may run on."""
+    allowed = len(os.sched_getaffinity(0))
+    quota, period = _quota(root)
+    return min(allowed, max(1, math.ceil(quota / period))) if quota and period else allowed
+
+
+def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
+    """Bytes the cgroup allows; without a limit the machine's memory."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        limit = _number(root / name)
+        if limit and limit < _UNLIMITED:
+            return min(limit, physical)
+    return physical
+
+
+def _quota(root: Path) -> tuple[int | None, int | None]:
+    """Microseconds of CPU time per period: cgroup v2's file first, then v1's."""
+    try:
+        quota, period = (root / "cpu.max").read_text().split()
+        return (None if quota == "max" else int(quota)), int(period)
+    except (OSError, ValueError):
+        quota_v1 = _number(root / "cpu" / "cpu.cfs_quota_us")
+        return (quota_v1 if quota_v1 and quota_v1 > 0 else None), _number(root / "cpu" / "cpu.cfs_period_us")
+
+
+def _number(path: Path) -> int | None:
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):
+        return None

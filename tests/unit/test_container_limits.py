@@ -1,0 +1,55 @@
+"""CPU and memory of the container, from both generations of cgroups, and chat templates from both places."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from kubetune_shared.cpus import cpu_limit, memory_limit
+from kubetune_shared.templates import chat_template
+
+AFFINITY = len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("50000 100000", 1), ("max 100000", AFFINITY), ("6400000 100000", AFFINITY)]
+)
+def test_cpu_quota_of_cgroup_v2(tmp_path: Path, text: str, expected: int) -> None:
+    (tmp_path / "cpu.max").write_text(text)
+    assert cpu_limit(tmp_path) == expected
+
+
+@pytest.mark.parametrize(("quota", "expected"), [("100000", 1), ("-1", AFFINITY)])
+def test_cpu_quota_of_cgroup_v1(tmp_path: Path, quota: str, expected: int) -> None:
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000")
+    assert cpu_limit(tmp_path) == expected
+
+
+def test_memory_limits(tmp_path: Path) -> None:
+    assert memory_limit(tmp_path) > 1 << 28
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "memory" / "memory.limit_in_bytes").write_text("9223372036854771712")
+    assert memory_limit(tmp_path) < 1 << 60
+    (tmp_path / "memory.max").write_text("1048576\n")
+    assert memory_limit(tmp_path) == 1 << 20
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory_limit(tmp_path) > 1 << 28
+
+
+def test_chat_templates(tmp_path: Path) -> None:
+    assert chat_template(tmp_path) is None
+    config = tmp_path / "tokenizer_config.json"
+    config.write_text("{}")
+    assert chat_template(tmp_path) is None
+    config.write_text(json.dumps({"chat_template": "plain"}))
+    assert chat_template(tmp_path) == "plain"
+    named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "usual"}]
+    config.write_text(json.dumps({"chat_template": named}))
+    assert chat_template(tmp_path) == "usual"
+    (tmp_path / "chat_template.jinja").write_text("file")
+    assert chat_template(tmp_path) == "file"
