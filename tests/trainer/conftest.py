@@ -1,84 +1,23 @@
-"""One S3 server and one tiny model for all trainings; a job's configuration and its two commands."""
+"""One S3 server and one tiny model for all trainings."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kubetune_contract import Dataset, Hyperparameters, Lora, Owner, TrainConfig, dumps
-from kubetune_shared.store import Store
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.s3 import S3Server, s3_server
+from tests.support.training import Jobs, upload
 
 from . import tiny
 
-pytest.importorskip("torch", reason="the trainer's own environment is needed; run `make test-trainer`")
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "images" / name for name in ("contract", "shared", "trainer")]
 
-
-@dataclass
-class Trainer:
-    """One job's work folder and the commands run on it."""
-
-    config: TrainConfig
-    folder: Path
-    environment: dict[str, str]
-    port: int = field(default_factory=free_port)
-
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """The command as its container would run it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(dumps(self.config))
-        # Whatever the machine offers, a job without GPU must not use one.
-        environment = self.environment | {
-            "KUBETUNE_CONFIG": str(self.folder / "config.json"),
-            "KUBETUNE_TERMINATION_LOG": str(self.folder / "termination"),
-            "KUBETUNE_WORK_DIR": str(self.folder / "work"),
-            "KUBETUNE_PROGRESS_PORT": str(self.port),
-        }
-        (self.folder / "termination").unlink(missing_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "kubetune_trainer", command], env=environment, stdout=log, stderr=log
-            )
-
-    def run(self, command: str) -> int:
-        """Its exit code."""
-        return self.start(command).wait(300)
-
-    def both(self) -> dict[str, Any]:
-        """Runs prepare and train, which must succeed, and returns the summary."""
-        assert self.run("prepare") == 0, self.log
-        assert self.run("train") == 0, self.log
-        return self.termination
-
-    @property
-    def termination(self) -> dict[str, Any]:
-        """The termination message."""
-        found: dict[str, Any] = json.loads((self.folder / "termination").read_text())
-        return found
-
-    @property
-    def log(self) -> str:
-        """Everything the commands printed."""
-        return (self.folder / "log").read_text()
-
-    def wait_for(self, text: str, seconds: float = 120) -> None:
-        """Until the log holds ``text``."""
-        deadline = time.monotonic() + seconds
-        while text not in self.log:
-            assert time.monotonic() < deadline, self.log
-            time.sleep(0.05)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The libraries' deprecation warnings about each other are not ours to mend."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.filterwarnings("default"))
 
 
 @pytest.fixture(scope="session")
@@ -96,69 +35,6 @@ def base(server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tiny.build(tmp_path_factory.mktemp("base"))
     upload(server, folder, "s3://models/tiny")
     return folder
-
-
-def upload(server: S3Server, folder: Path, uri: str) -> None:
-    """A user's plain upload, without manifest."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    target = server.root / bucket / key
-    target.mkdir(parents=True, exist_ok=True)
-    for file in folder.iterdir():
-        (target / file.name).write_bytes(file.read_bytes())
-
-
-def rows(count: int = 64) -> list[dict[str, Any]]:
-    """A task a tiny model can learn: the word after a number is always the same."""
-    return [{"prompt": f"say {n % 8} =", "completion": f" hello {n % 8}"} for n in range(count)]
-
-
-class Jobs:
-    """Makes jobs that share server and model."""
-
-    def __init__(self, server: S3Server, folder: Path) -> None:
-        self.server, self.folder, self.count = server, folder, 0
-
-    @property
-    def store(self) -> Store:
-        """A client with the server's credentials."""
-        return Store(self.server.store)
-
-    def data(self, content: list[dict[str, Any]] | str, name: str = "train.jsonl") -> str:
-        """Puts a dataset into the store and returns its URI."""
-        self.count += 1
-        text = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
-        path = self.server.root / "data" / f"{self.folder.name}-{self.count}" / name
-        path.parent.mkdir()
-        path.write_text(text)
-        return f"s3://data/{path.parent.name}/{name}"
-
-    def job(self, data: list[dict[str, Any]] | str | None = None, dataset: Any = None, **changes: Any) -> Trainer:
-        """A LoRA job of 8 quick steps unless ``changes`` (of TrainConfig, ``hyperparameters`` as a dict) say otherwise."""
-        self.count += 1
-        uid = f"uid-{self.folder.name}-{self.count}"
-        hyper = {
-            "max_steps": 8,
-            "per_device_train_batch_size": 4,
-            "gradient_accumulation_steps": 2,
-            "max_sequence_length": 64,
-            "learning_rate": 1e-2,
-            "logging_steps": 2,
-            **changes.pop("hyperparameters", {}),
-        }
-        uri = self.data(rows() if data is None else data)
-        config = TrainConfig(
-            schema=1,
-            owner=Owner("team", f"job-{self.count}", uid),
-            base_model="s3://models/tiny",
-            dataset=Dataset(uri, **(dataset or {})),
-            output=f"s3://out/{uid}",
-            store=self.server.store,
-            lora=Lora(rank=4, alpha=8),
-            hyperparameters=Hyperparameters(**hyper),
-        )
-        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        environment = {**keep, **self.server.environment, "PYTHONPATH": ":".join(map(str, SOURCES))}
-        return Trainer(dataclasses.replace(config, **changes), self.folder / str(self.count), environment)
 
 
 @pytest.fixture

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from kubetune_contract import Method
 from kubetune_shared.artifacts import fetch, read_manifest
-
-from .conftest import Jobs
+from tests.support.training import Jobs
 
 
 @pytest.mark.parametrize("method", [Method.LORA, Method.QLORA])
@@ -34,17 +37,11 @@ def test_adapters(jobs: Jobs, base: Path, tmp_path: Path, method: Method) -> Non
 
 
 def adapter_config(folder: Path) -> dict[str, Any]:
-    import json
-
     found: dict[str, Any] = json.loads((folder / "adapter_config.json").read_text())
     return found
 
 
 def changes_the_output(base: Path, adapter: Path) -> bool:
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     model = AutoModelForCausalLM.from_pretrained(base)
     ids = torch.tensor([[1, 2, 3, 4]])
     before = model(ids).logits
@@ -53,8 +50,6 @@ def changes_the_output(base: Path, adapter: Path) -> bool:
 
 
 def test_full(jobs: Jobs, base: Path, tmp_path: Path) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     job = jobs.job(method=Method.FULL, hyperparameters={"learning_rate": 1e-3})
     summary = job.both()
     assert summary["artifact"]["kind"] == "model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -22,6 +23,9 @@ CHUNK = 1 << 20
 """Bytes read and hashed at once."""
 READ_ATTEMPTS = 4
 """How often a download goes on where a broken connection left it."""
+
+# It announces at every start where it found its credentials.
+logging.getLogger("botocore").setLevel(logging.WARNING)
 
 _MISSING_BUCKET = frozenset({"NoSuchBucket"})
 _MISSING_KEY = frozenset({"NoSuchKey", "404", "NotFound"})

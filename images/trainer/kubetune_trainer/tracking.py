@@ -79,8 +79,13 @@ class Tracker:
             with self._lock:
                 self._outbox.points += points
 
-    def finish(self, status: str, seconds: float = FINISH_SECONDS) -> None:
-        """Sends what is left and ends the run as ``FINISHED``, ``FAILED`` or ``KILLED``; waits for it ``seconds``."""
+    def finish(self, status: str, seconds: float | None = None) -> None:
+        """Sends what is left and ends the run as ``FINISHED``, ``FAILED`` or ``KILLED``.
+
+        Waits for it ``seconds`` (default: KUBETUNE_TRACKING_PATIENCE, else FINISH_SECONDS).
+        """
+        if seconds is None:
+            seconds = float(os.environ.get("KUBETUNE_TRACKING_PATIENCE", FINISH_SECONDS))
         if not self._tracking or self._ended.is_set():
             return
         self._final = status

@@ -6,12 +6,14 @@ import dataclasses
 import logging
 import math
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from datasets import disable_progress_bars
+from transformers.utils.logging import disable_progress_bar
 
 from kubetune_contract import (
     Artifact,
@@ -60,7 +62,7 @@ class Job:
 def train(stop: StopRequest) -> ExitCode:
     """Trains, publishes and leaves the summary. Raises KubeTuneError for everything a user can act on."""
     config = read_config(TrainConfig)
-    disable_progress_bars()
+    quiet()
     tracker = Tracker(config.tracking, config.owner)
     with ProgressServer("kubetune_train") as server:
         job = Job(config, Store(config.store), Reporter(server.publish, time.time), tracker, stop)
@@ -81,6 +83,14 @@ def train(stop: StopRequest) -> ExitCode:
         write_termination(dataclasses.replace(summary, mlflow_run_id=tracker.run_id or summary.mlflow_run_id))
         job.reporter.phase("done")
     return ExitCode.OK
+
+
+def quiet() -> None:
+    """Keeps what the libraries say to their developers out of a user's log."""
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    disable_progress_bars()
+    disable_progress_bar()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def run(job: Job) -> TrainSummary:

@@ -1,0 +1,162 @@
+"""The prepare command against a real S3 server: what it leaves behind, and every refusal with its words."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore
+from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.training import SOURCES, Jobs, Trainer, rows
+
+CHAT = [{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with s3_server(tmp_path_factory.mktemp("s3")) as running:
+        for bucket in ("models", "data", "out"):
+            running.make_bucket(bucket)
+        model = running.root / "models/tiny"
+        model.mkdir()
+        (model / "config.json").write_text('{"model_type": "llama"}')
+        (model / "tokenizer.json").write_text("{}")
+        header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+        (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+        yield running
+
+
+@pytest.fixture
+def jobs(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return Jobs(server, tmp_path)
+
+
+def refused(job: Trainer, code: ExitCode, reason: str, *said: str) -> None:
+    assert job.run("prepare") == code, job.log
+    failure = job.termination
+    assert (failure["reason"], failure["exitCode"]) == (reason, code)
+    for words in said:
+        assert words in failure["message"]
+
+
+def test_inputs_are_left_for_the_training(jobs: Jobs) -> None:
+    job = jobs.job(dataset={"validation_share": 0.25})
+    started = time.monotonic()
+    assert job.run("prepare") == 0, job.log
+    assert time.monotonic() - started < 20
+    inputs = json.loads((job.folder / "work/inputs/inputs.json").read_text())
+    assert inputs["trainRows"] + inputs["validationRows"] == 64
+    assert (Path(inputs["modelPath"]) / "model.safetensors").is_file()
+    assert jobs.store.list(job.config.output) == []
+
+
+def test_a_second_prepare_starts_afresh(jobs: Jobs) -> None:
+    job = jobs.job(dataset={"validation_share": 0.25})
+    assert job.run("prepare") == 0
+    job.config = dataclasses.replace(job.config, dataset=Dataset(job.config.dataset.uri))
+    assert job.run("prepare") == 0
+    assert not (job.folder / "work/inputs/validation.jsonl").exists()
+
+
+def test_torch_is_not_imported() -> None:
+    code = (
+        "import sys, kubetune_trainer.prepare; sys.exit(bool({'torch', 'transformers', 'datasets'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(map(str, SOURCES))}, check=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "said"),
+    [
+        ("", "EmptyDataset", "has no rows"),
+        (
+            '{"prompt": "a", "completion": "b"}\n' * 16 + '{"prompt": "a"\n',
+            "MalformedRow",
+            "train.jsonl line 17: is not JSON",
+        ),
+        ('{"prompt": "a", "completion": ""}\n', "MalformedRow", "line 1: completion is empty"),
+        ('{"q": "a"}\n', "MalformedRow", "expected messages, prompt and completion"),
+        (json.dumps(CHAT[0]), "NoChatTemplate", "s3://models/tiny has no chat template"),
+    ],
+)
+def test_bad_data(jobs: Jobs, content: str, reason: str, said: str) -> None:
+    refused(jobs.job(data=content), ExitCode.BAD_DATA, reason, said)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hyperparameters": {"learning_rate": -1.0}}, ["learning_rate must be above 0"]),
+        ({"hyperparameters": {"lr_scheduler_type": "cosinus"}}, ["'cosinus' is not one of linear, cosine"]),
+        ({"hyperparameters": {"optimizer": "adam", "warmup_ratio": 1.5}}, ["'adam'", "warmup_ratio"]),
+        ({"hyperparameters": {"eval_steps": 5}}, ["eval_steps needs validation rows"]),
+        ({"dataset": {"validation_share": 0.7}}, ["in (0, 0.5]"]),
+        ({"lora": Lora(rank=0)}, ["lora.rank"]),
+        ({"lora": Lora(target_modules=("lm_head",))}, ["lm_head"]),
+        ({"gpus": 2}, ["gpus must be 0 or 1"]),
+    ],
+)
+def test_bad_settings(jobs: Jobs, changes: dict[str, Any], said: list[str]) -> None:
+    refused(jobs.job(**changes), ExitCode.BAD_CONFIG, "InvalidConfig", *said)
+
+
+def test_an_unknown_method(jobs: Jobs) -> None:
+    job = jobs.job(method=Method.LORA)
+    process = job.start("prepare")
+    process.kill()
+    process.wait()
+    data = json.loads((job.folder / "config.json").read_text()) | {"method": "dora"}
+    (job.folder / "config.json").write_text(json.dumps(data))
+    environment = job.environment | {
+        "KUBETUNE_CONFIG": str(job.folder / "config.json"),
+        "KUBETUNE_TERMINATION_LOG": str(job.folder / "termination"),
+    }
+    command = [sys.executable, "-m", "kubetune_trainer", "prepare"]
+    assert subprocess.run(command, env=environment, check=False, capture_output=True).returncode == ExitCode.BAD_CONFIG
+    assert "known values are lora, qlora, full" in job.termination["message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "said"),
+    [
+        ({"base_model": "s3://models/nothing"}, "ObjectNotFound", "s3://models/nothing"),
+        ({"base_model": "s3://no-bucket/tiny"}, "BucketNotFound", "no bucket 'no-bucket'"),
+        ({"base_model": "pvc://claim/tiny"}, "ObjectNotFound", "pvc://claim/tiny does not exist"),
+        ({"output": "s3://no-bucket/out"}, "BucketNotFound", "no bucket 'no-bucket'"),
+        ({"dataset": {"validation_uri": "s3://data/none.jsonl"}}, "ObjectNotFound", "s3://data/none.jsonl"),
+    ],
+)
+def test_missing_inputs(jobs: Jobs, changes: dict[str, Any], reason: str, said: str) -> None:
+    refused(jobs.job(**changes), ExitCode.INPUT_NOT_FOUND, reason, said)
+
+
+def test_a_base_model_without_weights(jobs: Jobs) -> None:
+    jobs.store.write(b"{}", "s3://models/empty/config.json")
+    jobs.store.write(b"{}", "s3://models/empty/tokenizer.json")
+    job = jobs.job(base_model="s3://models/empty")
+    refused(job, ExitCode.INPUT_NOT_FOUND, "ModelIncomplete", "has no *.safetensors")
+
+
+def test_credentials_and_a_store_that_is_away(jobs: Jobs) -> None:
+    job = jobs.job()
+    job.environment["AWS_SECRET_ACCESS_KEY"] = "wrong"
+    refused(job, ExitCode.PERMISSION, "AccessDenied", "AWS_ACCESS_KEY_ID")
+    away = jobs.job(store=ObjectStore(f"http://127.0.0.1:{free_port()}"))
+    refused(away, ExitCode.UNAVAILABLE, "StoreUnavailable", "does not answer")
+
+
+def test_rows_of_the_validation_file_are_checked_too(jobs: Jobs) -> None:
+    held = jobs.data('{"prompt": 1, "completion": "x"}\n', "held.jsonl")
+    job = jobs.job(data=rows(4), dataset={"validation_uri": held})
+    refused(job, ExitCode.BAD_DATA, "MalformedRow", "held.jsonl line 1: prompt is a number")
