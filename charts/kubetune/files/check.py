@@ -1,0 +1,57 @@
+"""Checks a release with real calls, as its pods make them: object store, MLflow and operator."""
+
+import json
+import os
+import sys
+import urllib.request
+import uuid
+
+NAME = f"helm-test-{uuid.uuid4().hex}"
+
+
+def call(url: str, method: str = "GET", body: bytes | None = None) -> bytes:
+    request = urllib.request.Request(url, data=body, method=method)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return bytes(answer.read())
+
+
+def check_store(endpoint: str, bucket: str) -> str:
+    import boto3
+
+    store = boto3.client("s3", endpoint_url=endpoint)
+    store.put_object(Bucket=bucket, Key=NAME, Body=b"kubetune")
+    body = store.get_object(Bucket=bucket, Key=NAME)["Body"].read()
+    store.delete_object(Bucket=bucket, Key=NAME)
+    assert body == b"kubetune", f"read {body!r} back"
+    return f"an object went to bucket {bucket} and came back"
+
+
+def check_tracking(uri: str) -> str:
+    found = json.loads(call(f"{uri}/api/2.0/mlflow/experiments/search?max_results=1"))
+    artifact = f"{uri}/api/2.0/mlflow-artifacts/artifacts/{NAME}.txt"
+    call(artifact, "PUT", b"kubetune")
+    body = call(artifact)
+    call(artifact, "DELETE")
+    assert body == b"kubetune", f"read {body!r} back"
+    return f"MLflow answers to its name, has {len(found.get('experiments', []))} experiment(s), and keeps artifacts"
+
+
+def check_operator(url: str) -> str:
+    call(f"{url}/readyz")
+    assert b"kubetune_" in call(f"{url}/metrics"), "no metrics"
+    return "the operator is ready and serves metrics"
+
+
+checks = {
+    "object store": lambda: check_store(os.environ["STORE_ENDPOINT"], os.environ["STORE_BUCKET"]),
+    "tracking": lambda: check_tracking(os.environ["TRACKING_URI"]) if os.environ["TRACKING_URI"] else "none set",
+    "operator": lambda: check_operator(os.environ["OPERATOR_URL"]),
+}
+failed = False
+for name, check in checks.items():
+    try:
+        print(f"ok      {name}: {check()}")
+    except Exception as error:
+        failed = True
+        print(f"FAILED  {name}: {type(error).__name__}: {error}")
+sys.exit(failed)
