@@ -1,0 +1,96 @@
+"""A cluster with KubeTune in it: found or brought up, with images and chart installed. Every step may be repeated."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.config import CONTAINERD_SOCKET
+from tests.cluster.layout import cache_root
+
+from .kube import Kube, Object, is_true
+from .shell import ROOT, run, run_visibly
+
+RELEASE = "kubetune"
+SYSTEM_NAMESPACE = "kubetune"
+CHART = ROOT / "charts" / "kubetune"
+READY_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where the demo runs. ``local`` is the single-node cluster of this machine, None for a cluster of the user's."""
+
+    kube: Kube
+    local: Cluster | None = None
+
+
+def user_cluster() -> Environment | None:
+    """The cluster that KUBECONFIG names; None when the variable is not set."""
+    if not os.environ.get("KUBECONFIG"):
+        return None
+    return Environment(Kube(_with_tools(dict(os.environ))))
+
+
+def local_cluster(name: str, *, gpus: int = 0) -> Environment:
+    """The single-node cluster of this machine, brought up unless it is. Raises DemoError when it cannot be."""
+    argv = [sys.executable, "-m", "tests.cluster", "up", "--name", name, "--gpus", str(gpus)]
+    run_visibly(argv, os.environ, "the lines above say why; run the same command again to go on")
+    cluster = Cluster(name)
+    return Environment(Kube({**os.environ, **cluster.env}), cluster)
+
+
+def load_images(cluster: Cluster) -> None:
+    """Builds the images that are missing and imports those that the cluster lacks."""
+    enter = [sys.executable, "-m", "tests.cluster", "exec", "--name", cluster.name, "--"]
+    ctr = [*enter, str(cluster.layout.bin / "ctr"), "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
+    run_visibly(
+        [sys.executable, "-m", "images.build", "import", "--ctr", " ".join(ctr)],
+        os.environ,
+        "the lines above say what is missing; run the same command again to go on",
+    )
+
+
+def image_values(folder: Path) -> Path:
+    """A values file that names the images built from this checkout."""
+    path = folder / "images.yaml"
+    run([sys.executable, "-m", "images.build", "values", "--output", str(path)], os.environ)
+    return path
+
+
+def install(environment: Environment, values: Sequence[Path], settings: Sequence[str] = ()) -> None:
+    """``helm upgrade --install`` of the chart; returns when everything it started is ready."""
+    kube = environment.kube
+    argv = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"]
+    for path in values:
+        argv += ["--values", str(path)]
+    for setting in settings:
+        argv += ["--set", setting]
+    run(argv, kube.env, timeout=300)
+    kube.wait("the release's pods became ready", lambda: _all_ready(kube), READY_SECONDS)
+
+
+def uninstall(environment: Environment) -> None:
+    """``helm uninstall``; claims and custom resources stay."""
+    run(["helm", "uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--wait"], environment.kube.env, timeout=300)
+
+
+def _all_ready(kube: Kube) -> bool:
+    workloads = kube.list(SYSTEM_NAMESPACE, "deployments,statefulsets")
+    jobs = kube.list(SYSTEM_NAMESPACE, "jobs")
+    return bool(workloads) and all(map(_is_ready, workloads)) and all(is_true(job, "Complete") for job in jobs)
+
+
+def _is_ready(workload: Object) -> bool:
+    wanted, status = workload["spec"].get("replicas", 1), workload.get("status", {})
+    seen = status.get("observedGeneration", 0) >= workload["metadata"].get("generation", 0)
+    counts = [status.get(name, 0) for name in ("replicas", "readyReplicas", "updatedReplicas")]
+    return seen and all(count == wanted for count in counts)
+
+
+def _with_tools(env: dict[str, str]) -> dict[str, str]:
+    return {**env, "PATH": f"{cache_root() / 'bin'}:{env.get('PATH', os.defpath)}"}

@@ -1,0 +1,111 @@
+"""Puts the demo's base model and data into the object store: from this machine's cache, or made by a Job."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+from kubetune_contract import ObjectStore
+from kubetune_shared.artifacts import fetch, publish, read_manifest
+from kubetune_shared.manifest import NAME as MANIFEST
+from kubetune_shared.store import Store
+from tests.cluster.layout import cache_root
+
+from .kube import Kube, is_true
+from .seed_objects import CODE, JOB, job_objects
+from .settings import Settings
+from .shell import DemoError
+
+FOLDERS = {"base": "model", "data": "dataset"}
+JOB_SECONDS = 3600.0
+
+
+def recipe_key(image: str, steps: int | None) -> str:
+    """Names everything the base model and the data depend on: the code, the image with its Python, the steps."""
+    digest = hashlib.sha256(f"{image} {steps}".encode())
+    for path in CODE:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+class Seeder:
+    """Seeds ``s3://BUCKET/demo`` through a connection to the store."""
+
+    def __init__(self, kube: Kube, settings: Settings, namespace: str, *, steps: int | None = None) -> None:
+        self.kube = kube
+        self.settings = settings
+        self.namespace = namespace
+        self.steps = steps
+        self.prefix = f"s3://{settings.bucket}/demo"
+        self.key = recipe_key(settings.trainer_image, steps)
+        self.cache = cache_root() / "demo" / self.key
+
+    def run(self) -> str:
+        """Seeds what is missing; returns where it came from."""
+        with connect(self.kube, self.settings) as store:
+            if self._is_seeded(store):
+                return "already in the store"
+            if all((self.cache / folder / MANIFEST).is_file() for folder in FOLDERS):
+                for folder, kind in FOLDERS.items():
+                    self._publish(store, folder, kind)
+                return f"from the cache {self.cache}"
+        self._run_job()
+        with connect(self.kube, self.settings) as store:
+            for folder in FOLDERS:
+                fetch(store, f"{self.prefix}/{folder}", self.cache / folder)
+        return f"made in this cluster, kept in {self.cache} for the next one"
+
+    def _is_seeded(self, store: Store) -> bool:
+        found = [read_manifest(store, f"{self.prefix}/{folder}") for folder in FOLDERS]
+        return all(one is not None and one[0].config.get("key") == self.key for one in found)
+
+    def _publish(self, store: Store, folder: str, kind: str) -> None:
+        publish(store, self.cache / folder, f"{self.prefix}/{folder}", kind=kind, meta={"config": {"key": self.key}})
+
+    def _run_job(self) -> None:
+        self.kube.run("delete", "job", JOB, "-n", self.namespace, "--ignore-not-found", "--wait")
+        self.kube.apply(self.namespace, job_objects(self.settings, self.prefix, self.key, self.steps))
+        last = ""
+
+        def finished() -> bool:
+            nonlocal last
+            line = self._last_line()
+            if line and line != last:
+                print(f"   {line}", flush=True)
+                last = line
+            job = self.kube.get(self.namespace, "job", JOB)
+            if is_true(job, "Failed"):
+                raise DemoError(
+                    f"making the base model failed: `kubectl -n {self.namespace} logs job/{JOB}` says why ({last})"
+                )
+            return is_true(job, "Complete")
+
+        self.kube.wait("the base model was made", finished, JOB_SECONDS, every=3)
+
+    def _last_line(self) -> str:
+        try:
+            return self.kube.run("logs", f"job/{JOB}", "-n", self.namespace, "--tail=1").strip()
+        except DemoError:
+            return ""  # the container has not started yet
+
+
+@contextmanager
+def connect(kube: Kube, settings: Settings) -> Iterator[Store]:
+    """A client of the store; inside the cluster's network through a port-forward."""
+    secret = kube.run(
+        "get", "secret", settings.secret, "-n", "kubetune", "-o",
+        "go-template={{.data.AWS_ACCESS_KEY_ID | base64decode}} {{.data.AWS_SECRET_ACCESS_KEY | base64decode}}",
+    )  # fmt: skip
+    access, key = secret.split()
+    os.environ.update(AWS_ACCESS_KEY_ID=access, AWS_SECRET_ACCESS_KEY=key)
+    service = settings.service
+    if service is None:
+        yield Store(ObjectStore(settings.endpoint or None))
+        return
+    namespace, name, port = service
+    with kube.forward(namespace, f"svc/{name}", port) as local:
+        parts = urlsplit(settings.endpoint)
+        yield Store(ObjectStore(urlunsplit((parts.scheme, f"127.0.0.1:{local}", "", "", ""))))
