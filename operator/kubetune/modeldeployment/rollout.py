@@ -105,11 +105,11 @@ def read_ledger(*objects: dict[str, Any] | None) -> Ledger | None:
 def judge(model: Model, gate: str | None, evaluation: Evaluation | None) -> Admission:
     """Whether ``gate`` (an Evaluation's name, None: no proof is asked) lets ``model`` have traffic."""
     if gate is None:
-        return Admission(True, Reason.NO_GATE, "no verdict is required")
+        return Admission(True, Reason.NO_GATE, "No verdict is required.")
     if evaluation is None:
         return _refused(
             Reason.EVALUATION_NOT_FOUND,
-            f"Evaluation {gate!r} does not exist in this namespace; create it or correct requireVerdict",
+            f"Evaluation {gate!r} does not exist in this namespace. Create it or correct requireVerdict.",
         )
     return _judge_progress(gate, evaluation) or _judge_verdict(model, gate, evaluation)
 
@@ -124,7 +124,7 @@ def admit(wanted: Release, gate: str | None, evaluation: Evaluation | None, ledg
         return answer
     known = ledger.active if ledger else None
     if known and known.version == wanted.version and known.evaluation == gate:
-        return Admission(True, Reason.ADMITTED, f"admitted by Evaluation {gate!r} before; now: {answer.message}")
+        return Admission(True, Reason.ADMITTED, f"Admitted by Evaluation {gate!r} before. Now: {answer.message}")
     return answer
 
 
@@ -172,11 +172,12 @@ def _judge_progress(gate: str, evaluation: Evaluation) -> Admission | None:
     if succeeded is not None and succeeded.status is ConditionStatus.FALSE:
         return _refused(
             Reason.EVALUATION_FAILED,
-            f"Evaluation {gate!r} failed: {succeeded.message}. Correct the cause, delete it and create it again",
+            f"Evaluation {gate!r} failed: {succeeded.message.rstrip('.')}. "
+            "Correct the cause, delete it and create it again.",
         )
     if succeeded is None or succeeded.status is not ConditionStatus.TRUE:
         phase = evaluation.status.phase.value if evaluation.status.phase else "not started"
-        return _refused(Reason.EVALUATION_NOT_FINISHED, f"waits for the verdict of Evaluation {gate!r} ({phase})")
+        return _refused(Reason.EVALUATION_NOT_FINISHED, f"Waits for the verdict of Evaluation {gate!r} ({phase}).")
     return None
 
 
@@ -187,27 +188,27 @@ def _judge_verdict(model: Model, gate: str, evaluation: Evaluation) -> Admission
         what = _show(measured.uri, measured.adapter_uri) if measured else "nothing"
         return _refused(
             Reason.EVALUATION_OF_ANOTHER_MODEL,
-            f"Evaluation {gate!r} measured {what}, but this deployment asks for {_show(model.uri, model.adapter_uri)}; "
-            "name an Evaluation whose candidate is this model",
+            f"Evaluation {gate!r} measured {what}, but this deployment asks for {_show(model.uri, model.adapter_uri)}. "
+            "Name an Evaluation whose candidate is this model.",
         )
     if status.verdict is None:
         return _refused(
             Reason.EVALUATION_WITHOUT_GATE,
-            f"Evaluation {gate!r} has no gate and therefore no verdict; name one with spec.gate",
+            f"Evaluation {gate!r} has no gate and therefore no verdict. Name one with spec.gate.",
         )
-    because = f": {status.verdict_message}" if status.verdict_message else ""
+    because = f": {status.verdict_message.rstrip('.')}" if status.verdict_message else ""
     if status.verdict is Verdict.GO:
-        return Admission(True, Reason.ADMITTED, f"Evaluation {gate!r} says Go{because}")
+        return Admission(True, Reason.ADMITTED, f"Evaluation {gate!r} says Go{because}.")
     if status.verdict is Verdict.NO_GO:
         return _refused(
             Reason.VERDICT_NO_GO,
             f"Evaluation {gate!r} says NoGo{because}. Train a better model and evaluate that, "
-            "or remove requireVerdict to serve this one all the same",
+            "or remove requireVerdict to serve this one all the same.",
         )
     return _refused(
         Reason.VERDICT_INCONCLUSIVE,
         f"Evaluation {gate!r} is inconclusive{because}. Evaluate with more items, "
-        "or remove requireVerdict to serve this model all the same",
+        "or remove requireVerdict to serve this model all the same.",
     )
 
 

@@ -70,18 +70,20 @@ def result_of(name: str, job: FineTuneJob | None) -> Model | Unresolved:
     if job is None:
         return Unresolved(
             Obstacle.NOT_FOUND,
-            f"FineTuneJob {name!r} does not exist in this namespace; create it or correct the reference",
+            f"FineTuneJob {name!r} does not exist in this namespace. Create it or correct the reference.",
         )
     succeeded = get_condition(job.status.conditions, JobCondition.SUCCEEDED)
     if succeeded is not None and succeeded.status is ConditionStatus.FALSE:
         return Unresolved(
             Obstacle.FAILED,
-            f"FineTuneJob {name!r} failed and has no model: {succeeded.message}. "
-            "Correct the cause, delete the job and create it again",
+            f"FineTuneJob {name!r} failed and has no model: {succeeded.message.rstrip('.')}. "
+            "Correct the cause, delete the job and create it again.",
         )
     artifact = job.status.artifact
     if succeeded is None or succeeded.status is not ConditionStatus.TRUE or artifact is None:
-        return Unresolved(Obstacle.NOT_FINISHED, f"waits for FineTuneJob {name!r} to finish ({_progress(job)})")
+        # Its phase without figures: those would have everything that waits written again and again.
+        phase = job.status.phase.value if job.status.phase else "not started"
+        return Unresolved(Obstacle.NOT_FINISHED, f"Waits for FineTuneJob {name!r} to finish ({phase}).")
     if artifact.kind == ADAPTER:
         return Model(plain(job.spec.base_model.uri), plain(artifact.uri), artifact.manifest_sha256)
     return Model(plain(artifact.uri), None, artifact.manifest_sha256)
@@ -105,10 +107,3 @@ def check_spelling(wanted: Iterable[str]) -> Problem | None:
         except uris.UriError as error:
             return Problem("InvalidSpec", error.message)
     return None
-
-
-def _progress(job: FineTuneJob) -> str:
-    """``Running, 62% 310/500``."""
-    phase = job.status.phase.value if job.status.phase else "not started"
-    display = job.status.progress.display if job.status.progress else None
-    return f"{phase}, {display}" if display else phase
