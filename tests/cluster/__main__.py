@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import build, images, preflight
-from .cluster import Cluster
+from . import build, images
+from .cluster import Cluster, known
 from .layout import cache_root
 from .namespaces import ClusterError
 
@@ -35,9 +35,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = verb("build", _build, "build what a cluster needs, once", named=False)
-    sub.add_argument(
-        "--only", choices=sorted(build.GROUPS), help="only this part; without it, everything"
-    )
+    sub.add_argument("--only", choices=sorted(build.GROUPS), help="only this part; without it, everything")
     sub = verb("up", _up, "bring a cluster up, building first what is missing")
     sub.add_argument("--control-plane", action="store_true", help="without a node: no pods run")
     sub.add_argument("--gpus", type=int, default=0, help="nvidia.com/gpu that the node advertises")
@@ -62,33 +60,25 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    preflight.check(build_needed=True)
-    build.build(build.GROUPS[arguments.only] if arguments.only else None, say)
+    build.build(build.GROUPS[arguments.only] if arguments.only else build.EVERYTHING, say)
+    print(cache_root() / "bin")
     return 0
 
 
 def _up(arguments: argparse.Namespace) -> int:
     cluster = Cluster(arguments.name, arguments.control_plane, arguments.gpus, say=say)
-    if cluster.is_up:
-        say(f"cluster {cluster.name} is up already")
-        cluster.up()
-    else:
-        preflight.check(build_needed=bool(build.missing(arguments.control_plane)))
-        build.ensure(arguments.control_plane, say)
-        started = time.monotonic()
-        cluster.up()
-        say(f"cluster {cluster.name} is up after {time.monotonic() - started:.1f} s")
+    was_up = cluster.is_up
+    started = time.monotonic()
+    cluster.up()
+    say(f"cluster {cluster.name} is up " + ("already" if was_up else f"after {time.monotonic() - started:.1f} s"))
     print(cluster.kubeconfig)
     return 0
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    names = [arguments.name]
-    if arguments.all:
-        names = sorted(p.stem for p in (cache_root() / "clusters").glob("*.lock"))
-    for name in names:
-        gone = Cluster(name, say=say).down()
-        say(f"cluster {name} " + ("is gone" if gone else "was not up"))
+    for cluster in known() if arguments.all else [Cluster(arguments.name, say=say)]:
+        gone = cluster.down()
+        say(f"cluster {cluster.name} " + ("is gone" if gone else "was not up"))
     return 0
 
 

@@ -30,9 +30,7 @@ class Api:
 
     def request(self, method: str, path: str, body: Any = None, kind: str = "") -> Any:
         """Send one request; return the decoded answer, raise ApiError or OSError."""
-        connection = http.client.HTTPSConnection(
-            self.host, API_PORT, context=self.context, timeout=10
-        )
+        connection = http.client.HTTPSConnection(self.host, API_PORT, context=self.context, timeout=10)
         try:
             headers = {"Content-Type": kind or "application/json", "Accept": "application/json"}
             connection.request(method, path, json.dumps(body) if body else None, headers)

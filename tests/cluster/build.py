@@ -17,25 +17,27 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from . import preflight
 from .layout import cache_root
 from .namespaces import ClusterError
 
 COMPONENTS = Path(__file__).parent / "components"
 KUBERNETES = "v1.36.3"
 _KUBE_VERSION = "k8s.io/component-base/version"
-KUBE_FLAGS = (
-    f"-X {_KUBE_VERSION}.gitVersion={KUBERNETES}"
-    f" -X {_KUBE_VERSION}.gitMajor=1 -X {_KUBE_VERSION}.gitMinor=36"
-)
+KUBE_FLAGS = f"-X {_KUBE_VERSION}.gitVersion={KUBERNETES} -X {_KUBE_VERSION}.gitMajor=1 -X {_KUBE_VERSION}.gitMinor=36"
 
 
 @dataclass(frozen=True)
 class Program:
-    """A Go program: its package, version (None: the module in ``components``), links and tags."""
+    """A Go program: a package of a module in ``components``, or of a published version.
+
+    The modules in ``components`` are there to compile less than the published programs do.
+    """
 
     name: str
     package: str
-    version: str | None = None
+    version: str
+    module: str | None = None
     links: tuple[str, ...] = ()
     tags: str = ""
     ld_flags: str = ""
@@ -43,12 +45,11 @@ class Program:
     @property
     def key(self) -> str:
         """Digest of everything that the program is made from."""
-        digest = hashlib.sha256(repr((self.package, self.version, self.tags)).encode())
+        digest = hashlib.sha256(repr((self.package, self.version, self.module, self.tags)).encode())
         digest.update(self.ld_flags.encode())
-        if self.version is None:
-            for source in sorted(COMPONENTS.rglob("*")):
-                if source.is_file():
-                    digest.update(source.name.encode() + source.read_bytes())
+        if self.module:
+            for source in sorted((COMPONENTS / self.module).iterdir()):
+                digest.update(source.name.encode() + source.read_bytes())
         return digest.hexdigest()[:12]
 
 
@@ -58,6 +59,8 @@ _CONTAINERD_TAGS = "no_btrfs,no_devmapper,no_zfs"
 KUBE = Program(
     "kube",
     ".",
+    KUBERNETES,
+    "kube",
     links=(
         "kube-apiserver",
         "kube-controller-manager",
@@ -68,12 +71,12 @@ KUBE = Program(
     ),
     ld_flags=KUBE_FLAGS,
 )
-KUBECTL = Program("kubectl", "k8s.io/kubernetes/cmd/kubectl", ld_flags=KUBE_FLAGS)
+KUBECTL = Program("kubectl", "k8s.io/kubernetes/cmd/kubectl", KUBERNETES, "kube", ld_flags=KUBE_FLAGS)
 VERSITYGW = Program("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
 HELM = Program("helm", "helm.sh/helm/v4/cmd/helm", "v4.3.1")
 KUBECONFORM = Program("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0")
-COREDNS = Program("coredns", "github.com/coredns/coredns", "v1.14.7")
-PAUSE = Program("pause", "./pause")
+COREDNS = Program("coredns", ".", "v1.14.7", "coredns")
+PAUSE = Program("pause", ".", "1", "pause")
 CONTAINERD = tuple(
     Program(name, _CONTAINERD + name, "v2.4.2", tags=_CONTAINERD_TAGS)
     for name in ("containerd", "containerd-shim-runc-v2", "ctr")
@@ -88,12 +91,16 @@ EVERYTHING = tuple(program for group in GROUPS.values() for program in group)
 
 # Debian packages by the program that shows that they are there.
 PACKAGES = {
+    "unshare": "util-linux",
+    "mount": "mount",
     "openssl": "openssl",
     "ip": "iproute2",
     "sysctl": "procps",
     "hostname": "hostname",
 }
 NODE_PACKAGES = {
+    "unshare": "util-linux",
+    "mount": "mount",
     "runc": "runc",
     "nft": "nftables",
     "iptables": "iptables",
@@ -106,14 +113,9 @@ NODE_PACKAGES = {
 Say = Callable[[str], None]
 
 
-def missing(control_plane: bool) -> list[Program]:
-    """Programs that a cluster of this mode needs and the cache lacks."""
-    return [program for program in _needed(control_plane) if not stored(program).exists()]
-
-
-def ensure(control_plane: bool, say: Say) -> None:
-    """Build and install what a cluster of this mode needs; quick when it is all there."""
-    build(_needed(control_plane), say)
+def needed(control_plane: bool) -> tuple[Program, ...]:
+    """Programs that a cluster of this mode needs."""
+    return GROUPS["control-plane"] + (() if control_plane else GROUPS["node"])
 
 
 def stored(program: Program) -> Path:
@@ -121,16 +123,19 @@ def stored(program: Program) -> Path:
     return cache_root() / "store" / f"{program.name}-{program.key}"
 
 
-def build(programs: Iterable[Program] | None, say: Say) -> None:
-    """Install missing packages, build missing programs, and link ``bin`` to what is there."""
-    wanted = tuple(programs) if programs is not None else EVERYTHING
-    node = any(program in wanted for program in CONTAINERD)
-    install_packages({**PACKAGES, **(NODE_PACKAGES if node else {})}, say)
-    fetch_etcd(say)
+def build(wanted: Iterable[Program], say: Say) -> None:
+    """Install missing packages, build missing programs, and link ``bin`` to what is there.
+
+    Raises ClusterError before anything is changed if this machine cannot do it.
+    """
+    wanted = tuple(wanted)
     todo = [program for program in wanted if not stored(program).exists()]
+    preflight.check(bool(todo), absent_packages(wanted))
+    install_packages(absent_packages(wanted), say)
+    fetch_etcd(say)
     for number, program in enumerate(todo, 1):
         started = time.monotonic()
-        say(f"[{number}/{len(todo)}] building {program.name} {program.version or KUBERNETES} ...")
+        say(f"[{number}/{len(todo)}] building {program.name} {program.version} ...")
         _compile(program)
         minutes, seconds = divmod(round(time.monotonic() - started), 60)
         say(f"[{number}/{len(todo)}] {program.name} ... {minutes}m{seconds:02d}s")
@@ -164,10 +169,16 @@ def link() -> None:
     current.replace(root / "bin")
 
 
-def install_packages(packages: dict[str, str], say: Say) -> None:
-    """Install the Debian packages whose program is not there; raise ClusterError on failure."""
+def absent_packages(programs: Iterable[Program]) -> list[str]:
+    """Debian packages that the programs' cluster needs and that this machine lacks."""
+    node = any(program in CONTAINERD for program in programs)
+    packages = {**PACKAGES, **(NODE_PACKAGES if node else {})}
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    absent = sorted({p for probe, p in packages.items() if not shutil.which(probe, path=path)})
+    return sorted({package for probe, package in packages.items() if not shutil.which(probe, path=path)})
+
+
+def install_packages(absent: list[str], say: Say) -> None:
+    """Install the Debian packages; raise ClusterError on failure."""
     if not absent:
         return
     say(f"installing Debian packages: {' '.join(absent)} ...")
@@ -175,7 +186,7 @@ def install_packages(packages: dict[str, str], say: Say) -> None:
     install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *absent]
     for command in (install, ["apt-get", "update", "--quiet"], install):
         # The first try needs no lists that are fresh; the update is for machines without any.
-        done = subprocess.run(command, env=env, capture_output=True, text=True)
+        done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
         if command is install and done.returncode == 0:
             return
     raise ClusterError(
@@ -202,7 +213,7 @@ def fetch_etcd(say: Say) -> None:
     with tempfile.TemporaryDirectory(prefix="fetch-", dir=store) as folder:
         fetch = ["apt-get", "download", "--quiet", "etcd-server"]
         for command in (fetch, ["apt-get", "update", "--quiet"], fetch):
-            done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+            done = subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
             if command is fetch and done.returncode == 0:
                 break
         package = next(Path(folder).glob("*.deb"), None)
@@ -215,10 +226,6 @@ def fetch_etcd(say: Say) -> None:
         Path(folder, "etcd").rename(store / "etcd")
 
 
-def _needed(control_plane: bool) -> tuple[Program, ...]:
-    return GROUPS["control-plane"] + (() if control_plane else GROUPS["node"])
-
-
 def _compile(program: Program) -> None:
     """Build one program next to its place in the store and move it there when it is whole."""
     target = stored(program)
@@ -227,13 +234,14 @@ def _compile(program: Program) -> None:
         flags = ["-trimpath", "-ldflags", f"-s -w {program.ld_flags}".strip()]
         flags += ["-tags", program.tags] if program.tags else []
         env = {**os.environ, "CGO_ENABLED": "0"}
-        if program.version is None:
+        if program.module:
             command = ["go", "build", *flags, "-o", f"{folder}/{program.name}", program.package]
-            done = subprocess.run(command, env=env, cwd=COMPONENTS, capture_output=True, text=True)
+            source = COMPONENTS / program.module
+            done = subprocess.run(command, env=env, cwd=source, check=False, capture_output=True, text=True)
         else:
             command = ["go", "install", *flags, f"{program.package}@{program.version}"]
             env["GOBIN"] = folder
-            done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True)
+            done = subprocess.run(command, env=env, cwd=folder, check=False, capture_output=True, text=True)
         if done.returncode:
             raise ClusterError(
                 f"building {program.name} failed: {done.stderr.strip()[-2000:]}\n"

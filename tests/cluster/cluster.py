@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import config, manifests, namespaces, node, render, slots
+from . import build, config, manifests, namespaces, node, render, slots
 from .api import Api, wait_for
-from .layout import NODE_NAME, Addresses, layout
+from .layout import NODE_NAME, Addresses, cache_root, layout
 from .namespaces import ClusterError
 
 GPU = "nvidia.com/gpu"
@@ -87,12 +87,17 @@ class Cluster:
         return bool(record and self._alive(record) and self.kubeconfig.exists())
 
     def up(self) -> Cluster:
-        """Bring the cluster up unless it is; return it ready to use."""
+        """Bring the cluster up unless it is; return it ready to use.
+
+        Builds first what the cache lacks. Raises ClusterError with what to do about it.
+        """
+        sweep()
         with self._exclusively():
             record = self._record()
             if record and self._alive(record) and self.kubeconfig.exists():
                 self._check_mode(record)
                 return self
+            build.build(build.needed(self.control_plane), self.say)
             self._end(record)
             try:
                 self._start()
@@ -101,6 +106,18 @@ class Cluster:
                 self._end(self._record())
                 raise
         return self
+
+    def sweep(self) -> None:
+        """Remove what the cluster left if its supervisor ended without a ``down``."""
+        descriptor = slots.lock(self._lock)
+        if descriptor is None:
+            return
+        try:
+            record = self._record()
+            if self.layout.state.exists() and not (record and self._alive(record)):
+                self._end(record)
+        finally:
+            os.close(descriptor)
 
     def down(self) -> bool:
         """End the cluster and remove everything it left; False if there was nothing."""
@@ -183,7 +200,8 @@ class Cluster:
             )
 
     def _start(self) -> None:
-        self.layout.logs.mkdir(parents=True)
+        self.layout.state.mkdir(parents=True, mode=0o700)
+        self.layout.logs.mkdir()
         os.mkfifo(self.layout.control, 0o600)
         slot = None if self.control_plane else slots.take(self.layout.root / "containerd")
         locks = [slot.descriptor] if slot else []
@@ -215,9 +233,7 @@ class Cluster:
             "slot": str(slot.path) if slot else None,
         }
         addresses = namespaces.connect(pid)
-        render.write_private(
-            self.layout.state / "record.json", json.dumps({**record, "index": addresses.index})
-        )
+        render.write_private(self.layout.state / "record.json", json.dumps({**record, "index": addresses.index}))
         path = slot.path if slot else None
         if slot:
             namespaces.create_cgroups(self.layout.cgroup)
@@ -231,7 +247,8 @@ class Cluster:
         return addresses
 
     def _go(self, starter: subprocess.Popen[bytes]) -> None:
-        assert starter.stdin and starter.stdout
+        assert starter.stdin
+        assert starter.stdout
         starter.stdin.write(b"go\n")
         starter.stdin.flush()
         if starter.stdout.readline() != b"ready\n":
@@ -277,10 +294,7 @@ class Cluster:
     def _running(self) -> Record:
         record = self._record()
         if not record or not self._alive(record):
-            raise ClusterError(
-                f"cluster {self.name} is not up: run 'python3 -m tests.cluster up "
-                f"--name {self.name}'"
-            )
+            raise ClusterError(f"cluster {self.name} is not up: run 'python3 -m tests.cluster up --name {self.name}'")
         return record
 
     def _end(self, record: Record | None) -> None:
@@ -288,10 +302,9 @@ class Cluster:
             # Ends a supervisor that no record names yet.
             with contextlib.suppress(OSError):
                 self._starter.stdin.close()
-        if record:
-            # Only of a cluster that ran until now: the number may be another's otherwise.
-            if namespaces.end(record.pid, record.started):
-                namespaces.wait_for_interface_end(Addresses(record.index))
+        # The interface is waited for only if this ended it: its number may be another's otherwise.
+        if record and namespaces.end(record.pid, record.started):
+            namespaces.wait_for_interface_end(Addresses(record.index))
         if self._starter:
             self._starter.wait()
             if self._starter.stdout:
@@ -301,14 +314,28 @@ class Cluster:
         if self.layout.state.exists():
             shutil.rmtree(self.layout.state)
 
+    @property
+    def _lock(self) -> Path:
+        return self.layout.root / "clusters" / f"{self.name}.lock"
+
     @contextlib.contextmanager
     def _exclusively(self) -> Iterator[None]:
         """One up or down of one cluster at a time; others wait."""
-        path = self.layout.root / "clusters" / f"{self.name}.lock"
-        while (descriptor := slots.lock(path)) is None:
+        while (descriptor := slots.lock(self._lock)) is None:
             self.say(f"waiting for another command on cluster {self.name}")
             time.sleep(0.5)
         try:
             yield
         finally:
             os.close(descriptor)
+
+
+def known() -> list[Cluster]:
+    """Every cluster of this cache that was ever started."""
+    return [Cluster(path.stem) for path in sorted((cache_root() / "clusters").glob("*.lock"))]
+
+
+def sweep() -> None:
+    """Remove what ended clusters left behind: their owners were killed before a ``down``."""
+    for cluster in known():
+        cluster.sweep()

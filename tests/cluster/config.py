@@ -45,9 +45,7 @@ class Paths:
         return str(self.layout.config / name)
 
 
-def kubeconfig(
-    addresses: Addresses, authority: bytes, certificate: bytes, key: bytes
-) -> dict[str, Any]:
+def kubeconfig(addresses: Addresses, authority: bytes, certificate: bytes, key: bytes) -> dict[str, Any]:
     """A kubeconfig with everything inside, so that it can be copied anywhere on the machine."""
     encoded = [base64.b64encode(part).decode() for part in (authority, certificate, key)]
     cluster = {"server": addresses.api_url, "certificate-authority-data": encoded[0]}

@@ -59,9 +59,7 @@ def read_archive(path: Path) -> list[Archived]:
         raise ClusterError(f"{path} is not an image archive: {error}") from error
     found = tags(members)
     if not found:
-        raise ClusterError(
-            f"{path} names no image: write it with 'buildah push IMAGE docker-archive:FILE:TAG'"
-        )
+        raise ClusterError(f"{path} names no image: write it with 'buildah push IMAGE docker-archive:FILE:TAG'")
     return found
 
 
@@ -96,6 +94,7 @@ def ctr(cluster: Cluster, *arguments: str, stdin: Any = subprocess.DEVNULL) -> s
     done = subprocess.run(
         cluster.enter([*command, "--namespace", NAMESPACE, *arguments]),
         stdin=stdin,
+        check=False,
         capture_output=True,
         text=True,
     )

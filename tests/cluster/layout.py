@@ -32,8 +32,7 @@ def check_name(name: str) -> str:
     """Return the cluster's name, or raise ValueError saying which names are allowed."""
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f"cluster name {name!r} is not usable: take 1 to 32 of a-z, 0-9 and '-', "
-            "not starting or ending with '-'"
+            f"cluster name {name!r} is not usable: take 1 to 32 of a-z, 0-9 and '-', not starting or ending with '-'"
         )
     return name
 

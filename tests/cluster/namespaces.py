@@ -15,6 +15,7 @@ from typing import IO
 
 from .layout import MAX_CLUSTERS, REPOSITORY, Addresses
 
+NAMESPACES = ("--net", "--mount", "--pid", "--ipc", "--uts")
 CGROUPS = Path("/sys/fs/cgroup")
 END_TIMEOUT_SECONDS = 20.0
 
@@ -41,8 +42,7 @@ def spawn(plan: Path, log: IO[bytes], locks: Sequence[int]) -> tuple[subprocess.
     """
     starter = subprocess.Popen(
         # --kill-child: should only the starter be killed, the supervisor follows.
-        ["unshare", "--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child"]
-        + [sys.executable, "-m", "tests.cluster.supervisor", str(plan)],
+        ["unshare", *NAMESPACES, "--fork", "--kill-child", sys.executable, "-m", "tests.cluster.supervisor", str(plan)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -86,7 +86,7 @@ def connect(pid: int) -> Addresses:
         addresses = Addresses(index)
         veth = ["ip", "link", "add", addresses.interface, "type", "veth"]
         peer = ["peer", "name", "eth0", "netns", str(pid)]
-        done = subprocess.run(veth + peer, capture_output=True, text=True)
+        done = subprocess.run(veth + peer, check=False, capture_output=True, text=True)
         if done.returncode == 0:
             _configure(addresses, pid)
             return addresses
@@ -119,11 +119,7 @@ def _configure(addresses: Addresses, pid: int) -> None:
 
 def enter_command(pid: int, command: Sequence[str]) -> list[str]:
     """Command line that runs the command in the cluster's namespaces, and ends with the cluster."""
-    return ["nsenter", "--target", str(pid), "--net", "--mount", "--pid", "--ipc", "--uts"] + [
-        "--wdns=/",
-        "--",
-        *command,
-    ]
+    return ["nsenter", "--target", str(pid), *NAMESPACES, "--wdns=/", "--", *command]
 
 
 def outer_pid(supervisor: int, inner: int) -> int | None:

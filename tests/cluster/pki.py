@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,12 +65,7 @@ def identities(addresses: Addresses) -> list[Identity]:
 def create(folder: Path, wanted: Iterable[Identity]) -> None:
     """Write ca, service-account and one NAME.crt, NAME.key per identity into the folder."""
     folder.mkdir(parents=True, mode=0o700)
-    _openssl(
-        ["req", "-x509", *_EC_KEY, "-days", DAYS, "-subj", "/CN=kubetune-test-cluster"]
-        + ["-addext", "keyUsage=critical,keyCertSign,digitalSignature"]
-        + ["-keyout", "ca.key", "-out", "ca.crt"],
-        folder,
-    )
+    _request(folder, "ca", "/CN=kubetune-test-cluster", ["keyUsage=critical,keyCertSign,digitalSignature"])
     account = ["genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]
     with ThreadPoolExecutor() as pool:
         jobs = [pool.submit(_openssl, [*account, "-out", "service-account.key"], folder)]
@@ -80,16 +75,18 @@ def create(folder: Path, wanted: Iterable[Identity]) -> None:
 
 
 def _sign(identity: Identity, folder: Path) -> None:
-    extensions = [part for e in identity.extensions for part in ("-addext", e)]
-    _openssl(
-        ["req", "-x509", "-CA", "ca.crt", "-CAkey", "ca.key", *_EC_KEY, "-days", DAYS]
-        + ["-subj", identity.subject, *extensions]
-        + ["-keyout", f"{identity.name}.key", "-out", f"{identity.name}.crt"],
-        folder,
-    )
+    signer = ["-CA", "ca.crt", "-CAkey", "ca.key"]
+    _request(folder, identity.name, identity.subject, identity.extensions, signer)
+
+
+def _request(folder: Path, name: str, subject: str, extensions: Iterable[str], signer: Sequence[str] = ()) -> None:
+    """Make a key and its certificate, signed by itself unless a signer is given."""
+    added = [part for extension in extensions for part in ("-addext", extension)]
+    out = ["-keyout", f"{name}.key", "-out", f"{name}.crt"]
+    _openssl(["req", "-x509", *signer, *_EC_KEY, "-days", DAYS, "-subj", subject, *added, *out], folder)
 
 
 def _openssl(arguments: list[str], folder: Path) -> None:
-    done = subprocess.run(["openssl", *arguments], cwd=folder, capture_output=True, text=True)
+    done = subprocess.run(["openssl", *arguments], cwd=folder, check=False, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"openssl {arguments[0]} failed: {done.stderr.strip()}")

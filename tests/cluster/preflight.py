@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,16 +17,6 @@ from .namespaces import ClusterError
 BUILD_GIB = 8
 RUN_GIB = 2
 GO_VERSION = (1, 26, 6)
-# What is needed before packages can be installed, or by the tooling itself: program -> package.
-TOOLS = {
-    "unshare": "util-linux",
-    "nsenter": "util-linux",
-    "mount": "mount",
-    "ip": "iproute2",
-    "sysctl": "procps",
-    "hostname": "hostname",
-    "openssl": "openssl",
-}
 
 
 @dataclass(frozen=True)
@@ -34,7 +25,7 @@ class Machine:
 
     system: str
     uid: int
-    missing_tools: tuple[str, ...]
+    absent_packages: tuple[str, ...]
     has_apt: bool
     go: tuple[int, ...] | None
     free_gib: float
@@ -43,37 +34,38 @@ class Machine:
 
 def problem(machine: Machine, build_needed: bool) -> str | None:
     """The first thing that stands in the way, and what to do about it; None if nothing does."""
+    return next(_problems(machine, build_needed), None)
+
+
+def _problems(machine: Machine, build_needed: bool) -> Iterator[str]:
     needed = BUILD_GIB if build_needed else RUN_GIB
     if machine.system != "Linux":
-        return f"the test cluster needs Linux, not {machine.system}: set KUBECONFIG to a cluster"
+        yield f"the test cluster needs Linux, not {machine.system}: set KUBECONFIG to a cluster of yours instead"
     if machine.uid != 0:
-        return "the test cluster needs root for its namespaces: run the command as root"
-    if machine.missing_tools and not machine.has_apt:
-        names = " ".join(machine.missing_tools)
-        return f"not installed: {names}; install them with the system's package manager"
+        yield "the test cluster needs root for its namespaces: run the command as root"
+    if machine.absent_packages and not machine.has_apt:
+        names = " ".join(machine.absent_packages)
+        yield f"missing and not installable without apt-get: {names}; install what they hold by hand"
     if build_needed and machine.go is None:
-        return "go is not installed: install Go from https://go.dev/dl/ and put it on the PATH"
+        yield f"go is not on PATH: install Go {_dotted(GO_VERSION)} or newer from https://go.dev/dl/"
     if build_needed and machine.go is not None and machine.go < GO_VERSION:
-        return (
-            f"go {_dotted(machine.go)} is too old: install Go {_dotted(GO_VERSION)} or newer from "
-            "https://go.dev/dl/"
-        )
+        wanted = _dotted(GO_VERSION)
+        yield f"go {_dotted(machine.go)} is too old: install Go {wanted} or newer from https://go.dev/dl/"
     if machine.free_gib < needed:
-        return (
-            f"only {machine.free_gib:.1f} GiB are free for {machine.cache} and {needed} are "
-            "needed: free some, or set KUBETUNE_CACHE to a folder on a larger disk"
+        yield (
+            f"only {machine.free_gib:.1f} GiB are free for {machine.cache} and {needed} are needed: "
+            "free some, or set KUBETUNE_CACHE to a folder on a larger disk"
         )
-    return None
 
 
-def check(build_needed: bool) -> None:
+def check(build_needed: bool, absent_packages: Sequence[str]) -> None:
     """Raise ClusterError with the sentence if this machine cannot do what is asked."""
-    found = problem(inspect(), build_needed)
+    found = problem(inspect(absent_packages), build_needed)
     if found:
         raise ClusterError(found)
 
 
-def inspect() -> Machine:
+def inspect(absent_packages: Sequence[str]) -> Machine:
     """Look at this machine."""
     cache = cache_root()
     existing = next(folder for folder in [cache, *cache.parents] if folder.exists())
@@ -81,7 +73,7 @@ def inspect() -> Machine:
     return Machine(
         system=platform.system(),
         uid=os.geteuid(),
-        missing_tools=tuple(t for t in TOOLS if not shutil.which(t, path=path)),
+        absent_packages=tuple(absent_packages),
         has_apt=shutil.which("apt-get", path=path) is not None,
         go=_go_version(),
         free_gib=shutil.disk_usage(existing).free / 2**30,
@@ -98,9 +90,7 @@ def parse_go_version(text: str) -> tuple[int, ...] | None:
 def _go_version() -> tuple[int, ...] | None:
     if not shutil.which("go"):
         return None
-    return parse_go_version(
-        subprocess.run(["go", "version"], capture_output=True, text=True).stdout
-    )
+    return parse_go_version(subprocess.run(["go", "version"], check=False, capture_output=True, text=True).stdout)
 
 
 def _dotted(version: tuple[int, ...]) -> str:

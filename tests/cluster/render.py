@@ -62,9 +62,7 @@ def write(layout: Layout, addresses: Addresses, slot: Path | None) -> None:
 
 
 def _kubeconfig(layout: Layout, addresses: Addresses, identity: str) -> str:
-    parts = [
-        (layout.pki / n).read_bytes() for n in ("ca.crt", f"{identity}.crt", f"{identity}.key")
-    ]
+    parts = [(layout.pki / n).read_bytes() for n in ("ca.crt", f"{identity}.crt", f"{identity}.key")]
     return json.dumps(config.kubeconfig(addresses, *parts), indent=1)
 
 
@@ -91,9 +89,7 @@ def _write_node(paths: Paths, addresses: Addresses, slot: Path) -> None:
         write_private(folder / name, config.without_cri(text) if janitor else text)
 
 
-def plan(
-    layout: Layout, addresses: Addresses, slot: Path | None, locks: list[int], tied: bool
-) -> dict[str, Any]:
+def plan(layout: Layout, addresses: Addresses, slot: Path | None, locks: list[int], tied: bool) -> dict[str, Any]:
     """What the supervisor needs to know."""
     names = config.CONTROL_PLANE + (config.NODE if slot else ())
     commands = config.commands(Paths(layout, slot), addresses)

@@ -182,7 +182,7 @@ def main() -> None:
     plan_path = Path(sys.argv[1])
     print(host_pid(), flush=True)
     # The starter answers once the network is up and the plan is written; its death answers too.
-    if sys.stdin.buffer.raw.readline() != b"go\n":  # type: ignore[attr-defined]
+    if os.read(sys.stdin.fileno(), 3) != b"go\n":
         return
     plan = json.loads(plan_path.read_text())
     for descriptor in plan["locks"]:

@@ -1,4 +1,4 @@
-module kubetune.io/test-cluster
+module kubetune.io/test-cluster/kube
 
 go 1.26.0
 
