@@ -1,0 +1,53 @@
+"""Keys under which built programs are stored."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import build
+
+
+def test_every_program_is_in_one_group_and_has_its_own_place() -> None:
+    places = [build.stored(program) for program in build.EVERYTHING]
+    assert len(set(places)) == len(places)
+
+
+@pytest.mark.parametrize("change", [{"version": "v0"}, {"tags": "x"}, {"ld_flags": "-X a=b"}])
+def test_what_a_program_is_made_from_changes_its_key(change: dict[str, str]) -> None:
+    assert replace(build.HELM, **change).key != build.HELM.key  # type: ignore[arg-type]
+
+
+def test_sources_of_a_module_change_the_keys_of_its_programs_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "COMPONENTS", tmp_path)
+    for module in ("kube", "pause"):
+        (tmp_path / module).mkdir()
+        (tmp_path / module / "main.go").write_text("package main")
+    before = {program.name: program.key for program in (build.KUBE, build.PAUSE, build.HELM)}
+    (tmp_path / "kube" / "main.go").write_text("package main // changed")
+    assert build.KUBE.key != before["kube"]
+    assert build.PAUSE.key == before["pause"]
+    assert build.HELM.key == before["helm"]
+
+
+def test_a_control_plane_needs_less_than_a_node() -> None:
+    assert set(build.needed(control_plane=True)) < set(build.needed(control_plane=False))
+
+
+def test_links_lead_to_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBETUNE_CACHE", str(tmp_path))
+    place = build.stored(build.KUBE)
+    place.parent.mkdir()
+    place.write_text("kube")
+    build.link()
+    assert (tmp_path / "bin" / "kubelet").read_text() == "kube"
+    assert not (tmp_path / "bin" / "helm").exists()
+    helm = build.stored(build.HELM)
+    helm.write_text("helm")
+    build.link()
+    build.link()
+    assert (tmp_path / "bin" / "helm").read_text() == "helm"
