@@ -72,8 +72,7 @@ class World:
         for child in self.decision.apply:
             live = copy.deepcopy(child)
             live["metadata"]["uid"] = f"uid-{child['kind']}"
-            field = child["kind"].lower()
-            self.seen = replace(self.seen, **{field: live})
+            self.observe(**{child["kind"].lower(): live})
 
     def spec(self, **changes: Any) -> None:
         """The user edits the spec."""
@@ -88,9 +87,7 @@ class World:
         """A pod of the Deployment's present template."""
         assert self.seen.deployment is not None
         template = self.seen.deployment["spec"]["template"]
-        statuses: list[Object] = (
-            [{"name": "engine", "image": "i", "started": ready, **engine}] if engine or ready else []
-        )
+        status = {"name": "engine", "image": "i", "started": ready, **engine}
         return {
             "metadata": {**copy.deepcopy(template["metadata"]), "name": name, "namespace": "team", "uid": name},
             "spec": {"nodeName": "node"},
@@ -98,7 +95,7 @@ class World:
                 "phase": "Running",
                 "conditions": [{"type": "Ready", "status": str(ready)}],
                 "initContainerStatuses": [{"name": "fetch", "image": "i", **(init or DONE)}],
-                "containerStatuses": statuses,
+                "containerStatuses": [status] if engine or ready else [],
             },
         }
 

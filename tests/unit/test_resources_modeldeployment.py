@@ -103,7 +103,7 @@ def test_names_for_clients() -> None:
 
 def test_only_the_model_makes_the_version() -> None:
     assert RELEASE.version == Release(RELEASE.model, job="other", loaded=True).version
-    others = {
+    others = (
         Model(BASE),
         Model(BASE, ARTIFACT),
         Model(BASE, ARTIFACT, "f" * 64),
@@ -117,9 +117,8 @@ def test_any_change_of_the_pods_makes_another_template() -> None:
         return template_digest(pods_of(deployment(**spec), RELEASE, SETTINGS))
 
     assert digest() == digest(replicas=3)
-    assert (
-        len({digest(), digest(engine={"maxModelLen": 8}), digest(drainSeconds=1), digest(resources={"cpu": "2"})}) == 4
-    )
+    changed = digest(engine={"maxModelLen": 8}), digest(drainSeconds=1), digest(resources={"cpu": "2"})
+    assert len({digest(), *changed}) == 4
 
 
 def test_the_ledger_is_read_back_from_any_child() -> None:
