@@ -1,0 +1,44 @@
+"""``python -m kubetune_evaluator prepare|evaluate``; see prepare.py and evaluate.py."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+
+from kubetune_contract import ExitCode, KubeTuneError, run
+
+
+def _stopped(*_: object) -> None:
+    raise KubeTuneError(
+        ExitCode.PREEMPTED, "Preempted", "asked to stop before the end; the next attempt starts from the first item"
+    )
+
+
+def _prepare() -> ExitCode | None:
+    from .prepare import prepare  # noqa: PLC0415 (neither command pays for the other's imports)
+
+    return prepare()
+
+
+def _evaluate() -> ExitCode | None:
+    # As process 1 of a container, Python would ignore SIGTERM; and torch's import takes seconds.
+    signal.signal(signal.SIGTERM, _stopped)
+    # Everything a hub could give was fetched by prepare.
+    os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from .evaluate import evaluate  # noqa: PLC0415 (neither command pays for the other's imports)
+
+    return evaluate()
+
+
+def main() -> None:
+    """Runs the command and exits with the contract's code."""
+    parser = argparse.ArgumentParser(prog="kubetune_evaluator", description=__doc__)
+    parser.add_argument("command", choices=("prepare", "evaluate"))
+    command = parser.parse_args().command
+    run(_prepare if command == "prepare" else _evaluate)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""The measurement itself, from prepared inputs to the published report. Imports torch."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kubetune_contract import (
+    Artifact,
+    EvalConfig,
+    EvalProgress,
+    ExitCode,
+    MetricName,
+    read_config,
+    to_json,
+    write_termination,
+)
+from kubetune_shared.artifacts import publish
+from kubetune_shared.cpus import cpu_limit
+from kubetune_shared.progress import ProgressServer
+from kubetune_shared.store import Store
+from kubetune_shared.templates import chat_template
+
+from . import corpus, models
+from .compare import Answers, Comparison, compare
+from .finished import KIND, finished
+from .generate import Answer, Generator
+from .items import Item
+from .metrics import CORPUS_METRICS, Text
+from .page import render
+from .plan import Plan, PlannedModel, config_sha256, inputs_dir, load
+from .prompts import prompt_ids
+from .report import (
+    SCHEMA,
+    DataReport,
+    ModelReport,
+    Report,
+    Settings,
+    doubts,
+    item_lines,
+    judged,
+    metric_reports,
+)
+from .summary import summarise
+
+log = logging.getLogger(__name__)
+
+LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rouge-score", "scipy", "numpy")
+ALPHA = 0.05
+"""Of the intervals when no gate names another."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model's answers to all items."""
+
+    model: PlannedModel
+    answers: tuple[Answer | None, ...]
+    seconds: float
+
+
+class Reporter:
+    """Keeps the EvalProgress that the operator reads."""
+
+    def __init__(self, server: ProgressServer, total: int) -> None:
+        self._server = server
+        self._progress = EvalProgress("loading", 0, total, time.time())
+        server.publish(self._progress)
+
+    def counter(self, before: int) -> Callable[[int], None]:
+        """For a generator, which counts its own items from 0."""
+        return lambda done: self.tell(done=before + done)
+
+    def tell(self, **changes: Any) -> None:
+        """``phase``, ``done`` or ``model``."""
+        self._progress = replace(self._progress, updated_at=time.time(), **changes)
+        self._server.publish(self._progress)
+
+
+def evaluate() -> ExitCode:
+    """Measures, publishes and leaves the summary. Raises KubeTuneError for everything a user can act on."""
+    config = read_config(EvalConfig)
+    store = Store(config.store)
+    with ProgressServer("kubetune_evaluate") as server:
+        report, artifact = finished(store, config) or measure(config, store, server)
+    summary = summarise(report, artifact)
+    log.info("%s: %s", summary.verdict or "no gate", summary.verdict_message or "")
+    write_termination(summary)
+    return ExitCode.OK
+
+
+def measure(config: EvalConfig, store: Store, server: ProgressServer) -> tuple[Report, Artifact]:
+    """Everything between prepared inputs and the published report."""
+    started = time.monotonic()
+    plan, items = load(config_sha256(config))
+    distinct = {model.identity: model for model in plan.models}
+    reporter = Reporter(server, len(items) * len(distinct))
+    torch.set_num_threads(cpu_limit())
+    measured = answer_all(config, plan, items, reporter)
+    reporter.tell(phase="scoring", model=None)
+    answers = {model.name: measured[model.identity].answers for model in plan.models}
+    comparisons = compare_all(config, plan, items, answers)
+    report = build_report(config, plan, items, measured, comparisons)
+    report = replace(report, duration_seconds=round(time.monotonic() - started, 3))
+    reporter.tell(phase="publishing")
+    lines = item_lines(items, answers, comparisons)
+    artifact = publish_report(config, store, report, lines)
+    reporter.tell(phase="done")
+    return report, artifact
+
+
+def answer_all(
+    config: EvalConfig, plan: Plan, items: Sequence[Item], reporter: Reporter
+) -> dict[tuple[str, str | None], Measured]:
+    """Answers of every distinct model; each base is loaded once, and answers bare before any adapter is put on."""
+    measured: dict[tuple[str, str | None], Measured] = {}
+    for uri in dict.fromkeys(model.uri for model in plan.models):
+        family = sorted((m for m in plan.models if m.uri == uri), key=lambda m: m.adapter_path is not None)
+        reporter.tell(phase="loading", model=family[0].name)
+        tokenizer, base = models.load_tokenizer(family[0]), models.load_base(family[0], config.gpus)
+        template = template_for(plan, family[0])
+        prompts = [prompt_ids(tokenizer, item, template) for item in items]
+        for model in family:
+            if model.identity in measured:
+                continue
+            before, started = len(measured) * len(items), time.monotonic()
+            reporter.tell(phase="generating", model=model.name)
+            with models.adapted(base, model) as ready:
+                answers = Generator(ready, tokenizer, config.generation, reporter.counter(before)).answers(prompts)
+            measured[model.identity] = Measured(model, tuple(answers), time.monotonic() - started)
+            log.info("%s answered %d items in %.1f s", model.name, len(items), measured[model.identity].seconds)
+        del base
+        models.release()
+    return measured
+
+
+def template_for(plan: Plan, model: PlannedModel) -> str | None:
+    """The chat template that items are put to a model with.
+
+    Models on the candidate's base get the candidate's template, so that all see the same prompts; models on other
+    bases get their own, which they were made with, and the candidate's where they have none.
+    """
+    candidate = plan.models[0]
+    adapter = chat_template(Path(candidate.adapter_path)) if candidate.adapter_path else None
+    ours = adapter or chat_template(Path(candidate.path))
+    return ours if model.uri == candidate.uri else chat_template(Path(model.path)) or ours
+
+
+def compare_all(
+    config: EvalConfig, plan: Plan, items: Sequence[Item], answers: Mapping[str, Sequence[Answer | None]]
+) -> list[Comparison]:
+    """Every metric against every baseline."""
+    tokenizer = models.load_tokenizer(plan.models[0])
+
+    def text(value: str) -> Text:
+        return Text(value, len(tokenizer(value, add_special_tokens=False)["input_ids"]))
+
+    references = [text(item.reference) for item in items]
+    said: dict[str, list[Text | None]] = {
+        name: [None if answer is None else text(answer.text) for answer in given] for name, given in answers.items()
+    }
+    candidate, *baselines = plan.models
+    alpha = config.gate.alpha if config.gate else ALPHA
+    return [
+        compare(
+            metric,
+            baseline.name,
+            Answers(references, said[candidate.name], said[baseline.name]),
+            alpha=alpha,
+            seed=config.seed,
+        )
+        for metric in dict.fromkeys(config.metrics)
+        for baseline in baselines
+    ]
+
+
+def build_report(
+    config: EvalConfig,
+    plan: Plan,
+    items: Sequence[Item],
+    measured: Mapping[tuple[str, str | None], Measured],
+    comparisons: Sequence[Comparison],
+) -> Report:
+    """The report without its duration."""
+    reports = tuple(_model_report(model, measured[model.identity]) for model in plan.models)
+    found = doubts(reports, plan.dataset_sha256)
+    decision = judged(config, comparisons, found)
+    kind, precision = models.device(config.gpus)
+    return Report(
+        schema=SCHEMA,
+        owner=config.owner,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        duration_seconds=0.0,
+        config_sha256=plan.config_sha256,
+        models=reports,
+        data=DataReport(
+            config.dataset.uri,
+            plan.dataset_sha256,
+            plan.rows,
+            plan.duplicates,
+            len(items),
+            config.seed,
+            config.limit,
+        ),
+        settings=Settings(config.generation, "greedy", models.device_name(kind), str(precision).removeprefix("torch.")),
+        metrics=metric_reports(comparisons),
+        libraries={name: importlib.metadata.version(name) for name in LIBRARIES},
+        signatures={str(metric): corpus.signature(metric) for metric in config.metrics if metric in CORPUS_METRICS},
+        gate=config.gate,
+        verdict=decision.verdict if decision else None,
+        verdict_message=decision.message if decision else None,
+        doubts=found,
+    )
+
+
+def _model_report(model: PlannedModel, measured: Measured) -> ModelReport:
+    given = [answer for answer in measured.answers if answer]
+    return ModelReport(
+        name=model.name,
+        uri=model.uri,
+        manifest_sha256=model.manifest_sha256,
+        adapter_uri=model.adapter_uri,
+        adapter_manifest_sha256=model.adapter_manifest_sha256,
+        trained_on=model.trained_on,
+        answered=len(given),
+        unfinished=sum(answer.unfinished for answer in given),
+        tokens=sum(answer.tokens for answer in given),
+        seconds=round(measured.seconds, 3),
+    )
+
+
+def publish_report(config: EvalConfig, store: Store, report: Report, lines: Sequence[dict[str, Any]]) -> Artifact:
+    """report.json, report.html and items.jsonl, their manifest last."""
+    folder = inputs_dir().parent / "report"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(json.dumps(to_json(report), indent=2, ensure_ascii=False), encoding="utf-8")
+    (folder / "report.html").write_text(render(report, lines, ranked_by(config)), encoding="utf-8")
+    with (folder / "items.jsonl").open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+    meta = {
+        "datasetSha256": report.data.sha256,
+        "config": {"configSha256": report.config_sha256, "evaluate": to_json(config)},
+        "libraries": report.libraries,
+        "createdBy": config.owner,
+    }
+    return publish(store, folder, config.output.rstrip("/"), kind=KIND, meta=meta)
+
+
+def ranked_by(config: EvalConfig) -> MetricName:
+    """The metric whose gains choose the items to show."""
+    return config.gate.metric if config.gate else config.metrics[0]

@@ -1,0 +1,96 @@
+"""Greedy answers, batch by batch. Imports torch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from kubetune_contract import Generation
+
+from .batching import Batch, batches
+from .models import context_length, greedy, out_of_memory, release
+from .prompts import cut
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model said."""
+
+    text: str
+    tokens: int
+    """Tokens generated before the end or a stop string."""
+    unfinished: bool
+    """True when the answer was cut at its maximal length."""
+
+
+class Generator:
+    """Answers of one model. ``told`` hears how many prompts each batch has done."""
+
+    def __init__(self, model: Any, tokenizer: Any, settings: Generation, told: Callable[[int], None]) -> None:
+        self._model, self._tokenizer = model, tokenizer
+        self._settings, self._told = settings, told
+
+    def answers(self, prompts: Sequence[list[int]]) -> list[Answer | None]:
+        """One answer for each prompt; None where a prompt is empty or fills the model's context.
+
+        A batch that does not fit into memory is halved, and so are the ones after it; only one prompt that does not
+        fit alone raises KubeTuneError (OUT_OF_MEMORY).
+        """
+        found: list[Answer | None] = [None] * len(prompts)
+        lengths = [len(prompt) for prompt in prompts]
+        queue = batches(lengths, self._settings.batch_size, self._settings.max_new_tokens, context_length(self._model))
+        done, largest = 0, self._settings.batch_size
+        while queue:
+            batch = queue.pop(0)
+            if len(batch.members) > largest:
+                queue[:0] = _parts(batch, largest)
+                continue
+            try:
+                answers = self._run([prompts[i] for i in batch.members], batch.room)
+            except torch.OutOfMemoryError as error:
+                release()
+                largest = len(batch.members) // 2
+                if not largest:
+                    raise out_of_memory(
+                        f"generating after a prompt of {lengths[batch.members[0]]} tokens", error
+                    ) from error
+                log.warning("out of memory with %d prompts at a time, going on with %d", len(batch.members), largest)
+                queue.insert(0, batch)
+                continue
+            for index, answer in zip(batch.members, answers, strict=True):
+                found[index] = answer
+            done += len(batch.members)
+            self._told(done)
+        self._told(len(prompts))
+        return found
+
+    def _run(self, prompts: list[list[int]], room: int) -> list[Answer]:
+        padded = self._tokenizer.pad({"input_ids": prompts}, padding=True, return_tensors="pt")
+        padded = {name: tensor.to(self._model.device) for name, tensor in padded.items()}
+        settings = greedy(self._model, self._tokenizer, room)
+        stops = list(self._settings.stop)
+        extra = {"stop_strings": stops, "tokenizer": self._tokenizer} if stops else {}
+        with torch.inference_mode():
+            output = self._model.generate(**padded, generation_config=settings, **extra)
+        start = padded["input_ids"].shape[1]
+        # A row that ended before its batch did is filled up with padding.
+        ends = {*(settings.eos_token_id or ()), self._tokenizer.pad_token_id}
+        return [self._answer(row, room, ends) for row in output[:, start:].tolist()]
+
+    def _answer(self, ids: list[int], room: int, ends: set[int | None]) -> Answer:
+        end = next((at for at, token in enumerate(ids) if token in ends), None)
+        ids = ids[:end]
+        raw = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        text = cut(raw, self._settings.stop)
+        # Without an end token and a stop string, only the limit of length can have ended it.
+        return Answer(text, len(ids), unfinished=end is None and text == raw and len(ids) >= room)
+
+
+def _parts(batch: Batch, size: int) -> list[Batch]:
+    return [Batch(batch.members[at : at + size], batch.room) for at in range(0, len(batch.members), size)]

@@ -1,0 +1,102 @@
+"""Test items: what is asked and what is expected. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_shared.rows import MAX_ERRORS, Row
+
+MINIMUM = 2
+"""Fewer items allow no interval."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question; either ``prompt`` or ``messages`` is set, messages ending before the answer."""
+
+    id: str
+    """Made of the content: the same in every run and whatever the order of the file."""
+    line: int
+    reference: str
+    prompt: str | None = None
+    messages: tuple[dict[str, str], ...] | None = None
+
+    @property
+    def question(self) -> str:
+        """The prompt as a person would read it."""
+        if self.messages is None:
+            return self.prompt or ""
+        return "\n\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The items to measure on, in the order of the file."""
+
+    items: tuple[Item, ...]
+    rows: int
+    duplicates: int
+    """Rows left out because an equal one came before: counted twice, an item would narrow the interval for nothing."""
+
+
+def select(rows: Iterable[Row], limit: int | None, seed: int) -> Selection:
+    """``limit`` items drawn by a hash of seed and content, so that adding a row changes at most one of them.
+
+    Raises KubeTuneError (BAD_DATA): NoReference for rows that ask nothing, TooFewItems for fewer than two items.
+    """
+    everything = list(rows)
+    unique: dict[str, Item] = {}
+    errors: list[str] = []
+    for row in everything:
+        item = to_item(row)
+        if isinstance(item, str):
+            errors.append(f"line {row.line} {item}")
+        else:
+            unique.setdefault(item.id, item)
+    if errors:
+        raise _bad("NoReference", f"dataset {'; '.join(errors[:MAX_ERRORS])}{_more(len(errors))}")
+    chosen = sorted(unique.values(), key=lambda item: _draw(seed, item.id))[:limit]
+    if len(chosen) < MINIMUM:
+        raise _bad(
+            "TooFewItems",
+            f"the dataset leaves {len(chosen)} item(s) of {len(everything)} rows; an interval needs at least "
+            f"{MINIMUM}. Add different test rows or raise the limit",
+        )
+    return Selection(tuple(sorted(chosen, key=lambda item: item.line)), len(everything), len(everything) - len(unique))
+
+
+def to_item(row: Row) -> Item | str:
+    """The row as a question with its answer, or what it lacks for that."""
+    if row.messages is not None:
+        answers = [number for number, message in enumerate(row.messages) if message["role"] == "assistant"]
+        # The last assistant turn is the one to be produced; earlier ones are given.
+        asked = row.messages[: answers[-1]] if answers else ()
+        if not any(message["role"] == "user" for message in asked):
+            return "has no user message before the last assistant message, so nothing is asked"
+        reference = row.messages[answers[-1]]["content"]
+        return Item(_id([*asked, reference]), row.line, reference, messages=tuple(asked))
+    if row.text is not None:
+        return "is plain text, which has no prompt and no reference; evaluate on prompt/completion or messages rows"
+    prompt, completion = row.prompt or "", row.completion or ""
+    return Item(_id([prompt, completion]), row.line, completion, prompt=prompt)
+
+
+def _id(content: Sequence[object]) -> str:
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _draw(seed: int, item: str) -> str:
+    return hashlib.sha256(f"{seed}:{item}".encode()).hexdigest()
+
+
+def _more(count: int) -> str:
+    return f"; and {count - MAX_ERRORS} more" if count > MAX_ERRORS else ""
+
+
+def _bad(reason: str, message: str) -> KubeTuneError:
+    return KubeTuneError(ExitCode.BAD_DATA, reason, message)

@@ -1,0 +1,153 @@
+"""Models and tokenizers in memory. Imports torch."""
+
+from __future__ import annotations
+
+import gc
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+from kubetune_contract import ExitCode, KubeTuneError
+
+from .plan import PlannedModel
+
+log = logging.getLogger(__name__)
+
+_UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError)
+
+
+def device(gpus: int) -> tuple[str, torch.dtype]:
+    """Where to compute and in which precision: bfloat16 from compute capability 8.0 on, float32 on the CPU.
+
+    Raises KubeTuneError (BAD_CONFIG, NoGPU) when a GPU was asked for and none is visible.
+    """
+    if not gpus:
+        return "cpu", torch.float32
+    if not torch.cuda.is_available():
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "NoGPU",
+            "a GPU was asked for, but none is visible in the pod; check that the node has the NVIDIA driver and "
+            "container toolkit and that runtimeClassName is set where the cluster needs it, or set resources.gpu to 0",
+        )
+    modern = torch.cuda.get_device_capability(0) >= (8, 0)
+    return "cuda", torch.bfloat16 if modern else torch.float16
+
+
+def device_name(kind: str) -> str:
+    """For the report."""
+    return torch.cuda.get_device_name(0) if kind == "cuda" else "CPU"
+
+
+def load_tokenizer(model: PlannedModel) -> Any:
+    """The base's tokenizer, padding on the left, so that every answer begins where its prompt ends.
+
+    An adapter's own copy is not used: servers ignore it as well.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(model.path, padding_side="left")
+    except _UNREADABLE as error:
+        raise _damaged(model.uri, "tokenizer", error) from error
+    if tokenizer.pad_token is None:
+        if tokenizer.eos_token is None:
+            raise _damaged(model.uri, "tokenizer", "it names neither an eos_token nor a pad_token")
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(model: PlannedModel, gpus: int) -> Any:
+    """The base model, ready to generate greedily."""
+    kind, dtype = device(gpus)
+    # More than one GPU: layers are spread over them; the model may be too large for one.
+    placement = {"device_map": "auto" if gpus > 1 else {"": 0}} if kind == "cuda" else {}
+    try:
+        loaded = AutoModelForCausalLM.from_pretrained(
+            model.path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **placement
+        )
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(f"loading {model.uri}", error) from error
+    except _UNREADABLE as error:
+        raise _damaged(model.uri, "model", error) from error
+    return loaded.eval()
+
+
+@contextmanager
+def adapted(base: Any, model: PlannedModel) -> Iterator[Any]:
+    """``base`` with the model's adapter on top for the length of the block; ``base`` itself where there is none.
+
+    Adding and removing the layers leaves the base's weights untouched, so that it is loaded once for all.
+    """
+    if model.adapter_path is None:
+        yield base
+        return
+    _refuse_other_kinds(model)
+    try:
+        wrapped = PeftModel.from_pretrained(base, model.adapter_path)
+    except _UNREADABLE as error:
+        raise _damaged(model.adapter_uri or "", "adapter", error) from error
+    try:
+        yield wrapped.eval()
+    finally:
+        wrapped.unload()
+
+
+def _refuse_other_kinds(model: PlannedModel) -> None:
+    config = json.loads((Path(model.adapter_path or "") / "adapter_config.json").read_text(encoding="utf-8"))
+    kind = config.get("peft_type", "LORA")
+    if kind != "LORA":
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "AdapterNotSupported",
+            f"adapter {model.adapter_uri} is of type {kind}; only LORA adapters are evaluated. Merge it into its base",
+        )
+
+
+def greedy(model: Any, tokenizer: Any, new_tokens: int) -> GenerationConfig:
+    """Greedy decoding and nothing else: a model's own settings may ask for sampling or repetition penalties."""
+    own = getattr(model, "generation_config", None)
+    ends = {tokenizer.eos_token_id} - {None}
+    stated = getattr(own, "eos_token_id", None)
+    ends |= set(stated) if isinstance(stated, list) else {stated} - {None}
+    return GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=new_tokens,
+        eos_token_id=sorted(ends) or None,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+    )
+
+
+def context_length(model: Any) -> int | None:
+    """Tokens of prompt and answer the model was made for; None where its configuration does not say."""
+    config = model.config.get_text_config()
+    found = getattr(config, "max_position_embeddings", None)
+    return int(found) if found else None
+
+
+def release() -> None:
+    """Gives memory back between models."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def out_of_memory(doing: str, error: BaseException) -> KubeTuneError:
+    first = str(error).strip().partition("\n")[0]
+    return KubeTuneError(
+        ExitCode.OUT_OF_MEMORY,
+        "OutOfMemory",
+        f"{doing}: {first}. Lower generation.batchSize or generation.maxNewTokens, or use a node with a larger GPU",
+    )
+
+
+def _damaged(uri: str, what: str, error: object) -> KubeTuneError:
+    first = str(error).strip().partition("\n")[0]
+    return KubeTuneError(ExitCode.BAD_DATA, "ModelDamaged", f"the {what} of {uri} cannot be loaded: {first}")

@@ -1,0 +1,186 @@
+"""The report: everything measured and everything needed to measure it again. Pure.
+
+Its dataclasses are the schema of ``report.json`` (members in camelCase); ``kubetune_contract.from_json`` reads it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from kubetune_contract import EvalConfig, Gate, Generation, MetricName, MetricResult, Owner, Verdict
+
+from .compare import Comparison
+from .items import Item
+from .statistics import EffectSize, false_discovery
+from .verdict import Check, Contest, Decision, decide
+
+SCHEMA = 1
+SCOPE = (
+    "The intervals cover the choice of items, not the luck of training: they speak of these checkpoints, each the "
+    "outcome of one run. Whether the recipe is better takes several runs with different seeds."
+)
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """One model as it was measured."""
+
+    name: str
+    uri: str
+    manifest_sha256: str | None = None
+    adapter_uri: str | None = None
+    adapter_manifest_sha256: str | None = None
+    trained_on: str | None = None
+    """Digest of its training rows, where its manifest tells."""
+    answered: int = 0
+    unfinished: int = 0
+    """Answers cut at maxNewTokens or at the end of the context."""
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """The items and where they come from."""
+
+    uri: str
+    sha256: str
+    rows: int
+    duplicates: int
+    items: int
+    seed: int
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How answers were made."""
+
+    generation: Generation
+    decoding: str
+    device: str
+    precision: str
+    stops_at: str = "the model's end token, a stop string, maxNewTokens or the end of the context"
+
+
+@dataclass(frozen=True)
+class MetricReport:
+    """One metric against one baseline. ``result`` is missing when fewer than two items were scored on both sides."""
+
+    metric: MetricName
+    baseline: str
+    scored: int
+    unscored: int
+    result: MetricResult | None = None
+    q_value: float | None = None
+    """The p value adjusted over all metrics and baselines (Benjamini-Hochberg); the gate does not use it."""
+    checks: tuple[Check, ...] = ()
+    effect_size: EffectSize | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """``report.json``."""
+
+    schema: int
+    owner: Owner
+    created_at: str
+    """RFC 3339, UTC."""
+    duration_seconds: float
+    config_sha256: str
+    models: tuple[ModelReport, ...]
+    """The candidate first."""
+    data: DataReport
+    settings: Settings
+    metrics: tuple[MetricReport, ...]
+    libraries: dict[str, str] = field(default_factory=dict)
+    signatures: dict[str, str] = field(default_factory=dict)
+    """sacrebleu's description of BLEU and chrF."""
+    gate: Gate | None = None
+    verdict: Verdict | None = None
+    verdict_message: str | None = None
+    doubts: tuple[str, ...] = ()
+    """Reasons to mistrust the measurement."""
+    scope: str = SCOPE
+
+    @property
+    def results(self) -> tuple[MetricResult, ...]:
+        """What could be measured."""
+        return tuple(metric.result for metric in self.metrics if metric.result)
+
+
+def metric_reports(comparisons: Sequence[Comparison]) -> tuple[MetricReport, ...]:
+    """The comparisons with p values adjusted for their number."""
+    tested = [c for c in comparisons if c.result and c.result.p_value is not None]
+    p_values = [c.result.p_value for c in tested if c.result and c.result.p_value is not None]
+    adjusted = dict(zip(map(id, tested), false_discovery(p_values), strict=True))
+    return tuple(
+        MetricReport(
+            metric=c.metric,
+            baseline=c.baseline,
+            scored=c.scored,
+            unscored=len(c.gains) - c.scored,
+            result=c.result,
+            q_value=adjusted.get(id(c)),
+            checks=c.checks,
+            effect_size=c.effect,
+        )
+        for c in comparisons
+    )
+
+
+def judged(config: EvalConfig, comparisons: Sequence[Comparison], doubts: Sequence[str]) -> Decision | None:
+    """The gate's decision; None without a gate."""
+    gate = config.gate
+    if gate is None:
+        return None
+    contests = [Contest(c.baseline, c.estimate, c.checks, c.scored) for c in comparisons if c.metric is gate.metric]
+    return decide(gate, contests, doubts)
+
+
+def doubts(models: Sequence[ModelReport], dataset_sha256: str) -> tuple[str, ...]:
+    """What makes the comparison worthless however clear it looks."""
+    learned = [model.name for model in models if model.trained_on == dataset_sha256]
+    return tuple(
+        f"{name} was trained on exactly these rows, so its answers show memory; evaluate on rows it has not seen"
+        for name in learned
+    )
+
+
+def item_lines(
+    items: Sequence[Item], answers: Mapping[str, Sequence[Any]], comparisons: Sequence[Comparison]
+) -> list[dict[str, Any]]:
+    """``items.jsonl``: each item with every model's answer and score, and the gains over the baselines.
+
+    ``answers`` maps a model's name to its answers (objects with ``text`` and ``unfinished``, or None), candidate first.
+    """
+    candidate = next(iter(answers))
+    lines = []
+    for index, item in enumerate(items):
+        scores: dict[str, dict[str, float | None]] = {}
+        gains: dict[str, dict[str, float | None]] = {}
+        for c in comparisons:
+            by_model = scores.setdefault(str(c.metric), {})
+            by_model[candidate] = c.candidate_scores[index]
+            by_model[c.baseline] = c.baseline_scores[index]
+            gains.setdefault(str(c.metric), {})[c.baseline] = c.gains[index]
+        asked = {"messages": list(item.messages)} if item.messages is not None else {"prompt": item.prompt}
+        said = {name: _said(given[index]) for name, given in answers.items()}
+        lines.append(
+            {
+                "id": item.id,
+                "line": item.line,
+                **asked,
+                "reference": item.reference,
+                "answers": said,
+                "scores": scores,
+                "gains": gains,
+            }
+        )
+    return lines
+
+
+def _said(answer: Any) -> dict[str, Any] | None:
+    return None if answer is None else {"text": answer.text, "unfinished": answer.unfinished}
