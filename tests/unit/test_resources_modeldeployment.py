@@ -35,6 +35,7 @@ SETTINGS = Settings(
     store_endpoint="http://store.kubetune.svc:7070",
     runtime_class="nvidia",
 )
+OTHER = "s3://models/other"
 RELEASE = Release(Model(BASE, ARTIFACT, MANIFEST), job="demo", evaluation="demo")
 LEDGER = Ledger(RELEASE)
 
@@ -103,12 +104,7 @@ def test_names_for_clients() -> None:
 
 def test_only_the_model_makes_the_version() -> None:
     assert RELEASE.version == Release(RELEASE.model, job="other", loaded=True).version
-    others = (
-        Model(BASE),
-        Model(BASE, ARTIFACT),
-        Model(BASE, ARTIFACT, "f" * 64),
-        Model("s3://models/b", ARTIFACT, MANIFEST),
-    }
+    others = (Model(BASE), Model(BASE, ARTIFACT), Model(BASE, ARTIFACT, "f" * 64), Model(OTHER, ARTIFACT, MANIFEST))
     assert len({Release(model).version for model in (*others, RELEASE.model)}) == 5
 
 
