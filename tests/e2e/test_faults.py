@@ -1,0 +1,106 @@
+"""A run survives the death of the operator and of its own pod, and a namespace takes everything with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.demo.kube import Kube, Object, is_true
+
+from .conftest import Installation
+from .resources import fine_tune_job
+
+SECONDS = 420.0
+LONG = 60
+"""Steps: enough that the fault strikes in the middle."""
+
+
+@pytest.fixture(scope="module")
+def kube(installation: Installation) -> Kube:
+    return installation.kube
+
+
+def training(kube: Kube, namespace: str, name: str) -> Object:
+    """The job once some steps are done and some are left."""
+
+    def look() -> Object | None:
+        found = kube.get(namespace, "finetunejob", name) or {}
+        progress = found.get("status", {}).get("progress") or {}
+        return found if 0 < progress.get("step", 0) < progress.get("totalSteps", 0) else None
+
+    found: Object = kube.wait(f"{name} trains", look, SECONDS, every=0.5)
+    return found
+
+
+def succeeded(kube: Kube, namespace: str, name: str) -> Object:
+    """The job once it has succeeded."""
+
+    def look() -> Object | None:
+        found = kube.get(namespace, "finetunejob", name)
+        assert (found or {}).get("status", {}).get("phase") != "Failed", found
+        return found if is_true(found, "Succeeded") else None
+
+    found: Object = kube.wait(f"{name} succeeded", look, SECONDS)
+    return found
+
+
+def pods(kube: Kube, namespace: str, name: str) -> list[Object]:
+    """The pods of a job, oldest first."""
+    found = kube.list(namespace, "pods", f"kubetune.io/finetunejob={name}")
+    return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
+
+
+def operators(kube: Kube) -> list[Object]:
+    """The operator's pods."""
+    return kube.list("kubetune", "pods", "app.kubernetes.io/component=operator")
+
+
+def test_run_goes_on_while_the_operator_is_killed(kube: Kube, namespace: str, installation: Installation) -> None:
+    kube.apply(namespace, [fine_tune_job("orphan", installation.prefix, LONG)])
+    training(kube, namespace, "orphan")
+    [before] = pods(kube, namespace, "orphan")
+    killed = {pod["metadata"]["uid"] for pod in operators(kube)}
+    assert killed
+    kube.run(
+        "delete", "pod", "-n", "kubetune", "-l", "app.kubernetes.io/component=operator", "--grace-period=0", "--force"
+    )
+    job = succeeded(kube, namespace, "orphan")
+    [after] = pods(kube, namespace, "orphan")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert job["status"]["attempts"] == 1
+    assert job["status"]["results"]["steps"] == LONG
+    assert job["status"]["progress"]["display"] == f"100% {LONG}/{LONG}"
+    assert killed.isdisjoint(pod["metadata"]["uid"] for pod in operators(kube))
+
+
+def test_deleted_trainer_pod_is_replaced_and_the_run_succeeds(
+    kube: Kube, namespace: str, installation: Installation
+) -> None:
+    kube.apply(namespace, [fine_tune_job("retried", installation.prefix, LONG)])
+    training(kube, namespace, "retried")
+    [first] = pods(kube, namespace, "retried")
+    kube.run("delete", "pod", first["metadata"]["name"], "-n", namespace, "--wait=false")
+    job = succeeded(kube, namespace, "retried")
+    assert job["status"]["results"]["steps"] == LONG
+    assert first["metadata"]["uid"] not in {
+        pod["metadata"]["uid"] for pod in pods(kube, namespace, "retried") if pod["status"]["phase"] == "Succeeded"
+    }
+
+
+def test_deleted_job_takes_its_pod_along(kube: Kube, namespace: str, installation: Installation) -> None:
+    kube.apply(namespace, [fine_tune_job("dropped", installation.prefix, LONG)])
+    kube.wait("the pod exists", lambda: pods(kube, namespace, "dropped"), SECONDS)
+    kube.run("delete", "finetunejob", "dropped", "-n", namespace)
+    kube.wait("the pod is gone", lambda: not pods(kube, namespace, "dropped"), SECONDS)
+    assert not kube.list(namespace, "jobs", "kubetune.io/finetunejob=dropped")
+
+
+def test_deleted_namespace_leaves_nothing(kube: Kube, installation: Installation) -> None:
+    name = "e2e-gone"
+    kube.make_namespace(name)
+    kube.copy_secret(installation.settings.secret, "kubetune", name)
+    kube.apply(name, [fine_tune_job("vanishing", installation.prefix, LONG)])
+    kube.wait("the pod exists", lambda: pods(kube, name, "vanishing"), SECONDS)
+    kube.run("delete", "namespace", name, "--wait", timeout=300)
+    assert kube.get(name, "namespace", name) is None
+    for kind in ("finetunejobs", "evaluations", "modeldeployments", "jobs", "pods", "services", "deployments"):
+        assert not [found for found in kube.list(None, kind) if found["metadata"]["namespace"] == name]
