@@ -69,7 +69,9 @@ def lock_all(root: Path, *, upgrade: bool = False) -> None:
     locks = [
         Lock("images/torch/requirements.in", "images/torch/requirements-cpu.txt", cuda, None, gpu_only),
         Lock("pyproject.toml", "operator/requirements.txt"),
-        Lock("images/mlflow/requirements.in", "images/mlflow/requirements.txt"),
+        Lock(
+            "images/mlflow/requirements.in", "images/mlflow/requirements.txt", overrides="images/mlflow/overrides.txt"
+        ),
         Lock("images/server/requirements-gpu.in", "images/server/requirements-gpu.txt"),
         Lock(
             "images/server/requirements.in",

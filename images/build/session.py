@@ -1,0 +1,66 @@
+"""One run of the tool: the engine, this machine's choices and the images asked for.
+
+Tests and the demo use it as the command line does: `Session.start().load([...ctr...])` builds what
+is missing, brings it to a cluster's containerd and returns the references to put into pods.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from images.build import rootfs, transfer
+from images.build.builder import build_all, reference, references
+from images.build.catalog import IMAGES, Choices, Image, plan, select
+from images.build.choices import Wishes, choose
+from images.build.digest import tags
+from images.build.engine import Engine, detect
+from images.build.prune import prune
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Session:
+    """What every verb works on."""
+
+    engine: Engine
+    choices: Choices
+    images: Sequence[Image]
+
+    @classmethod
+    def start(
+        cls,
+        names: Sequence[str] = (),
+        wishes: Wishes | None = None,
+        engine: str | None = None,
+        *,
+        provide: bool = True,
+    ) -> "Session":
+        """Look around; without `provide` nothing is fetched or made (see `base_image`)."""
+        found = detect(engine)
+        choices = choose(wishes or Wishes(), found, provide=provide)
+        return cls(found, choices, select(names, choices))
+
+    def references(self) -> dict[str, str]:
+        """References by image name that the checkout's content gives, built or not."""
+        return references(ROOT, self.images, self.choices)
+
+    def build(self) -> dict[str, str]:
+        """Build what is missing; returns the references by image name."""
+        return build_all(self.engine, ROOT, self.images, self.choices)
+
+    def load(self, ctr: Sequence[str]) -> dict[str, str]:
+        """Build what is missing and bring it to the containerd that the command `ctr` reaches."""
+        built = self.build()
+        transfer.load(self.engine, list(built.values()), ctr)
+        return built
+
+    def export(self, target: Path) -> None:
+        """Build what is missing and write it all into one archive."""
+        transfer.export(self.engine, list(self.build().values()), target)
+
+    def prune(self, *, keep: int, everything: bool = False) -> list[str]:
+        """Remove superseded images, or with `everything` the current ones too."""
+        steps = plan(IMAGES, self.choices)
+        current = {reference(name, tag) for name, tag in tags(ROOT, steps).items()}
+        return prune(self.engine, () if everything else current | {rootfs.reference()}, keep=keep)
