@@ -47,7 +47,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     ),
     "columns maps our names to the dataset's; "
     "the names are messages, prompt, completion, instruction, input, output, text": ({"frage": "q"}, {"prompt": "q"}),
-    f"these options are set by KubeTune and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}": (
+    f"these options follow from other fields and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}": (
         ["--served_model_name=x"],
         ["--model-impl=auto", "--port-less"],
     ),

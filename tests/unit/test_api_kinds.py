@@ -17,6 +17,7 @@ from kubetune.evaluation import api as evaluation
 from kubetune.finetunejob import api as finetunejob
 from kubetune.modeldeployment import api as modeldeployment
 from kubetune_contract import evaluate, serve, train
+from kubetune_server import serve_args
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "manifests/examples").rglob("*.yaml"))
 OURS: dict[str, type[Resource]] = {kind.info.kind: kind for kind in KINDS}
@@ -45,6 +46,10 @@ def test_members_and_defaults_agree_with_the_contract(ours: type[ApiModel], thei
     for name, default in contract.items():
         if default is not dataclasses.MISSING:
             assert api[name] == default, name
+
+
+def test_admission_refuses_the_arguments_that_the_server_would_refuse() -> None:
+    assert set(modeldeployment.MANAGED_ARGUMENTS) == serve_args.RESERVED.keys()
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -16,20 +17,35 @@ from kubetune.common.pod_options import PodOptions
 Argument = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 
 MANAGED_ARGUMENTS = (
-    "host",
-    "port",
-    "uds",
-    "model",
-    "tokenizer",
-    "served-model-name",
-    "enable-lora",
-    "lora-modules",
-    "max-lora-rank",
-    "api-key",
-    "shutdown-timeout",
-    "config",
+    "--host",
+    "--port",
+    "--uds",
+    "--root-path",
+    "--api-key",
+    "--served-model-name",
+    "--model",
+    "--tokenizer",
+    "--lora-modules",
+    "--enable-lora",
+    "--no-enable-lora",
+    "--max-lora-rank",
+    "--config",
+    "--headless",
+    "--grpc",
+    "--shutdown-timeout",
+    "--ssl-keyfile",
+    "--ssl-certfile",
+    "--tensor-parallel-size",
+    "-tp",
+    "--max-model-len",
+    "--max-num-seqs",
+    "--gpu-memory-utilization",
+    "--dtype",
 )
 """Options of ``vllm serve`` that follow from other fields or that would take the engine out of the operator's sight."""
+
+# vLLM takes '_' for '-' inside a name.
+_MANAGED_PATTERN = f"^({'|'.join(re.sub('(?<=[a-z])-', '[-_]', name) for name in MANAGED_ARGUMENTS)})(=.*)?$"
 
 
 class Reason(enum.StrEnum):
@@ -127,8 +143,8 @@ class Engine(ApiModel):
         max_length=32,
         json_schema_extra=checked(
             Rule(
-                f"!self.exists(arg, arg.matches('^--({'|'.join(MANAGED_ARGUMENTS).replace('-', '[-_]')})(=.*)?$'))",
-                f"these options are set by KubeTune and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}",
+                f"!self.exists(arg, arg.matches('{_MANAGED_PATTERN}'))",
+                f"these options follow from other fields and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}",
             ),
             **{"x-kubernetes-list-type": "atomic"},
         ),
