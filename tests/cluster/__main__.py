@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--only", choices=sorted(build.GROUPS), help="only this part; without it, everything")
     sub = verb("up", _up, "bring a cluster up, building first what is missing")
     sub.add_argument("--control-plane", action="store_true", help="without a node: no pods run")
-    sub.add_argument("--gpus", type=int, default=0, help="nvidia.com/gpu that the node advertises")
+    sub.add_argument("--gpus", type=int, help="nvidia.com/gpu that the node advertises")
     verb("down", _down, "end a cluster and remove everything it left").add_argument(
         "--all", action="store_true", help="every cluster of this cache"
     )

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +19,7 @@ from .api import Api, wait_for
 from .layout import NODE_NAME, Addresses, cache_root, layout
 from .namespaces import ClusterError
 
+STOP_SECONDS = 5.0
 GPU = "nvidia.com/gpu"
 
 
@@ -36,6 +37,7 @@ class Record:
 class Cluster:
     """A cluster by name; as a context manager it is up inside and gone after.
 
+    gpus: number of nvidia.com/gpu that the node advertises; None leaves it as it is (0 at first).
     tied: the cluster ends with this process, however that ends (for test fixtures).
     """
 
@@ -43,7 +45,7 @@ class Cluster:
         self,
         name: str = "default",
         control_plane: bool = False,
-        gpus: int = 0,
+        gpus: int | None = None,
         tied: bool = False,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
@@ -52,7 +54,7 @@ class Cluster:
         self.gpus = gpus
         self.tied = tied
         self.say = say
-        self._starter: subprocess.Popen[bytes] | None = None
+        self._supervisor: namespaces.Supervisor | None = None
 
     @property
     def name(self) -> str:
@@ -96,6 +98,8 @@ class Cluster:
             record = self._record()
             if record and self._alive(record) and self.kubeconfig.exists():
                 self._check_mode(record)
+                if self.gpus is not None:
+                    self.set_gpus(self.gpus)
                 return self
             build.build(build.needed(self.control_plane), self.say)
             self._end(record)
@@ -103,6 +107,7 @@ class Cluster:
                 self._start()
             except BaseException:
                 # Ctrl-C included: half a cluster would be of no use to anybody.
+                self._keep_logs()
                 self._end(self._record())
                 raise
         return self
@@ -154,13 +159,18 @@ class Cluster:
 
     def stop(self, component: str) -> None:
         """Stop one component and keep it stopped."""
+        pid = self.pid(component)
         self._tell("stop", component)
-        wait_for(
-            f"end of {component}",
-            lambda: self.accounts()[component]["pid"] is None,
-            30,
-            str(self.layout.logs),
-        )
+
+        def stopped() -> bool:
+            return self.accounts()[component]["pid"] is None
+
+        try:
+            wait_for(f"end of {component}", stopped, STOP_SECONDS, component)
+        except ClusterError:
+            # The API server waits a minute for its watchers to leave by themselves.
+            os.kill(pid, signal.SIGKILL)
+            wait_for(f"end of {component}", stopped, STOP_SECONDS, component)
 
     def start(self, component: str) -> None:
         """Start one component that was stopped; the API server is waited for."""
@@ -208,24 +218,23 @@ class Cluster:
         try:
             with open(self.layout.logs / "supervisor.log", "ab") as log:
                 plan = self.layout.state / "plan.json"
-                starter, pid = namespaces.spawn(plan, log, locks)
+                supervisor = self._supervisor = namespaces.spawn(plan, log, locks)
         finally:
             for descriptor in locks:
                 os.close(descriptor)
-        # Kept referenced: for a tied cluster the open standard input is what keeps it alive.
-        self._starter = starter
-        addresses = self._prepare(pid, slot)
-        self._go(starter)
+        addresses = self._prepare(supervisor.pid, slot)
+        if not supervisor.go():
+            raise ClusterError("the cluster's namespaces could not be set up; see supervisor.log")
         self._start_components(addresses, slot.path if slot else None)
         render.write_kubeconfig(self.layout, addresses)
-        if not self.tied and starter.stdin:
-            starter.stdin.close()
+        if not self.tied:
+            self._let_go()
 
     def _prepare(self, pid: int, slot: slots.Slot | None) -> Addresses:
         """Connect the new namespaces and write everything that is read inside them."""
         started = namespaces.start_time(pid)
         if started is None:
-            raise ClusterError(f"the supervisor ended; see {self.layout.logs}/supervisor.log")
+            raise ClusterError("the supervisor ended; see supervisor.log")
         record = {
             "pid": pid,
             "started": started,
@@ -246,13 +255,18 @@ class Cluster:
         render.write_private(self.layout.state / "plan.json", json.dumps(plan, indent=1))
         return addresses
 
-    def _go(self, starter: subprocess.Popen[bytes]) -> None:
-        assert starter.stdin
-        assert starter.stdout
-        starter.stdin.write(b"go\n")
-        starter.stdin.flush()
-        if starter.stdout.readline() != b"ready\n":
-            raise ClusterError(f"the namespaces failed; see {self.layout.logs}/supervisor.log")
+    def _let_go(self) -> None:
+        if self._supervisor:
+            self._supervisor.let_go()
+            self._supervisor = None
+
+    def _keep_logs(self) -> None:
+        """Put a failed start's logs where the next start does not remove them, and say where."""
+        kept = self.layout.root / "failed" / self.name
+        if self.layout.logs.exists():
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(self.layout.logs, kept)
+            self.say(f"logs of the failed start are in {kept}")
 
     def _start_components(self, addresses: Addresses, slot: Path | None) -> None:
         for name in config.CONTROL_PLANE:
@@ -264,10 +278,10 @@ class Cluster:
         self._wait_for_api()
         if slot:
             node.start(self, addresses, self._api())
-            self.set_gpus(self.gpus)
+            self.set_gpus(self.gpus or 0)
 
     def _wait_for_api(self) -> None:
-        hint = f"{self.layout.logs}/kube-apiserver.log"
+        hint = "kube-apiserver.log"
         api = self._api()
         wait_for("API server", api.ready, 60, hint)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -298,18 +312,11 @@ class Cluster:
         return record
 
     def _end(self, record: Record | None) -> None:
-        if self._starter and self._starter.stdin:
-            # Ends a supervisor that no record names yet.
-            with contextlib.suppress(OSError):
-                self._starter.stdin.close()
+        # Ends a supervisor that no record names yet.
+        self._let_go()
         # The interface is waited for only if this ended it: its number may be another's otherwise.
         if record and namespaces.end(record.pid, record.started):
             namespaces.wait_for_interface_end(Addresses(record.index))
-        if self._starter:
-            self._starter.wait()
-            if self._starter.stdout:
-                self._starter.stdout.close()
-            self._starter = None
         namespaces.remove_cgroups(self.layout.cgroup)
         if self.layout.state.exists():
             shutil.rmtree(self.layout.state)

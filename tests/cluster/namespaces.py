@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -9,8 +10,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
+from subprocess import PIPE
 from typing import IO
 
 from .layout import MAX_CLUSTERS, REPOSITORY, Addresses
@@ -35,29 +38,51 @@ def start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def spawn(plan: Path, log: IO[bytes], locks: Sequence[int]) -> tuple[subprocess.Popen[bytes], int]:
-    """Start the supervisor in new namespaces; return its starter (stdin and stdout piped), its pid.
+@dataclass(frozen=True)
+class Supervisor:
+    """A started supervisor: its pid on this machine, and the pipes to and from it."""
+
+    pid: int
+    to: IO[bytes]
+    back: IO[bytes]
+
+    def go(self) -> bool:
+        """Tell it that its plan and its network are there; False if it could not set up."""
+        try:
+            self.to.write(b"go\n")
+            self.to.flush()
+            return self.back.readline() == b"ready\n"
+        except BrokenPipeError:
+            return False
+
+    def let_go(self) -> None:
+        """Close the pipes; a supervisor that waits for ``go``, or is tied, ends."""
+        self.back.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.to.close()
+
+
+def spawn(plan: Path, log: IO[bytes], locks: Sequence[int]) -> Supervisor:
+    """Start the supervisor in new namespaces; raise ClusterError if they cannot be had.
 
     The lock descriptors stay open in the supervisor, so the locks last exactly as long as it does.
     """
-    starter = subprocess.Popen(
-        # --kill-child: should only the starter be killed, the supervisor follows.
-        ["unshare", *NAMESPACES, "--fork", "--kill-child", sys.executable, "-m", "tests.cluster.supervisor", str(plan)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-        cwd=REPOSITORY,
-        pass_fds=locks,
-        start_new_session=True,
-    )
-    assert starter.stdout
-    line = starter.stdout.readline()
+    # setsid leaves at once, so nobody here has to wait for the supervisor's end.
+    # --kill-child: should only unshare be killed, the supervisor follows.
+    detached = ["setsid", "--fork", "unshare", *NAMESPACES, "--fork", "--kill-child"]
+    command = [sys.executable, "-m", "tests.cluster.supervisor", str(plan)]
+    with subprocess.Popen(
+        [*detached, *command], stdin=PIPE, stdout=PIPE, stderr=log, cwd=REPOSITORY, pass_fds=locks
+    ) as starter:
+        assert starter.stdin
+        assert starter.stdout
+        to, back = os.fdopen(os.dup(starter.stdin.fileno()), "wb"), os.fdopen(os.dup(starter.stdout.fileno()), "rb")
+    line = back.readline()
+    supervisor = Supervisor(int(line or 0), to, back)
     if not line:
-        raise ClusterError(
-            f"could not create namespaces (unshare left with {starter.wait()}): run as root on a "
-            f"kernel with namespaces; see {getattr(log, 'name', 'the log')}"
-        )
-    return starter, int(line)
+        supervisor.let_go()
+        raise ClusterError("this machine gave no namespaces: it must let root use unshare(1); see supervisor.log")
+    return supervisor
 
 
 def routed_networks() -> list[IPv4Network]:

@@ -39,7 +39,7 @@ def clear_slot(cluster: Cluster, slot: Path) -> None:
     with open(log, "ab") as output:
         janitor = subprocess.Popen(cluster.enter(command), stdout=output, stderr=output)
     try:
-        _wait_for_containerd(cluster, log)
+        _wait_for_containerd(cluster, log.name)
         for kind in ("containers", "sandboxes"):
             left = [line.split()[0] for line in images.ctr(cluster, kind, "ls").splitlines()[1:]]
             if left:
@@ -57,7 +57,7 @@ def _stop(cluster: Cluster, janitor: subprocess.Popen[bytes]) -> None:
     janitor.wait(timeout=JANITOR_TIMEOUT_SECONDS)
 
 
-def _wait_for_containerd(cluster: Cluster, log: Path) -> None:
+def _wait_for_containerd(cluster: Cluster, log: str) -> None:
     deadline = time.monotonic() + JANITOR_TIMEOUT_SECONDS
     while True:
         try:
@@ -105,11 +105,10 @@ def dns_answers(addresses: Addresses) -> bool:
 
 def start(cluster: Cluster, addresses: Addresses, api: Api) -> None:
     """Start the node beside a running API server; return when pods can be scheduled."""
-    logs = cluster.layout.logs
-    _wait_for_containerd(cluster, logs / "containerd.log")
+    _wait_for_containerd(cluster, "containerd.log")
     ensure_pause_image(cluster)
     populate(api, addresses)
     for name in config.NODE:
         cluster.start_component(name)
-    wait_for("Ready node", lambda: node_ready(api), 60, f"{logs}/kubelet.log")
-    wait_for("cluster DNS", lambda: dns_answers(addresses), 30, f"{logs}/coredns.log")
+    wait_for("Ready node", lambda: node_ready(api), 60, "kubelet.log")
+    wait_for("cluster DNS", lambda: dns_answers(addresses), 30, "coredns.log")
