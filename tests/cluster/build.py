@@ -231,7 +231,7 @@ def _compile(program: Program) -> None:
     target = stored(program)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="build-", dir=target.parent) as folder:
-        flags = ["-trimpath", "-ldflags", f"-s -w {program.ld_flags}".strip()]
+        flags = ["-trimpath", "-buildvcs=false", "-ldflags", f"-s -w {program.ld_flags}".strip()]
         flags += ["-tags", program.tags] if program.tags else []
         env = {**os.environ, "CGO_ENABLED": "0"}
         if program.module:
