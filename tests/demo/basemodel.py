@@ -43,7 +43,7 @@ class Recipe:
     context: int = 1024
     block: int = 256
     batch: int = 8
-    steps: int = 600
+    steps: int = 700
     matrix_learning_rate: float = 0.02
     learning_rate: float = 3e-3
     """Of embeddings and norms."""

@@ -66,11 +66,13 @@ def install(environment: Environment, values: Sequence[Path], settings: Sequence
     """``helm upgrade --install`` of the chart; returns when everything it started is ready."""
     kube = environment.kube
     argv = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"]
+    # The chart's hook waits for the object store, whose image may have to be pulled first.
+    argv += ["--timeout", f"{READY_SECONDS:.0f}s"]
     for path in values:
         argv += ["--values", str(path)]
     for setting in settings:
         argv += ["--set", setting]
-    run(argv, kube.env, timeout=300)
+    run(argv, kube.env, timeout=READY_SECONDS + 60)
     kube.wait("the release's pods became ready", lambda: _all_ready(kube), READY_SECONDS)
 
 

@@ -101,7 +101,7 @@ def _save_diagnosis(kube: Kube) -> None:
         "events": ("get", "events", "-A", "--sort-by=.lastTimestamp"),
         "pods": ("get", "pods", "-A", "-o", "wide"),
         "resources": ("get", "kubetune", "-A", "-o", "yaml"),
-        "operator": ("logs", "-n", "kubetune", "-l", "app.kubernetes.io/component=operator", "--tail=-1"),
+        "operator": ("logs", "-n", "kubetune", "-l", "app.kubernetes.io/name=kubetune-operator", "--tail=-1"),
     }.items():
         try:
             (folder / name).write_text(kube.run(*arguments))

@@ -51,7 +51,7 @@ def pods(kube: Kube, namespace: str, name: str) -> list[Object]:
 
 def operators(kube: Kube) -> list[Object]:
     """The operator's pods."""
-    return kube.list("kubetune", "pods", "app.kubernetes.io/component=operator")
+    return kube.list("kubetune", "pods", "app.kubernetes.io/name=kubetune-operator")
 
 
 def test_run_goes_on_while_the_operator_is_killed(kube: Kube, namespace: str, installation: Installation) -> None:
@@ -61,7 +61,14 @@ def test_run_goes_on_while_the_operator_is_killed(kube: Kube, namespace: str, in
     killed = {pod["metadata"]["uid"] for pod in operators(kube)}
     assert killed
     kube.run(
-        "delete", "pod", "-n", "kubetune", "-l", "app.kubernetes.io/component=operator", "--grace-period=0", "--force"
+        "delete",
+        "pod",
+        "-n",
+        "kubetune",
+        "-l",
+        "app.kubernetes.io/name=kubetune-operator",
+        "--grace-period=0",
+        "--force",
     )
     job = succeeded(kube, namespace, "orphan")
     [after] = pods(kube, namespace, "orphan")
