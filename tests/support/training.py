@@ -122,7 +122,7 @@ class Jobs:
         return f"s3://data/{path.parent.name}/{name}"
 
     def job(self, data: list[dict[str, Any]] | str | None = None, dataset: Any = None, **changes: Any) -> Trainer:
-        """A LoRA job of 8 quick steps, but for ``changes`` of TrainConfig (``hyperparameters`` and ``dataset`` as dicts)."""
+        """A LoRA job of 8 quick steps, changed by ``changes`` of TrainConfig (``hyperparameters`` is a dict)."""
         self.count += 1
         uid = f"uid-{self.folder.name}-{self.count}"
         hyper = {
@@ -146,5 +146,10 @@ class Jobs:
             hyperparameters=Hyperparameters(**hyper),
         )
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-        environment = {**keep, **self.server.environment, "PYTHONPATH": ":".join(map(str, SOURCES))}
+        environment = {
+            **keep,
+            **self.server.environment,
+            "PYTHONPATH": ":".join(map(str, SOURCES)),
+            "OMP_NUM_THREADS": "1",
+        }
         return Trainer(dataclasses.replace(config, **changes), self.folder / str(self.count), environment)

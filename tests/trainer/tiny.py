@@ -35,8 +35,8 @@ def build(folder: Path, chat_template: str | None = CHAT_TEMPLATE, dtype: str = 
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(wrapped),
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=64,
+        intermediate_size=128,
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 
 from kubetune_contract import ExitCode, run
@@ -23,6 +24,9 @@ def _train() -> ExitCode | None:
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
+    # They announce things to developers, the first at its import.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
     from .train import train  # noqa: PLC0415 (neither command pays for the other's imports)
 
     return train(stop)

@@ -65,6 +65,14 @@ def restore(store: Store, folder: str, config_sha256: str, dest: Path) -> tuple[
     return None
 
 
+def clear(store: Store, folder: str) -> None:
+    """Removes every checkpoint of a job whose artifact is published; a store that refuses is only a warning."""
+    try:
+        store.delete_folder(folder)
+    except KubeTuneError as error:
+        log.warning("checkpoints in %s could not be removed: %s", folder, error.message)
+
+
 class Uploader:
     """Publishes checkpoints one by one in a thread; a failed upload is a warning, the next one a new chance."""
 
@@ -86,14 +94,6 @@ class Uploader:
         if self._pending:
             self._pending.result()
             self._pending = None
-
-    def clear(self) -> None:
-        """Removes every checkpoint of the job: its artifact is published."""
-        self.drain()
-        try:
-            self._store.delete_folder(self._folder)
-        except KubeTuneError as error:
-            log.warning("checkpoints in %s could not be removed: %s", self._folder, error.message)
 
     def _upload(self, step: int, path: Path) -> None:
         meta = {**self._meta, "config": {**self._meta["config"], "step": step}}

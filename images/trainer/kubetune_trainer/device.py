@@ -44,6 +44,12 @@ def detect(gpus: int, torch: Any) -> Device:
     return Device("cuda", precision_for(torch.cuda.get_device_capability(0)), torch.cuda.get_device_name(0))
 
 
+def threads() -> int:
+    """Threads to compute with: OMP_NUM_THREADS where it is set, else one per core of the container's share."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    return int(wanted) if wanted.isdecimal() and int(wanted) else cpu_quota()
+
+
 def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
     """Whole cores this container may use; torch would start one thread per core of the node."""
     cores = len(os.sched_getaffinity(0))

@@ -31,6 +31,11 @@ def artifact_uri(config: TrainConfig) -> str:
     return f"{config.output.rstrip('/')}/{artifact_kind(config)}"
 
 
+def checkpoint_folder(config: TrainConfig) -> str:
+    """Where checkpoints go."""
+    return f"{config.output.rstrip('/')}/checkpoints"
+
+
 def published(store: Store, config: TrainConfig) -> TrainSummary | None:
     """The summary of an earlier attempt that got as far as publishing, when it ran under this very configuration."""
     uri = artifact_uri(config)

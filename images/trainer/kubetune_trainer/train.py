@@ -34,13 +34,13 @@ from . import checkpoints
 from .build import Material, build_trainer
 from .callbacks import SaveToStore, Watch
 from .data import Encoder, Tokenised
-from .device import Device, cpu_quota, detect
+from .device import Device, detect, threads
 from .guard import DivergenceGuard, diverged
 from .memory import is_out_of_memory, out_of_memory, peak_vram
 from .model import all_finite, encoder_for, load_model, load_tokenizer, stored_dtype
 from .publishing import publish_when_possible, save_artifact
 from .report import Reporter
-from .results import artifact_uri, config_sha256, manifest_meta, published
+from .results import artifact_uri, checkpoint_folder, config_sha256, manifest_meta, published
 from .stop import StopRequest, preempted
 from .tracking import Tracker
 from .workspace import Inputs, load_inputs, train_file, validation_file, work_dir
@@ -90,7 +90,6 @@ def quiet() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     disable_progress_bars()
     disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 def run(job: Job) -> TrainSummary:
@@ -99,7 +98,7 @@ def run(job: Job) -> TrainSummary:
     inputs = load_inputs(config_sha256(job.config))
     track_settings(job, inputs)
     device = detect(job.config.gpus, torch)
-    torch.set_num_threads(cpu_quota())
+    torch.set_num_threads(threads())
     log.info("%s on %s in %s", job.config.method, device.name, device.precision)
     try:
         results, model, tokenizer = learn(job, inputs, device)
@@ -166,7 +165,7 @@ def fit(job: Job, inputs: Inputs, trainer: Any, device: Device) -> float | None:
     hyper, digest = job.config.hyperparameters, config_sha256(job.config)
     guard = DivergenceGuard(device.precision)
     trainer.add_callback(Watch(job.reporter, job.tracker, guard, job.stop))
-    folder = f"{job.config.output.rstrip('/')}/checkpoints"
+    folder = checkpoint_folder(job.config)
     uploader = checkpoints.Uploader(job.store, folder, manifest_meta(job.config, inputs, {}), job.reporter.checkpointed)
     resume: tuple[int, Path] | None = None
     if hyper.save_steps:
@@ -195,6 +194,8 @@ def publish_results(job: Job, inputs: Inputs, results: TrainSummary, model: Any,
     folder = save_artifact(job.config, model, tokenizer, dtype, work_dir() / "artifact")
     artifact = publish_when_possible(job.store, folder, job.config, manifest_meta(job.config, inputs, known), job.stop)
     summary = dataclasses.replace(results, artifact=artifact)
+    if job.config.hyperparameters.save_steps:
+        checkpoints.clear(job.store, checkpoint_folder(job.config))
     job.tracker.metrics(
         {
             "final/train_loss": summary.train_loss,
