@@ -22,7 +22,7 @@ help: ## Show the targets
 
 .PHONY: demo
 demo: venv tools ## From nothing to an answering, measurably better model (uses the cluster KUBECONFIG names, else brings one up)
-	$(PY) -m tests.demo
+	PYTHONPATH=images/contract:images/shared $(PY) -m tests.demo $(DEMO_ARGS)
 
 .PHONY: test
 test: venv tools ## Everything: check, then the integration, image and end-to-end suites
