@@ -1,0 +1,164 @@
+"""What the chart renders, with its defaults and with each thing replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kubetune.settings import Settings
+from tests.chart.helm import CHART, NAMESPACE, environment, helm, kinds, named, pods, render, template
+
+GOLDEN = Path(__file__).with_name("golden.yaml")
+EXTERNAL = ("objectStore.external.endpoint=https://s3.example.com", "tracking.external.uri=http://mlflow.example.com")
+
+
+def test_lint() -> None:
+    done = helm("lint", "--strict", str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _golden_text() -> str:
+    """The default rendering without the CRDs (crds/ is compared elsewhere), and without what is random."""
+    text = re.sub(r"(AWS_\w+): \S+", r"\1: <random>", template())
+    documents = [part for part in text.split("\n---\n") if "kind: CustomResourceDefinition" not in part]
+    return "\n---\n".join(documents)
+
+
+def test_default_rendering_is_the_one_that_was_reviewed() -> None:
+    text = _golden_text()
+    if os.environ.get("UPDATE_GOLDEN"):
+        GOLDEN.write_text(text)
+    assert text == GOLDEN.read_text(), "run UPDATE_GOLDEN=1 pytest tests/chart and review the difference"
+
+
+def test_user_data_outlives_the_release() -> None:
+    kept = [obj for obj in render() if obj["kind"] in ("PersistentVolumeClaim", "CustomResourceDefinition")]
+    assert len(kept) == 5
+    for obj in kept:
+        assert obj["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", obj["metadata"]["name"]
+
+
+def test_crds_can_be_left_to_somebody_else() -> None:
+    assert "CustomResourceDefinition" not in kinds(render("crds.install=false"))
+    unkept = named(render("crds.keep=false"), "CustomResourceDefinition", "finetunejobs.kubetune.io")
+    assert "annotations" not in unkept["metadata"]
+
+
+def test_one_value_replaces_the_object_store() -> None:
+    objects = render(EXTERNAL[0])
+    names = {obj["metadata"]["name"] for obj in objects}
+    assert not any("object-store" in name for name in names), names
+    assert "Secret" not in kinds(objects)
+    for deployment, variable in (("operator", "KUBETUNE_STORE_ENDPOINT"), ("mlflow", "MLFLOW_S3_ENDPOINT_URL")):
+        pod = named(objects, "Deployment", deployment)["spec"]["template"]["spec"]
+        assert environment(pod)[variable] == "https://s3.example.com"
+
+
+def test_one_value_replaces_mlflow() -> None:
+    objects = render(EXTERNAL[1])
+    assert not any(obj["metadata"]["name"].endswith("mlflow") for obj in objects)
+    operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
+    assert environment(operator)["KUBETUNE_TRACKING_URI"] == "http://mlflow.example.com"
+
+
+def test_tracking_can_be_off() -> None:
+    objects = render("tracking.enabled=false")
+    assert not any(obj["metadata"]["name"].endswith("mlflow") for obj in objects)
+    operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
+    assert environment(operator)["KUBETUNE_TRACKING_URI"] == ""
+
+
+def test_a_claim_of_ones_own() -> None:
+    objects = render("objectStore.persistence.existingClaim=mine", "tracking.persistence.existingClaim=mine")
+    assert "PersistentVolumeClaim" not in kinds(objects)
+    for name in ("object-store", "mlflow"):
+        volumes = named(objects, "Deployment", name)["spec"]["template"]["spec"]["volumes"]
+        assert volumes[0]["persistentVolumeClaim"]["claimName"] == "mine"
+
+
+def test_the_operator_understands_every_variable() -> None:
+    operator = named(render(*EXTERNAL, "namespaces={a,b}"), "Deployment", "operator")["spec"]["template"]["spec"]
+    variables = environment(operator)
+    fields = {f"KUBETUNE_{name.upper()}" for name in Settings.__annotations__}
+    assert variables.keys() <= fields
+    assert fields - variables.keys() <= {"KUBETUNE_PROGRESS_WRITE_SECONDS"}
+    settings = Settings.from_env(variables)
+    assert settings.namespaces == ("a", "b")
+    assert settings.store_endpoint == "https://s3.example.com"
+    assert settings.server_cpu_image != settings.server_image
+
+
+@pytest.mark.parametrize("domain", ["cluster.local", "example.internal"])
+def test_mlflow_answers_to_the_name_it_is_called_by(domain: str) -> None:
+    objects = render(f"clusterDomain={domain}", "tracking.allowedHosts={mlflow.example.com}")
+    operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
+    host = environment(operator)["KUBETUNE_TRACKING_URI"].removeprefix("http://")
+    mlflow = named(objects, "Deployment", "mlflow")["spec"]["template"]["spec"]["containers"][0]
+    (allowed,) = (arg.partition("=")[2].split(",") for arg in mlflow["args"] if arg.startswith("--allowed-hosts="))
+    assert {host, host.partition(":")[0], "mlflow.example.com"} <= set(allowed)
+    assert host.endswith(f".{NAMESPACE}.svc.{domain}:5000")
+
+
+def test_every_namespace_gets_the_same_keys() -> None:
+    secrets = [obj for obj in render("objectStore.credentialNamespaces={team-a,team-b}") if obj["kind"] == "Secret"]
+    assert [obj["metadata"]["namespace"] for obj in secrets] == [NAMESPACE, "team-a", "team-b"]
+    assert len({str(obj["data"]) for obj in secrets}) == 1
+    assert "Secret" not in kinds(render("objectStore.createSecret=false"))
+
+
+def test_images_come_from_one_registry_when_asked() -> None:
+    sets = ("images.registry=registry.example.com/x/", "images.pullSecrets[0].name=pull", "images.trainer.tag=7a")
+    objects = render(*sets)
+    operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
+    assert environment(operator)["KUBETUNE_TRAINER_IMAGE"] == ("registry.example.com/x/localhost/kubetune/trainer:7a")
+    for name, pod in pods(objects):
+        assert pod["imagePullSecrets"] == [{"name": "pull"}], name
+        assert all(container["image"].startswith("registry.example.com/x/") for container in pod["containers"]), name
+
+
+@pytest.mark.parametrize(
+    ("value", "complaint"),
+    [
+        ("operator.worker=1", "additional properties 'worker' not allowed"),
+        ("operator.workers=0", "minimum"),
+        ("objectStore.bucket=ab", "does not match pattern"),
+        ("tracking.external.uri=mlflow:5000", "does not match pattern"),
+        ("images.pullPolicy=Sometimes", "value must be one of"),
+        ("namespaces={Team_A}", "does not match pattern"),
+    ],
+)
+def test_wrong_values_are_refused(value: str, complaint: str) -> None:
+    done = helm("template", "x", str(CHART), "--set", value)
+    assert done.returncode != 0
+    assert complaint in done.stderr
+
+
+def test_every_value_is_described_by_the_schema() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    assert values.keys() == schema["properties"].keys() - {"global"}
+    for part, members in values.items():
+        if isinstance(members, dict):
+            assert members.keys() == schema["properties"][part]["properties"].keys(), part
+
+
+@pytest.mark.parametrize("sets", [(), EXTERNAL, ("namespaces={team-a}",)], ids=["default", "external", "namespaced"])
+def test_notes_say_the_next_command(sets: tuple[str, ...]) -> None:
+    argv = [part for value in sets for part in ("--set", value)]
+    done = helm("install", "x", str(CHART), "-n", NAMESPACE, "--dry-run=client", *argv)
+    notes = done.stdout.partition("NOTES:")[2]
+    assert f"helm test x -n {NAMESPACE}" in notes, done.stderr
+    assert "kubectl apply" in notes
+    assert "kubetune-object-store" in notes
+
+
+@pytest.mark.parametrize("script", sorted((CHART / "files").glob("*.py")), ids=lambda path: path.name)
+def test_scripts_reach_their_pods_unchanged(script: Path) -> None:
+    text = script.read_text()
+    compile(text, script, "exec")
+    commands = [pod["containers"][0].get("command", []) for _, pod in pods(render())]
+    assert any(text.strip() == part.strip() for command in commands for part in command)

@@ -1,0 +1,58 @@
+"""Least rights: restricted pods, no tokens where none is needed, no more of the API than the operator uses."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chart.helm import NAMESPACE, Object, named, pods, render
+
+PODS = list(pods(render()))
+each_pod = pytest.mark.parametrize("pod", [pod for _, pod in PODS], ids=[name for name, _ in PODS])
+
+
+@each_pod
+def test_pods_fit_the_restricted_standard(pod: Object) -> None:
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"]["type"] == "RuntimeDefault"
+    assert not any("hostPath" in volume for volume in pod["volumes"])
+    for container in [*pod.get("initContainers", []), *pod["containers"]]:
+        context = container["securityContext"]
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert {"requests", "limits"} <= container["resources"].keys()
+
+
+def test_only_the_operator_has_a_token() -> None:
+    with_token = [name for name, pod in PODS if pod.get("automountServiceAccountToken") is not False]
+    assert with_token == ["Deployment kubetune-operator"]
+
+
+def _rights(role: Object) -> set[tuple[str, str]]:
+    return {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+
+
+def test_the_operator_may_do_no_more_than_it_does() -> None:
+    rights = _rights(named(render(), "ClusterRole", "-operator"))
+    assert not any("*" in right for right in rights)
+    assert not any(resource in ("secrets", "pods/exec", "pods/log", "roles") for resource, _ in rights)
+    spec_writes = {right for right in rights if right[0] in ("finetunejobs", "modeldeployments")}
+    assert {verb for _, verb in spec_writes} == {"get", "list", "watch"}
+
+
+def test_named_namespaces_need_no_cluster_wide_rights() -> None:
+    objects = render("namespaces={team-a,team-b}", "rbac.aggregateToDefaultRoles=false")
+    assert not any(obj["kind"].startswith("ClusterRole") for obj in objects)
+    roles = [obj for obj in objects if obj["kind"] == "Role"]
+    assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
+    for binding in (obj for obj in objects if obj["kind"] == "RoleBinding"):
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kubetune-operator", "namespace": NAMESPACE}]
+
+
+def test_aggregated_roles_split_reading_from_writing() -> None:
+    objects = render()
+    view = _rights(named(objects, "ClusterRole", "-view"))
+    assert {verb for _, verb in view} == {"get", "list", "watch"}
+    edit = named(objects, "ClusterRole", "-edit")
+    assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
+    assert not {verb for _, verb in _rights(edit)} & {"get", "list", "watch"}
