@@ -16,6 +16,8 @@ from images.build.lock import lock_all
 from images.build.session import ROOT, Session
 
 _BUILDING = frozenset({"build", "export", "import", "import-k3s", "push"})
+# The version before this one stays, for going back and forth between two branches.
+_KEPT = 1
 _EPILOG = "Images: " + ", ".join(image.name for image in IMAGES)
 
 
@@ -35,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     named.add_argument("names", nargs="*", metavar="NAME", help="default: what this machine needs")
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", parents=[shared, named], help="build what is missing")
-    build.add_argument("--keep", type=int, default=1, help="superseded versions to keep of each")
+    build.add_argument("--keep", type=int, default=_KEPT, help="superseded versions to keep of each")
     export = verbs.add_parser("export", parents=[shared, named], help="write one archive of images")
     export.add_argument("--output", type=Path, required=True, metavar="FILE")
     load = verbs.add_parser("import", parents=[shared, named], help="load into a containerd")
@@ -60,7 +62,11 @@ def _parser() -> argparse.ArgumentParser:
 def _build(session: Session, options: argparse.Namespace) -> None:
     for name in session.build().values():
         print(name)
-    for name in session.prune(keep=options.keep):
+    _tidy(session, options.keep)
+
+
+def _tidy(session: Session, keep: int) -> None:
+    for name in session.prune(keep=keep):
         print(f"removed {name}")
 
 
@@ -71,6 +77,7 @@ def _export(session: Session, options: argparse.Namespace) -> None:
 
 def _import(session: Session, options: argparse.Namespace) -> None:
     session.load(shlex.split(options.ctr))
+    _tidy(session, _KEPT)
 
 
 def _push(session: Session, options: argparse.Namespace) -> None:

@@ -12,6 +12,7 @@ from images.build import hostpip
 from images.build.catalog import Choices, Image, Step, plan
 from images.build.digest import tags
 from images.build.engine import NAMESPACE, Build, Engine
+from images.build.errors import ImageBuildError
 
 
 def reference(name: str, tag: str) -> str:
@@ -63,8 +64,16 @@ def build_all(engine: Engine, root: Path, images: Sequence[Image], choices: Choi
             started = time.monotonic()
             contexts = {**step.contexts, **_staged(step, Path(folder))}
             engine.build(_build(root, step, names, contexts, secrets))
+            _check_unchanged(engine, root, steps, step.name, names)
             print(f"    {time.monotonic() - started:.0f} s", flush=True)
     return {image.name: names[image.name] for image in images}
+
+
+def _check_unchanged(engine: Engine, root: Path, steps: Sequence[Step], name: str, names: Mapping[str, str]) -> None:
+    """Refuse an image whose files were edited while it was built: its tag would name other content."""
+    if reference(name, tags(root, steps)[name]) != names[name]:
+        engine.remove([names[name]])
+        raise ImageBuildError(f"Files of {name} changed while it was built. Run again.")
 
 
 def _staged(step: Step, folder: Path) -> dict[str, Path]:

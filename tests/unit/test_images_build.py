@@ -1,5 +1,7 @@
 """The image builder's pure parts: what is built, in which order, under which names."""
 
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from images.build.hostpip import parse_config, render
 from images.build.lock import Lock, command, locked_names
 from images.build.prune import superseded
 from images.build.session import ROOT
-from images.build.transfer import layers
+from images.build.transfer import layers, thin
 from images.build.values import pushed_reference
 from images.build.values import render as render_values
 
@@ -257,6 +259,29 @@ def test_locks_leave_torch_and_its_libraries_to_the_torch_layer(name: str) -> No
     assert not [n for n in names if n in ("torch", "triton", "numpy") or n.startswith("nvidia-cu")]
     assert text.count("--hash=sha256:") >= len(names)
     assert "://" not in text
+
+
+def _tar(files: dict[str, bytes]) -> io.BytesIO:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    buffer.seek(0)
+    return buffer
+
+
+def test_thin_leaves_out_what_the_target_holds() -> None:
+    source = _tar({"index.json": b"{}", "blobs/sha256/aa": b"old", "blobs/sha256/bb": b"new"})
+    out = io.BytesIO()
+    thin(source, {"sha256:aa"}, out)
+    out.seek(0)
+    with tarfile.open(fileobj=out) as archive:
+        assert archive.getnames() == ["index.json", "blobs/sha256/bb"]
+        copied_file = archive.extractfile("blobs/sha256/bb")
+        assert copied_file is not None
+        assert copied_file.read() == b"new"
 
 
 def test_manifest_layers() -> None:
