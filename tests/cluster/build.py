@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +24,7 @@ from .namespaces import ClusterError
 
 COMPONENTS = Path(__file__).parent / "components"
 KUBERNETES = "v1.36.3"
+FORGET_SECONDS = 14 * 24 * 3600
 _KUBE_VERSION = "k8s.io/component-base/version"
 KUBE_FLAGS = f"-X {_KUBE_VERSION}.gitVersion={KUBERNETES} -X {_KUBE_VERSION}.gitMajor=1 -X {_KUBE_VERSION}.gitMinor=36"
 
@@ -167,6 +169,19 @@ def link() -> None:
     current.unlink(missing_ok=True)
     current.symlink_to(folder.name)
     current.replace(root / "bin")
+    _forget(root, folder, stored_now)
+
+
+def _forget(root: Path, current: Path, used: Iterable[Program]) -> None:
+    """Remove old folders of links, and stored programs that no checkout has used for long."""
+    for program in used:
+        os.utime(stored(program))
+    for folder in root.glob("bin-*"):
+        if folder != current and re.fullmatch(r"bin-[0-9a-f]{12}", folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+    for place in (root / "store").glob("*-*"):
+        if place.is_file() and time.time() - place.stat().st_mtime > FORGET_SECONDS:
+            place.unlink(missing_ok=True)
 
 
 def absent_packages(programs: Iterable[Program]) -> list[str]:

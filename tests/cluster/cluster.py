@@ -144,6 +144,7 @@ class Cluster:
 
     def pid(self, component: str) -> int:
         """Pid on the machine of a running component, for /proc accounting."""
+        self._check_component(component)
         record = self._running()
         inner = self.accounts().get(component, {}).get("pid")
         outer = namespaces.outer_pid(record.pid, inner) if inner else None
@@ -289,12 +290,15 @@ class Cluster:
 
     def _tell(self, verb: str, component: str) -> None:
         self._running()
-        known = config.CONTROL_PLANE + config.NODE
-        if component not in known:
-            raise ClusterError(f"no component {component!r}: take one of {', '.join(known)}")
+        self._check_component(component)
         descriptor = os.open(self.layout.control, os.O_WRONLY | os.O_NONBLOCK)
         with open(descriptor, "w") as control:
             control.write(f"{verb} {component}\n")
+
+    def _check_component(self, component: str) -> None:
+        components = config.CONTROL_PLANE + config.NODE
+        if component not in components:
+            raise ClusterError(f"no component {component!r}: take one of {', '.join(components)}")
 
     def _record(self) -> Record | None:
         try:

@@ -56,7 +56,8 @@ def read_archive(path: Path) -> list[Archived]:
                 members[wanted] = json.load(file) if file else None
                 break
     except (OSError, tarfile.TarError, ValueError) as error:
-        raise ClusterError(f"{path} is not an image archive: {error}") from error
+        reason = str(error).partition(":")[0]
+        raise ClusterError(f"{path} is not a docker-archive or OCI archive: {reason}") from error
     found = tags(members)
     if not found:
         raise ClusterError(f"{path} names no image: write it with 'buildah push IMAGE docker-archive:FILE:TAG'")

@@ -14,7 +14,7 @@ from pathlib import Path
 from .layout import cache_root
 from .namespaces import ClusterError
 
-BUILD_GIB = 8
+BUILD_GIB = 12
 RUN_GIB = 2
 GO_VERSION = (1, 26, 6)
 

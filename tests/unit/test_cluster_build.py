@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,3 +52,15 @@ def test_links_lead_to_what_is_stored(tmp_path: Path, monkeypatch: pytest.Monkey
     build.link()
     build.link()
     assert (tmp_path / "bin" / "helm").read_text() == "helm"
+
+
+def test_programs_that_nobody_used_for_long_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBETUNE_CACHE", str(tmp_path))
+    used = build.stored(build.KUBE)
+    used.parent.mkdir()
+    for place in (used, used.with_name("kube-old"), used.with_name("kube-new")):
+        place.write_text("")
+    for place in (used, used.with_name("kube-old")):
+        os.utime(place, (0, 0))
+    build.link()
+    assert sorted(place.name for place in used.parent.iterdir()) == sorted([used.name, "kube-new"])

@@ -69,7 +69,7 @@ def test_made_archive_is_whole_and_always_the_same(tmp_path: Path) -> None:
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     path.write_text("nothing")
-    with pytest.raises(ClusterError, match=r"x\.tar is not an image archive"):
+    with pytest.raises(ClusterError, match=r"x\.tar is not a docker-archive or OCI archive"):
         images.read_archive(path)
     with tarfile.open(path, "w"):
         pass

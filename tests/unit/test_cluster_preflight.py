@@ -27,7 +27,7 @@ def test_nothing_to_say_about_a_good_machine() -> None:
         (replace(GOOD, absent_packages=("runc", "nftables"), has_apt=False), "without apt-get: runc nftables"),
         (replace(GOOD, go=None), "install Go 1.26.6 or newer"),
         (replace(GOOD, go=(1, 19, 8)), "go 1.19.8 is too old"),
-        (replace(GOOD, free_gib=3.21), "only 3.2 GiB are free for /cache and 8 are needed"),
+        (replace(GOOD, free_gib=3.21), "only 3.2 GiB are free for /cache and 12 are needed"),
     ],
 )
 def test_each_problem_is_one_sentence(machine: Machine, said: str) -> None:
