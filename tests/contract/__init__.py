@@ -1,0 +1,1 @@
+"""The contract between operator and images, held still by golden files."""
