@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import preflight
+from . import preflight, slots
 from .layout import cache_root
 from .namespaces import ClusterError
 
@@ -131,17 +131,25 @@ def build(wanted: Iterable[Program], say: Say) -> None:
     Raises ClusterError before anything is changed if this machine cannot do it.
     """
     wanted = tuple(wanted)
-    todo = [program for program in wanted if not stored(program).exists()]
-    preflight.check(bool(todo), absent_packages(wanted))
-    install_packages(absent_packages(wanted), say)
-    fetch_etcd(say)
+    preflight.check(bool(_missing(wanted)), absent_packages(wanted))
+    with slots.held(cache_root() / "build.lock", lambda: say("waiting for another build to end")):
+        install_packages(absent_packages(wanted), say)
+        fetch_etcd(say)
+        _compile_all(_missing(wanted), say)
+        link()
+
+
+def _missing(programs: Iterable[Program]) -> list[Program]:
+    return [program for program in programs if not stored(program).exists()]
+
+
+def _compile_all(todo: list[Program], say: Say) -> None:
     for number, program in enumerate(todo, 1):
         started = time.monotonic()
         say(f"[{number}/{len(todo)}] building {program.name} {program.version} ...")
         _compile(program)
         minutes, seconds = divmod(round(time.monotonic() - started), 60)
         say(f"[{number}/{len(todo)}] {program.name} ... {minutes}m{seconds:02d}s")
-    link()
 
 
 def link() -> None:

@@ -7,8 +7,7 @@ import json
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -329,16 +328,9 @@ class Cluster:
     def _lock(self) -> Path:
         return self.layout.root / "clusters" / f"{self.name}.lock"
 
-    @contextlib.contextmanager
-    def _exclusively(self) -> Iterator[None]:
+    def _exclusively(self) -> contextlib.AbstractContextManager[None]:
         """One up or down of one cluster at a time; others wait."""
-        while (descriptor := slots.lock(self._lock)) is None:
-            self.say(f"waiting for another command on cluster {self.name}")
-            time.sleep(0.5)
-        try:
-            yield
-        finally:
-            os.close(descriptor)
+        return slots.held(self._lock, lambda: self.say(f"waiting for another command on cluster {self.name}"))
 
 
 def known() -> list[Cluster]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +35,21 @@ def lock(path: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+@contextlib.contextmanager
+def held(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock file; while another process has it, wait, having said so once."""
+    said = False
+    while (descriptor := lock(path)) is None:
+        if not said:
+            waiting()
+        said = True
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def take(root: Path) -> Slot:
