@@ -146,7 +146,7 @@ def main() -> int:
     arguments = parser().parse_args()
     try:
         return int(arguments.run(arguments))
-    except (ClusterError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         say(f"{error}")
     except subprocess.CalledProcessError as error:
         detail = (error.stderr or b"").strip()
