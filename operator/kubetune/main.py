@@ -68,7 +68,7 @@ async def _serve(
     try:
         await watch(intake, client.configuration, settings.namespaces, stop)
     finally:
-        log.info("stopping: %d passes under way, %d keys in line", settings.workers, queue.depth)
+        log.info("stopping: %d passes under way, %d keys in line", queue.running, queue.depth)
         queue.close(len(workers))
         _, late = await asyncio.wait(workers, timeout=DRAIN_SECONDS)
         for task in [*helpers, *late]:

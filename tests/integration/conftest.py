@@ -1,9 +1,16 @@
-"""A control plane of its own for the integration tests, with the CRDs of this checkout."""
+"""A control plane of its own for the integration tests, with the CRDs of this checkout.
+
+API server, etcd and controller-manager are real; there is no node, so where a kubelet would write a pod's status the
+tests do it (``tests.support.kube.Kubelet``), as Kubernetes' own envtest leaves it to its users.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
 
 import kubernetes.client
 import kubernetes.config
@@ -14,12 +21,16 @@ from kubernetes.client.exceptions import ApiException
 from kubetune.common.meta import GROUP, VERSION
 from kubetune.crdgen import KINDS, crd
 from tests.cluster import Cluster
+from tests.cluster.api import Api
+from tests.support.kube import Kube, Kubelet
+from tests.support.operator import Operator
+from tests.support.proxy import Proxy, write_kubeconfig
 
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
     """API server, etcd and controller-manager; gone with the test process."""
-    with Cluster("integration", control_plane=True, tied=True) as up:
+    with Cluster(f"integration-{os.getpid()}", control_plane=True, tied=True) as up:
         yield up
 
 
@@ -47,3 +58,46 @@ def _all_served(client: kubernetes.client.ApiClient) -> bool:
             return False
         raise
     return True
+
+
+@pytest.fixture(scope="session")
+def admin(cluster: Cluster, api: kubernetes.client.ApiClient) -> Api:
+    """Plain requests as the administrator; ``api`` has installed the CRDs."""
+    return Api(cluster.addresses, cluster.layout.pki)
+
+
+@pytest.fixture(scope="session")
+def proxy(cluster: Cluster, admin: Api) -> Iterator[Proxy]:
+    """Between the operator and the API server."""
+    with Proxy(f"https://{admin.host}:6443", cluster.layout.pki) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def kubeconfig(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Leads to the proxy."""
+    return write_kubeconfig(tmp_path_factory.mktemp("operator") / "kubeconfig", proxy.url)
+
+
+@pytest.fixture(scope="session")
+def operator(kubeconfig: Path) -> Iterator[Operator]:
+    """One operator for all tests, behind the proxy; quick to look at running pods."""
+    log = kubeconfig.with_name("operator.log")
+    with Operator(kubeconfig, log, poll_seconds="0.3", progress_write_seconds="0.5") as running:
+        yield running
+
+
+@pytest.fixture
+def kube(admin: Api) -> Iterator[Kube]:
+    """A fresh namespace."""
+    name = f"test-{uuid4().hex[:8]}"
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
+    admin.request("POST", "/api/v1/namespaces", body)
+    yield Kube(admin, name)
+    admin.request("DELETE", f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def kubelet(kube: Kube) -> Kubelet:
+    """Plays the kubelet in that namespace."""
+    return Kubelet(kube)

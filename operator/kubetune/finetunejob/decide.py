@@ -25,7 +25,7 @@ from .resources import MAIN, artifact_uri, build_evaluation, build_train_job, jo
 
 Object = dict[str, Any]
 
-PROBLEM_SECONDS = 10.0
+PROBLEM_SECONDS = 5.0
 """A missing claim or ConfigMap is not watched; once created it is found this much later."""
 CONFLICT_SECONDS = 60.0
 

@@ -122,6 +122,11 @@ class WorkQueue(Generic[K]):
         return len(self._dirty)
 
     @property
+    def running(self) -> int:
+        """Keys being worked on."""
+        return len(self._processing)
+
+    @property
     def planned(self) -> int:
         """Keys with a later time."""
         return len(self._due)

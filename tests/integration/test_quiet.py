@@ -1,0 +1,60 @@
+"""What is written, counted between the operator and the API server."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from tests.support.kube import Kube, Kubelet, wait_for
+from tests.support.objects import finetunejob, train_summary
+from tests.support.operator import Operator
+from tests.support.proxy import Proxy
+
+SETTLE_SECONDS = 1.5
+
+
+def test_two_writes_for_a_new_object_and_none_for_a_look(kube: Kube, operator: Operator, proxy: Proxy) -> None:
+    before, passes = proxy.writes(), operator.total("kubetune_reconcile_total", "FineTuneJob")
+    kube.create("finetunejob", finetunejob())
+    kube.wait_phase("finetunejob", "demo", "Pending")
+    time.sleep(SETTLE_SECONDS)
+    assert proxy.writes() - before == Counter({("POST", "jobs"): 1, ("PATCH", "finetunejobs/status"): 1})
+    assert operator.total("kubetune_reconcile_total", "FineTuneJob") - passes <= 2
+    version = kube.must("finetunejob", "demo")["metadata"]["resourceVersion"]
+
+    before, passes = proxy.writes(), operator.total("kubetune_reconcile_total", "FineTuneJob")
+    kube.patch("finetunejob", "demo", {"metadata": {"labels": {"touched": "yes"}}})
+
+    def looked() -> bool:
+        return operator.total("kubetune_reconcile_total", "FineTuneJob") > passes
+
+    wait_for(looked, 10, lambda: "the change was not looked at")
+    time.sleep(SETTLE_SECONDS)
+    assert proxy.writes() == before
+    assert kube.must("finetunejob", "demo")["metadata"]["resourceVersion"] != version
+
+
+def test_a_running_job_without_news_is_not_written(
+    kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy
+) -> None:
+    kube.create("finetunejob", finetunejob())
+    pod = kubelet.pod_of("demo-train")
+    kubelet.run(pod)
+    kube.wait_phase("finetunejob", "demo", "Running")
+    time.sleep(SETTLE_SECONDS)
+    before, passes = proxy.writes(), operator.total("kubetune_reconcile_total", "FineTuneJob")
+    time.sleep(SETTLE_SECONDS)
+    assert operator.total("kubetune_reconcile_total", "FineTuneJob") > passes, "running jobs are polled"
+    assert proxy.writes() == before
+    kubelet.succeed(pod, train_summary())
+    kube.wait_phase("finetunejob", "demo", "Succeeded")
+
+
+def test_phases_are_counted(kube: Kube, operator: Operator) -> None:
+    kube.create("finetunejob", finetunejob(suspend=True))
+    kube.wait_phase("finetunejob", "demo", "Suspended")
+
+    def counted() -> bool:
+        return operator.metrics().get(("kubetune_finetunejobs", "Suspended"), 0) >= 1
+
+    wait_for(counted, 10, lambda: str(operator.metrics()))

@@ -1,0 +1,48 @@
+"""Small builders of custom resources and of what workloads say."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+Object = dict[str, Any]
+
+
+def finetunejob(name: str = "demo", namespace: str = "default", **spec: Any) -> Object:
+    """A valid FineTuneJob; keywords replace members of its spec."""
+    base: Object = {"baseModel": {"uri": "s3://models/tiny"}, "dataset": {"uri": "s3://data/train.jsonl"}}
+    return {
+        "apiVersion": "kubetune.io/v1alpha1",
+        "kind": "FineTuneJob",
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": base | spec,
+    }
+
+
+EVALUATION: Object = {
+    "dataset": {"uri": "s3://data/test.jsonl"},
+    "metrics": ["exactMatch"],
+    "gate": {"metric": "exactMatch"},
+}
+"""A ``spec.evaluation``."""
+
+
+def train_summary(**members: Any) -> str:
+    """A trainer's termination message on success."""
+    artifact = {"uri": "s3://kubetune/x/adapter", "kind": "adapter", "manifestSha256": "ab" * 32, "bytes": 1234}
+    summary: Object = {
+        "schema": 1,
+        "artifact": artifact,
+        "steps": 50,
+        "trainRows": 100,
+        "validationRows": 10,
+        "durationSeconds": 12.5,
+        "trainLoss": 1.25,
+        "mlflowRunId": "run-1",
+    }
+    return json.dumps(summary | members)
+
+
+def failure_summary(code: int, reason: str, message: str) -> str:
+    """A workload's termination message on a failure it understood."""
+    return json.dumps({"schema": 1, "reason": reason, "message": message, "exitCode": code})

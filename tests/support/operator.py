@@ -1,0 +1,110 @@
+"""The operator as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from .kube import wait_for
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Operator:
+    """``python -m kubetune`` against the API server of a kubeconfig; use as a context manager."""
+
+    def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
+        self.log = log
+        self.port = _free_port()
+        self._env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("KUBETUNE_")},
+            "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'images' / 'contract'}",
+            "KUBECONFIG": str(kubeconfig),
+            "NO_PROXY": "*",
+            "KUBETUNE_HTTP_PORT": str(self.port),
+            **{f"KUBETUNE_{name.upper()}": value for name, value in settings.items()},
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Operator:
+        self.start()
+        self.wait_ready()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            command = [sys.executable, "-m", "kubetune"]
+            self._process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+
+    def wait_ready(self, seconds: float = 60) -> None:
+        def look() -> bool:
+            assert self._process is not None
+            assert self._process.poll() is None, f"the operator ended: {self.log.read_text()[-2000:]}"
+            return self.is_ready()
+
+        wait_for(look, seconds, lambda: f"the operator is not ready: {self.log.read_text()[-2000:]}")
+
+    def is_ready(self) -> bool:
+        try:
+            return self._get("/readyz") == "ok"
+        except urllib.error.URLError:
+            return False
+
+    def stop(self, seconds: float = 30) -> int:
+        """SIGTERM; the exit status."""
+        assert self._process is not None
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """SIGKILL: no chance to finish anything."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def wait_end(self, seconds: float) -> int:
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def metrics(self) -> dict[tuple[str, ...], float]:
+        """(name, label values in the order of the labels' names...) -> value."""
+        found: dict[tuple[str, ...], float] = {}
+        for family in text_string_to_metric_families(self._get("/metrics")):
+            for sample in family.samples:
+                values = tuple(sample.labels[label] for label in sorted(sample.labels))
+                found[(sample.name, *values)] = sample.value
+        return found
+
+    def total(self, name: str, *labels: str) -> float:
+        """Sum over all series of that name that have all these label values."""
+        return sum(v for key, v in self.metrics().items() if key[0] == name and set(labels) <= set(key[1:]))
+
+    def _get(self, path: str) -> str:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+        return text
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port

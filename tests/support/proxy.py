@@ -1,0 +1,184 @@
+"""A plain HTTP proxy in front of the API server that counts requests and, on demand, misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+Matcher = Callable[[web.Request], bool]
+
+
+@dataclass
+class Fault:
+    """Answers the next ``times`` requests that match in the API server's place."""
+
+    matches: Matcher
+    status: int
+    reason: str
+    message: str
+    times: int
+    headers: dict[str, str] = field(default_factory=dict)
+    served: int = 0
+
+    def answer(self) -> web.Response:
+        self.served += 1
+        body = {
+            "apiVersion": "v1",
+            "kind": "Status",
+            "status": "Failure",
+            "reason": self.reason,
+            "message": self.message,
+            "code": self.status,
+        }
+        return web.json_response(body, status=self.status, headers=self.headers)
+
+
+class Proxy:
+    """Runs in a thread of its own; use as a context manager."""
+
+    def __init__(self, upstream: str, pki: Path) -> None:
+        self.upstream = upstream
+        self._ssl = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        self._ssl.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._watches: set[asyncio.Task[Any]] = set()
+        self._lock = threading.Lock()
+        self.counts: Counter[tuple[str, str]] = Counter()
+        """(method, path without namespace and name) -> requests; watches are left out."""
+        self.faults: list[Fault] = []
+        self.port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Proxy:
+        self._thread.start()
+        self._call(self._open())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def fault(self, matches: Matcher, status: int, *, times: int, reason: str = "", message: str = "") -> Fault:
+        """Plans a fault; 429 asks to come back after a second."""
+        headers = {"Retry-After": "1"} if status == 429 else {}
+        fault = Fault(matches, status, reason or f"Injected{status}", message or "injected by the test", times, headers)
+        self.faults.append(fault)
+        return fault
+
+    def drop_watches(self) -> int:
+        """Cuts every open watch; returns how many there were."""
+        return self._call(self._drop())
+
+    def writes(self) -> Counter[tuple[str, str]]:
+        """Requests so far that change something."""
+        with self._lock:
+            return Counter({key: count for key, count in self.counts.items() if key[0] != "GET"})
+
+    def _call(self, work: Any) -> Any:
+        future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(30)
+
+    async def _open(self) -> None:
+        connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl)
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        app = web.Application(client_max_size=16 * 1024**2)
+        app.router.add_route("*", "/{tail:.*}", self._handle)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def _close(self) -> None:
+        await self._drop()
+        await self._runner.cleanup()
+        await self._session.close()
+
+    async def _drop(self) -> int:
+        dropped = list(self._watches)
+        for task in dropped:
+            task.cancel()
+        return len(dropped)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        is_watch = "watch" in request.query
+        if not is_watch:
+            with self._lock:
+                self.counts[request.method, shape(request.path)] += 1
+        for fault in self.faults:
+            if fault.served < fault.times and fault.matches(request):
+                return fault.answer()
+        if is_watch:
+            return await self._stream(request)
+        return await self._forward(request)
+
+    async def _forward(self, request: web.Request) -> web.StreamResponse:
+        headers = {k: v for k, v in request.headers.items() if k.lower() in {"accept", "content-type"}}
+        try:
+            async with self._session.request(
+                request.method, self.upstream + request.path_qs, data=await request.read() or None, headers=headers
+            ) as answer:
+                body = await answer.read()
+                kept = {k: v for k, v in answer.headers.items() if k.lower() in {"content-type", "retry-after"}}
+                return web.Response(status=answer.status, body=body, headers=kept)
+        except aiohttp.ClientError as error:
+            return web.json_response({"message": str(error)}, status=502)
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        self._watches.add(task)
+        response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        timeout = aiohttp.ClientTimeout(total=None)
+        try:
+            async with self._session.get(self.upstream + request.path_qs, timeout=timeout) as answer:
+                response.set_status(answer.status)
+                await response.prepare(request)
+                async for chunk in answer.content.iter_any():
+                    await response.write(chunk)
+        except (aiohttp.ClientError, asyncio.CancelledError, ConnectionError):
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._watches.discard(task)
+        return response
+
+
+def shape(path: str) -> str:
+    """``/apis/batch/v1/namespaces/a/jobs/b/status`` -> ``jobs/status``; collections and objects look the same."""
+    parts = path.strip("/").split("/")
+    if "namespaces" in parts:
+        parts = parts[parts.index("namespaces") + 2 :]
+        return "/".join([parts[0], *parts[2:]])
+    return parts[-1]
+
+
+def write_kubeconfig(target: Path, url: str) -> Path:
+    """A kubeconfig for a server that wants no credentials."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "proxy",
+        "clusters": [{"name": "proxy", "cluster": {"server": url}}],
+        "users": [{"name": "proxy", "user": {}}],
+        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}],
+    }
+    target.write_text(json.dumps(config))
+    return target
