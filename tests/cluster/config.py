@@ -137,7 +137,7 @@ def _controller_manager(paths: Paths, addresses: Addresses) -> list[str]:
         "--leader-elect=false",
         "--bind-address=127.0.0.1",
         # Without a kubelet, tests bind pods to a node that does not exist; these would be deleted within a minute.
-        "--controllers=*,-pod-garbage-collector-controller",
+        *([] if paths.slot else ["--controllers=*,-pod-garbage-collector-controller"]),
         "--kube-api-qps=1000",
         "--kube-api-burst=2000",
     ]
