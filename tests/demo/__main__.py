@@ -15,7 +15,7 @@ from pathlib import Path
 from kubetune_contract import KubeTuneError
 from tests.cluster.layout import cache_root
 
-from .environment import Environment, image_values, install, load_images, local_cluster, user_cluster
+from .environment import Environment, install, load_images, local_cluster, user_cluster
 from .measure import Peaks, Steps, summary
 from .scenario import Scenario
 from .seed import Seeder
@@ -71,10 +71,11 @@ def prepare(values: list[Path], steps: Steps) -> Environment:
             environment = local_cluster(CLUSTER_NAME)
     with tempfile.TemporaryDirectory() as scratch:
         if environment.local:
-            with steps.step("images"):
-                load_images(environment.local)
-            values = [image_values(Path(scratch)), *values]
-        with steps.step("install the chart"):
+            named = Path(scratch, "images.yaml")
+            with steps.step("images", tick=True):
+                named.write_text(load_images(environment.local))
+            values = [named, *values]
+        with steps.step("install the chart", tick=True):
             install(environment, values)
     return environment
 

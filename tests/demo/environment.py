@@ -8,12 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from images.build import values
+from images.build.builder import only_one
+from images.build.errors import ImageBuildError
+from images.build.session import Session
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import CONTAINERD_SOCKET
 from tests.cluster.layout import cache_root
 
 from .kube import Kube, Object, is_true
-from .shell import ROOT, run, run_visibly
+from .shell import ROOT, DemoError, run, run_visibly
 
 RELEASE = "kubetune"
 SYSTEM_NAMESPACE = "kubetune"
@@ -44,31 +48,24 @@ def local_cluster(name: str, *, gpus: int = 0) -> Environment:
     return Environment(Kube({**os.environ, **cluster.env}), cluster)
 
 
-def load_images(cluster: Cluster) -> None:
-    """Builds the images that are missing and imports those that the cluster lacks."""
+def load_images(cluster: Cluster) -> str:
+    """Builds the images that are missing, imports those that the cluster lacks; returns values that name them."""
     enter = [sys.executable, "-m", "tests.cluster", "exec", "--name", cluster.name, "--"]
     ctr = [*enter, str(cluster.layout.bin / "ctr"), "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
-    run_visibly(
-        [sys.executable, "-m", "images.build", "import", "--ctr", " ".join(ctr)],
-        os.environ,
-        "the lines above say what is missing; run the same command again to go on",
-    )
+    try:
+        with only_one(cache_root()):
+            return values.render(Session.start().load(ctr))
+    except ImageBuildError as error:
+        raise DemoError(str(error)) from error
 
 
-def image_values(folder: Path) -> Path:
-    """A values file that names the images built from this checkout."""
-    path = folder / "images.yaml"
-    run([sys.executable, "-m", "images.build", "values", "--output", str(path)], os.environ)
-    return path
-
-
-def install(environment: Environment, values: Sequence[Path], settings: Sequence[str] = ()) -> None:
+def install(environment: Environment, files: Sequence[Path], settings: Sequence[str] = ()) -> None:
     """``helm upgrade --install`` of the chart; returns when everything it started is ready."""
     kube = environment.kube
     argv = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"]
     # The chart's hook waits for the object store, whose image may have to be pulled first.
     argv += ["--timeout", f"{READY_SECONDS:.0f}s"]
-    for path in values:
+    for path in files:
         argv += ["--values", str(path)]
     for setting in settings:
         argv += ["--set", setting]

@@ -6,12 +6,13 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
 SAMPLE_SECONDS = 1.0
+TICK_SECONDS = 15.0
 GIB = 2**30
 
 
@@ -66,17 +67,38 @@ class Steps:
     started: float = field(default_factory=time.monotonic)
 
     @contextmanager
-    def step(self, title: str) -> Iterator[None]:
-        """Announces a step and measures it; a step that fails is not counted."""
+    def step(self, title: str, *, tick: bool = False) -> Iterator[None]:
+        """Announces a step and measures it; a step that fails is not counted.
+
+        ``tick`` says now and then that a step with little to say goes on.
+        """
         print(f"\n== {title}", flush=True)
         begun = time.monotonic()
-        yield
+        with _ticking(begun) if tick else nullcontext():
+            yield
         self.taken.append((title, time.monotonic() - begun))
 
     @property
     def total(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self.started
+
+
+@contextmanager
+def _ticking(begun: float) -> Iterator[None]:
+    stop = threading.Event()
+
+    def tick() -> None:
+        while not stop.wait(TICK_SECONDS):
+            print(f"   ... {clock(time.monotonic() - begun)}", flush=True)
+
+    thread = threading.Thread(target=tick, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
 
 
 def clock(seconds: float) -> str:

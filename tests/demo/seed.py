@@ -17,16 +17,23 @@ from tests.cluster.layout import cache_root
 from .kube import Kube, is_true
 from .seed_objects import CODE, JOB, job_objects
 from .settings import Settings
-from .shell import DemoError
+from .shell import ROOT, DemoError
 
 FOLDERS = {"base": "model", "data": "dataset"}
 JOB_SECONDS = 3600.0
+PINS = tuple(
+    ROOT / "images" / name
+    for name in ("base/Dockerfile", "torch/Dockerfile", "torch/requirements-cpu.txt", "trainer/requirements.txt")
+)
 
 
-def recipe_key(image: str, steps: int | None) -> str:
-    """Names everything the base model and the data depend on: the code, the image with its Python, the steps."""
-    digest = hashlib.sha256(f"{image} {steps}".encode())
-    for path in CODE:
+def recipe_key(steps: int | None) -> str:
+    """Names what the base model and the data depend on: the code, the image's Python and libraries, the steps.
+
+    The image's own name would change with every line of the trainer, which has no part in this.
+    """
+    digest = hashlib.sha256(f"{steps}".encode())
+    for path in (*CODE, *PINS):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
@@ -40,7 +47,7 @@ class Seeder:
         self.namespace = namespace
         self.steps = steps
         self.prefix = f"s3://{settings.bucket}/demo"
-        self.key = recipe_key(settings.trainer_image, steps)
+        self.key = recipe_key(steps)
         self.cache = cache_root() / "demo" / self.key
 
     def run(self) -> str:

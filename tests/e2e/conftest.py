@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kubetune_shared.store import Store
-from tests.demo.environment import Environment, image_values, install, load_images, local_cluster, user_cluster
+from tests.demo.environment import Environment, install, load_images, local_cluster, user_cluster
 from tests.demo.kube import Kube
 from tests.demo.seed import Seeder, connect
 from tests.demo.settings import Settings, read_settings
@@ -37,12 +37,6 @@ class Installation:
 
 
 @pytest.fixture(scope="session")
-def values(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Values files of the installation; none for a cluster of the user's, where it is installed already."""
-    return [] if os.environ.get("KUBECONFIG") else [image_values(tmp_path_factory.mktemp("values"))]
-
-
-@pytest.fixture(scope="session")
 def environment() -> Iterator[Environment]:
     """The cluster that KUBECONFIG names, else one of this machine's own that is gone afterwards."""
     found = user_cluster()
@@ -50,13 +44,21 @@ def environment() -> Iterator[Environment]:
         yield found
         return
     made = local_cluster(CLUSTER)
-    assert made.local is not None
     try:
-        load_images(made.local)
         yield made
     finally:
-        if not os.environ.get(KEEP):
+        if made.local and not os.environ.get(KEEP):
             made.local.down()
+
+
+@pytest.fixture(scope="session")
+def values(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Values files of the installation, once its images are in the cluster; a cluster of the user's has its own."""
+    if environment.local is None:
+        return []
+    path = tmp_path_factory.mktemp("values") / "images.yaml"
+    path.write_text(load_images(environment.local))
+    return [path]
 
 
 @pytest.fixture(scope="session")
