@@ -1,16 +1,14 @@
 """Command line: `python3 -m images.build VERB`."""
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from images.build import values
-from images.build.builder import only_one
 from images.build.catalog import IMAGES
-from images.build.choices import Wishes, cache_folder
+from images.build.choices import Wishes
 from images.build.errors import ImageBuildError
 from images.build.lock import lock_all
 from images.build.session import ROOT, Session
@@ -128,14 +126,13 @@ def _run(options: argparse.Namespace) -> None:
     if options.verb == "lock":
         lock_all(ROOT, upgrade=options.upgrade)
         return
-    with only_one(cache_folder(os.environ)):
-        session = Session.start(
-            getattr(options, "names", ()),
-            Wishes(options.base, options.torch, options.find_links, options.versitygw),
-            options.engine,
-            provide=options.verb in _BUILDING,
-        )
-        _VERBS[options.verb](session, options)
+    session = Session.start(
+        getattr(options, "names", ()),
+        Wishes(options.base, options.torch, options.find_links, options.versitygw),
+        options.engine,
+        provide=options.verb in _BUILDING,
+    )
+    _VERBS[options.verb](session, options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,14 +4,16 @@ Tests and the demo use it as the command line does: `Session.start().load([...ct
 is missing, brings it to a cluster's containerd and returns the references to put into pods.
 """
 
+import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from images.build import rootfs, transfer
-from images.build.builder import build_all, reference, references
+from images.build.builder import build_all, only_one, reference, references
 from images.build.catalog import IMAGES, Choices, Image, plan, select
-from images.build.choices import Wishes, choose
+from images.build.choices import Wishes, cache_folder, choose
 from images.build.digest import tags
 from images.build.engine import Engine, detect
 from images.build.prune import prune
@@ -38,7 +40,8 @@ class Session:
     ) -> "Session":
         """Look around; without `provide` nothing is fetched or made (see `base_image`)."""
         found = detect(engine)
-        choices = choose(wishes or Wishes(), found, provide=provide)
+        with only_one(cache_folder(os.environ)) if provide else nullcontext():
+            choices = choose(wishes or Wishes(), found, provide=provide)
         return cls(found, choices, select(names, choices))
 
     def references(self) -> dict[str, str]:
@@ -47,7 +50,8 @@ class Session:
 
     def build(self) -> dict[str, str]:
         """Build what is missing; returns the references by image name."""
-        return build_all(self.engine, ROOT, self.images, self.choices)
+        with only_one(cache_folder(os.environ)):
+            return build_all(self.engine, ROOT, self.images, self.choices)
 
     def load(self, ctr: Sequence[str]) -> dict[str, str]:
         """Build what is missing and bring it to the containerd that the command `ctr` reaches."""
@@ -63,4 +67,6 @@ class Session:
         """Remove superseded images, or with `everything` the current ones too."""
         steps = plan(IMAGES, self.choices)
         current = {reference(name, tag) for name, tag in tags(ROOT, steps).items()}
-        return prune(self.engine, () if everything else current | {rootfs.reference()}, keep=keep)
+        kept = () if everything else current | {rootfs.reference()}
+        with only_one(cache_folder(os.environ)):
+            return prune(self.engine, kept, keep=keep)

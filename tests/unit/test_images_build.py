@@ -10,7 +10,7 @@ import pytest
 from images.build import rootfs
 from images.build.builder import reference
 from images.build.catalog import IMAGES, Choices, Step, default_names, plan, select
-from images.build.choices import find_versitygw, find_wheels, torch_variant
+from images.build.choices import VERSITYGW_VERSION, find_versitygw, find_wheels, torch_variant
 from images.build.digest import step_tag, tags
 from images.build.dockerfile import copied, instructions, relevant
 from images.build.engine import Build, StoredImage, build_arguments, parse_listing
@@ -179,6 +179,11 @@ def test_a_compiled_object_store_is_found_in_the_cache(tmp_path: Path) -> None:
     binary.parent.mkdir()
     binary.touch(mode=0o755)
     assert find_versitygw(None, environment) == binary
+
+
+def test_the_object_store_has_one_version() -> None:
+    text = (ROOT / "images/versitygw/Dockerfile").read_text()
+    assert f"ARG VERSITYGW_VERSION={VERSITYGW_VERSION}" in instructions(text)
 
 
 BUILD = Build(
