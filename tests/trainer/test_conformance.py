@@ -33,13 +33,14 @@ def test_every_choice_exists() -> None:
     assert set(OPTIMIZERS) <= {str(name.value) for name in OptimizerNames}
 
 
+@pytest.mark.parametrize(("ratio", "steps"), [(0.0, 0), (0.1, 20), (1.0, 200)])
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
-def test_arguments_are_taken_as_meant(scheduler: str) -> None:
-    hyper = Hyperparameters(lr_scheduler_type=scheduler, warmup_ratio=0.1)
+def test_arguments_are_taken_as_meant(scheduler: str, ratio: float, steps: int) -> None:
+    hyper = Hyperparameters(lr_scheduler_type=scheduler, warmup_ratio=ratio)
     made = SFTConfig(
         **sft_arguments(dataclasses.replace(CONFIG, hyperparameters=hyper), CPU, "/tmp/x", has_validation=False)
     )
-    assert made.get_warmup_steps(200) == 20
+    assert made.get_warmup_steps(200) == steps
     assert not (made.bf16)
     assert not (made.fp16)
     assert not (made.gradient_checkpointing)

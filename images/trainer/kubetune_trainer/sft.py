@@ -8,6 +8,8 @@ from kubetune_contract import Hyperparameters, Lora, Method, TrainConfig
 
 from .device import Device
 
+_ALL_STEPS = 1 - 1e-9
+
 
 def sft_arguments(config: TrainConfig, device: Device, output_dir: str, *, has_validation: bool) -> dict[str, Any]:
     """Keyword arguments of ``trl.SFTConfig``.
@@ -49,8 +51,8 @@ def _optimisation(hyper: Hyperparameters) -> dict[str, Any]:
         "per_device_train_batch_size": hyper.per_device_train_batch_size,
         "per_device_eval_batch_size": hyper.per_device_train_batch_size,
         "gradient_accumulation_steps": hyper.gradient_accumulation_steps,
-        # transformers 5: a float below 1 is a share of all steps.
-        "warmup_steps": hyper.warmup_ratio,
+        # transformers 5: a float below 1 is a share of all steps; from 1 on it would be a number of steps.
+        "warmup_steps": min(hyper.warmup_ratio, _ALL_STEPS),
         "weight_decay": hyper.weight_decay,
         "lr_scheduler_type": hyper.lr_scheduler_type,
         "optim": hyper.optimizer,

@@ -17,7 +17,15 @@ SCHEDULERS = (
     "polynomial",
 )
 """transformers' SchedulerType, without those that need further arguments."""
-OPTIMIZERS = ("adamw_torch", "adamw_torch_fused", "adamw_8bit", "paged_adamw_8bit", "adafactor", "sgd")
+OPTIMIZERS = (
+    "adamw_torch",
+    "adamw_torch_fused",
+    "adamw_8bit",
+    "paged_adamw_8bit",
+    "paged_adamw_32bit",
+    "adafactor",
+    "sgd",
+)
 """transformers' OptimizerNames that need nothing this image lacks."""
 
 
@@ -38,7 +46,7 @@ def _problems(config: TrainConfig) -> Iterator[str]:
 
 
 def _hyperparameter_problems(hyper: Hyperparameters) -> Iterator[str]:
-    for name in ("learning_rate", "num_train_epochs", "max_grad_norm"):
+    for name in ("learning_rate", "num_train_epochs"):
         value = getattr(hyper, name)
         if not (value > 0 and math.isfinite(value)):
             yield f"hyperparameters.{name} must be above 0, is {value}"
@@ -54,10 +62,12 @@ def _hyperparameter_problems(hyper: Hyperparameters) -> Iterator[str]:
         value = getattr(hyper, name)
         if value is not None and value < 1:
             yield f"hyperparameters.{name} must be at least 1, is {value}"
-    if not 0 <= hyper.warmup_ratio < 1:
-        yield f"hyperparameters.warmup_ratio must be in [0, 1), is {hyper.warmup_ratio}"
-    if not 0 <= hyper.weight_decay < math.inf:
-        yield f"hyperparameters.weight_decay must not be negative, is {hyper.weight_decay}"
+    if not 0 <= hyper.warmup_ratio <= 1:
+        yield f"hyperparameters.warmup_ratio must be in [0, 1], is {hyper.warmup_ratio}"
+    for name in ("weight_decay", "max_grad_norm"):
+        value = getattr(hyper, name)
+        if not 0 <= value < math.inf:
+            yield f"hyperparameters.{name} must not be negative, is {value}"
     if hyper.lr_scheduler_type not in SCHEDULERS:
         yield f"lr_scheduler_type {hyper.lr_scheduler_type!r} is not one of {', '.join(SCHEDULERS)}"
     if hyper.optimizer not in OPTIMIZERS:
