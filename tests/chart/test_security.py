@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from kubetune.handlers import CHILDREN, CUSTOM
+from kubetune.kube.kinds import CLAIM, CONFIGMAP, DEPLOYMENT, EVALUATION, EVENT, JOB, NODE, SERVICE
 from tests.chart.helm import NAMESPACE, Object, named, pods, render
 
 PODS = list(pods(render()))
@@ -38,6 +40,17 @@ def test_the_operator_may_do_no_more_than_it_does() -> None:
     assert not any(resource in ("secrets", "pods/exec", "pods/log", "roles") for resource, _ in rights)
     spec_writes = {right for right in rights if right[0] in ("finetunejobs", "modeldeployments")}
     assert {verb for _, verb in spec_writes} == {"get", "list", "watch"}
+
+
+def test_the_operator_may_do_what_it_does() -> None:
+    rights = _rights(named(render(), "ClusterRole", "-operator"))
+    for resource in (*CUSTOM, *CHILDREN, EVENT):
+        assert {(resource.plural, verb) for verb in ("list", "watch")} <= rights, resource.plural
+    for resource in (JOB, DEPLOYMENT, SERVICE, EVALUATION):
+        assert {(resource.plural, verb) for verb in ("get", "create", "patch", "delete")} <= rights, resource.plural
+    for resource in CUSTOM:
+        assert (f"{resource.plural}/status", "patch") in rights, resource.plural
+    assert {(CLAIM.plural, "get"), (CONFIGMAP.plural, "get"), (NODE.plural, "list"), (EVENT.plural, "create")} <= rights
 
 
 def test_named_namespaces_need_no_cluster_wide_rights() -> None:
