@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -30,6 +31,8 @@ class Trainer:
     folder: Path
     environment: dict[str, str]
     port: int = field(default_factory=free_port)
+    address_space: int | None = None
+    """Bytes a command may map at the most."""
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
         """The command as its container would run it."""
@@ -43,9 +46,15 @@ class Trainer:
         }
         (self.folder / "termination").unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "kubetune_trainer", command], env=environment, stdout=log, stderr=log
+            process = subprocess.Popen(
+                [sys.executable, "-m", "kubetune_trainer", command],
+                env=environment,
+                stdout=log,
+                stderr=log,
             )
+        if self.address_space:
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (self.address_space, self.address_space))
+        return process
 
     def run(self, command: str) -> int:
         """Its exit code."""
