@@ -123,7 +123,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(n: int) -> None:
     draws = rng.choice([-1.0, 0.0, 1.0], p=[0.1, 0.7, 0.2], size=(1000, n))
     estimates = [statistics.estimate(MeanDifference(row), 0.05) for row in draws]
     covered = np.mean([e.low <= 0.1 <= e.high for e in estimates])
-    assert 0.92 <= covered <= 0.985
+    assert 0.92 <= covered <= 0.99
 
 
 def test_the_jackknife_interval_covers_too() -> None:
@@ -131,12 +131,12 @@ def test_the_jackknife_interval_covers_too() -> None:
     world = corpus_pair(2000, seed=4)
     rng = np.random.default_rng(12)
     covered = 0
-    for _ in range(300):
+    for _ in range(150):
         chosen = rng.integers(0, world.n, 40)
         sample = CorpusDifference(world.metric, world.candidate[chosen], world.baseline[chosen])
         e = statistics.estimate(sample, 0.05)
         covered += e.low <= world.difference <= e.high
-    assert 0.91 <= covered / 300 <= 0.985
+    assert 0.9 <= covered / 150 <= 0.99
 
 
 def test_items_needed_has_the_power_it_promises() -> None:

@@ -127,7 +127,8 @@ def answer_all(
     for uri in dict.fromkeys(model.uri for model in plan.models):
         family = sorted((m for m in plan.models if m.uri == uri), key=lambda m: m.adapter_path is not None)
         reporter.tell(phase="loading", model=family[0].name)
-        tokenizer, base = models.load_tokenizer(family[0]), models.load_base(family[0], config.gpus)
+        tokenizer = models.load_tokenizer(family[0])
+        base = models.load_base(family[0], tokenizer, config.gpus)
         template = template_for(plan, family[0])
         prompts = [prompt_ids(tokenizer, item, template) for item in items]
         for model in family:

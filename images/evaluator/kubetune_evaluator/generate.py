@@ -12,7 +12,7 @@ import torch
 from kubetune_contract import Generation
 
 from .batching import Batch, batches
-from .models import context_length, greedy, out_of_memory, release
+from .models import context_length, out_of_memory, release
 from .prompts import cut
 
 log = logging.getLogger(__name__)
@@ -73,14 +73,13 @@ class Generator:
     def _run(self, prompts: list[list[int]], room: int) -> list[Answer]:
         padded = self._tokenizer.pad({"input_ids": prompts}, padding=True, return_tensors="pt")
         padded = {name: tensor.to(self._model.device) for name, tensor in padded.items()}
-        settings = greedy(self._model, self._tokenizer, room)
         stops = list(self._settings.stop)
         extra = {"stop_strings": stops, "tokenizer": self._tokenizer} if stops else {}
         with torch.inference_mode():
-            output = self._model.generate(**padded, generation_config=settings, **extra)
+            output = self._model.generate(**padded, max_new_tokens=room, **extra)
         start = padded["input_ids"].shape[1]
         # A row that ended before its batch did is filled up with padding.
-        ends = {*(settings.eos_token_id or ()), self._tokenizer.pad_token_id}
+        ends = {*(self._model.generation_config.eos_token_id or ()), self._tokenizer.pad_token_id}
         return [self._answer(row, room, ends) for row in output[:, start:].tolist()]
 
     def _answer(self, ids: list[int], room: int, ends: set[int | None]) -> Answer:

@@ -62,8 +62,8 @@ def load_tokenizer(model: PlannedModel) -> Any:
     return tokenizer
 
 
-def load_base(model: PlannedModel, gpus: int) -> Any:
-    """The base model, ready to generate greedily."""
+def load_base(model: PlannedModel, tokenizer: Any, gpus: int) -> Any:
+    """The base model, set to decode greedily."""
     kind, dtype = device(gpus)
     # More than one GPU: layers are spread over them; the model may be too large for one.
     placement = {"device_map": "auto" if gpus > 1 else {"": 0}} if kind == "cuda" else {}
@@ -75,6 +75,9 @@ def load_base(model: PlannedModel, gpus: int) -> Any:
         raise out_of_memory(f"loading {model.uri}", error) from error
     except _UNREADABLE as error:
         raise _damaged(model.uri, "model", error) from error
+    # In place of its own, which may ask for sampling or repetition penalties: transformers fills whatever a call leaves
+    # at its default from the model's settings.
+    loaded.generation_config = greedy(loaded, tokenizer)
     return loaded.eval()
 
 
@@ -109,16 +112,13 @@ def _refuse_other_kinds(model: PlannedModel) -> None:
         )
 
 
-def greedy(model: Any, tokenizer: Any, new_tokens: int) -> GenerationConfig:
-    """Greedy decoding and nothing else: a model's own settings may ask for sampling or repetition penalties."""
-    own = getattr(model, "generation_config", None)
-    ends = {tokenizer.eos_token_id} - {None}
-    stated = getattr(own, "eos_token_id", None)
-    ends |= set(stated) if isinstance(stated, list) else {stated} - {None}
+def greedy(model: Any, tokenizer: Any) -> GenerationConfig:
+    """Greedy decoding and nothing else; of the model's own settings only its end tokens are kept."""
+    stated = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])} - {None}
     return GenerationConfig(
         do_sample=False,
         num_beams=1,
-        max_new_tokens=new_tokens,
         eos_token_id=sorted(ends) or None,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=tokenizer.bos_token_id,

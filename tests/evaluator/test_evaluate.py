@@ -1,0 +1,217 @@
+"""The evaluator's two commands on a tiny model, against a real object store."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubetune_contract import (
+    EvalSummary,
+    ExitCode,
+    Gate,
+    Generation,
+    MetricName,
+    ModelRef,
+    ObjectStore,
+    from_json,
+)
+from kubetune_evaluator.report import Report
+from kubetune_shared.artifacts import read_manifest
+from tests.support.s3 import free_port
+
+from . import reference
+from .conftest import BASE, BASE_URI, TUNED, Evaluations, Evaluator
+
+PROMPTS = [f"say {a} {b}" for a in range(10) for b in "+-*/=?!"]
+GATE = Gate(MetricName.EXACT_MATCH)
+OTHER = ModelRef("other", BASE_URI, "s3://models/other")
+
+
+@pytest.fixture(scope="module")
+def truth(base: Path, tuned: Path, other: Path) -> dict[str, list[str]]:
+    """Every model's answers to PROMPTS, made one by one."""
+    made = {"candidate": tuned, "base": None, "other": other}
+    return {name: reference.answers(base, adapter, list(PROMPTS)) for name, adapter in made.items()}
+
+
+def rows(expected: list[str]) -> list[dict[str, str]]:
+    return [{"prompt": p, "completion": e or " "} for p, e in zip(PROMPTS, expected, strict=True)]
+
+
+def mostly(first: list[str], second: list[str]) -> list[str]:
+    """What the first model says, for each seventh item what the second one does."""
+    return [b if i % 7 == 0 else a for i, (a, b) in enumerate(zip(first, second, strict=True))]
+
+
+def share(answers: list[str], expected: list[str]) -> float:
+    return sum(a.strip() == e.strip() for a, e in zip(answers, expected, strict=True)) / len(answers)
+
+
+def test_a_better_candidate_passes_with_the_numbers_of_a_plain_loop(
+    evaluations: Evaluations, truth: dict[str, list[str]]
+) -> None:
+    expected = mostly(truth["candidate"], truth["base"])
+    every = tuple(MetricName)
+    job = evaluations.make(rows(expected), gate=GATE, metrics=every, baselines=(BASE, OTHER))
+    summary = from_json(EvalSummary, job.both())
+
+    items = job.items(evaluations.store)
+    assert [item["prompt"] for item in items] == PROMPTS
+    for name, answers in truth.items():
+        assert [item["answers"][name]["text"] for item in items] == answers
+    assert summary.verdict == "Go", summary.verdict_message
+    measured = {(r.metric, r.baseline): r for r in summary.results}
+    exact = measured[MetricName.EXACT_MATCH, "base"]
+    assert exact.candidate_value == pytest.approx(share(truth["candidate"], expected), abs=1e-4)
+    assert exact.baseline_value == pytest.approx(share(truth["base"], expected), abs=1e-4)
+    assert exact.low > 0.5
+    assert (exact.n, exact.unscored, summary.n) == (70, 0, 70)
+    assert {baseline for _, baseline in measured} == {"base", "other"}
+    check_report(job, evaluations, summary)
+    check_reuse(job, evaluations, summary)
+
+
+def check_report(job: Evaluator, evaluations: Evaluations, summary: EvalSummary) -> None:
+    found = read_manifest(evaluations.store, job.config.output)
+    assert found is not None
+    manifest, digest = found
+    assert digest == summary.report.manifest_sha256
+    assert (manifest.kind, manifest.created_by) == ("report", job.config.owner)
+    assert {entry.path for entry in manifest.files} == {"report.json", "report.html", "items.jsonl"}
+    report = from_json(Report, json.loads(job.read(evaluations.store, "report.json")))
+    assert [model.name for model in report.models] == ["candidate", "base", "other"]
+    assert report.models[0].adapter_manifest_sha256 is not None
+    assert report.libraries["transformers"].startswith("5.")
+    assert all(metric.checks for metric in report.metrics)
+    page = job.read(evaluations.store, "report.html")
+    assert "default-src &#39;none&#39;" in page or "default-src 'none'" in page
+    assert "<svg" in page
+    assert "http://" not in page.replace(job.config.store.endpoint or "-", "")
+
+
+def check_reuse(job: Evaluator, evaluations: Evaluations, summary: EvalSummary) -> None:
+    """A Job's second attempt finds the report and measures nothing."""
+    before = job.read(evaluations.store, "report.json")
+    started = time.monotonic()
+    assert from_json(EvalSummary, job.both()) == summary
+    assert time.monotonic() - started < 60
+    assert "nothing to prepare" in job.log
+    assert job.read(evaluations.store, "report.json") == before
+
+
+def test_a_worse_candidate_is_no_go(evaluations: Evaluations, truth: dict[str, list[str]]) -> None:
+    candidate, baseline = replace(BASE, name="candidate"), replace(TUNED, name="previous")
+    job = evaluations.make(rows(truth["candidate"]), gate=GATE, candidate=candidate, baselines=(baseline,), limit=40)
+    summary = from_json(EvalSummary, job.both())
+    assert summary.verdict == "NoGo"
+    assert summary.n == 40
+    assert "vs previous" in (summary.verdict_message or "")
+
+
+def test_chats_are_asked_through_the_candidates_template(evaluations: Evaluations, base: Path, tuned: Path) -> None:
+    asked = [[{"role": "system", "content": "hello"}, {"role": "user", "content": p}] for p in PROMPTS[:12]]
+    expected = reference.answers(base, tuned, list(asked))
+    bare = reference.answers(base, None, list(asked))
+    data = [
+        {"messages": [*a, {"role": "assistant", "content": e or "-"}]} for a, e in zip(asked, expected, strict=True)
+    ]
+    job = evaluations.make(data)
+    summary = from_json(EvalSummary, job.both())
+    items = job.items(evaluations.store)
+    assert [item["answers"]["candidate"]["text"] for item in items] == expected
+    assert [item["answers"]["base"]["text"] for item in items] == bare
+    assert summary.verdict is None
+
+
+def test_stop_strings_and_prompts_that_do_not_fit(evaluations: Evaluations, truth: dict[str, list[str]]) -> None:
+    first = next(answer for answer in truth["candidate"] if len(answer) > 3)
+    stop = first[2]
+    long = [{"prompt": "fox " * 400, "completion": "dog"}, {"prompt": "0 " * 124, "completion": "dog"}]
+    job = evaluations.make(
+        [*rows(truth["candidate"])[:20], *long], generation=Generation(max_new_tokens=8, batch_size=5, stop=(stop,))
+    )
+    summary = from_json(EvalSummary, job.both())
+    items = job.items(evaluations.store)
+    expected = [answer.split(stop)[0] for answer in truth["candidate"][:20]]
+    assert [item["answers"]["candidate"]["text"] for item in items[:20]] == expected
+    assert items[20]["answers"]["candidate"] is None
+    assert items[20]["scores"]["exactMatch"] == {"candidate": None, "base": None}
+    assert summary.results[0].unscored == 1
+    assert summary.results[0].n == 21
+
+
+def failure(job: Evaluator, command: str, code: ExitCode) -> tuple[str, str]:
+    assert job.run(command) == code, job.log
+    return job.termination["reason"], job.termination["message"]
+
+
+def test_bad_input_is_refused_in_seconds_with_the_place_and_the_remedy(
+    evaluations: Evaluations, truth: dict[str, list[str]]
+) -> None:
+    good = rows(truth["candidate"])
+    started = time.monotonic()
+    reason, message = failure(evaluations.make([{"text": "only text"}] * 3), "prepare", ExitCode.BAD_DATA)
+    assert reason == "NoReference"
+    assert "line 1 is plain text" in message
+    reason, message = failure(evaluations.make([good[0]] * 5), "prepare", ExitCode.BAD_DATA)
+    assert reason == "TooFewItems"
+    chat = [{"messages": [{"role": "user", "content": c}, {"role": "assistant", "content": "y"}]} for c in "ab"]
+    bare = replace(BASE, name="candidate")
+    reason, message = failure(evaluations.make(chat, candidate=bare, baselines=(OTHER,)), "prepare", ExitCode.BAD_DATA)
+    assert reason == "NoChatTemplate"
+    assert "line 1" in message
+    missing = replace(BASE, uri="s3://models/missing")
+    reason, message = failure(evaluations.make(good, baselines=(missing,)), "prepare", ExitCode.INPUT_NOT_FOUND)
+    assert "s3://models/missing" in message
+    reason, _ = failure(evaluations.make(good, baselines=(BASE, BASE)), "prepare", ExitCode.BAD_CONFIG)
+    assert reason == "DuplicateName"
+    nowhere = ObjectStore(endpoint=f"http://127.0.0.1:{free_port()}")
+    reason, _ = failure(evaluations.make(good, store=nowhere), "prepare", ExitCode.UNAVAILABLE)
+    assert reason == "StoreUnavailable"
+    denied = evaluations.make(good)
+    denied.environment["AWS_SECRET_ACCESS_KEY"] = "wrong"
+    reason, _ = failure(denied, "prepare", ExitCode.PERMISSION)
+    assert reason == "AccessDenied"
+    unprepared = evaluations.make(good)
+    reason, _ = failure(unprepared, "evaluate", ExitCode.BAD_CONFIG)
+    assert reason == "NotPrepared"
+    assert time.monotonic() - started < 120
+
+
+def test_a_stopped_evaluation_says_so_and_tells_its_progress(
+    evaluations: Evaluations, truth: dict[str, list[str]]
+) -> None:
+    many = [{"prompt": f"say {n} hello", "completion": "x"} for n in range(4000)]
+    job = evaluations.make(many, generation=Generation(max_new_tokens=64, batch_size=4))
+    assert job.run("prepare") == 0, job.log
+    process = job.start("evaluate")
+    seen = wait_for_progress(job)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(60) == ExitCode.PREEMPTED, job.log
+    assert (seen["phase"], seen["total"]) == ("generating", 8000)
+    assert 0 < seen["done"] < 8000
+    assert job.termination["reason"] == "Preempted"
+    assert read_manifest(evaluations.store, job.config.output) is None
+
+
+def wait_for_progress(job: Evaluator) -> dict[str, Any]:
+    """The first progress that counts items."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{job.port}/progress", timeout=5) as answer:
+                seen: dict[str, Any] = json.load(answer)
+        except (urllib.error.URLError, ConnectionError):
+            seen = {}
+        if seen.get("done"):
+            return seen
+        time.sleep(0.1)
+    raise AssertionError(job.log)
