@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from images.build import values
-from images.build.builder import only_one
 from images.build.errors import ImageBuildError
 from images.build.session import Session
 from tests.cluster.cluster import Cluster
@@ -53,8 +52,7 @@ def load_images(cluster: Cluster) -> str:
     enter = [sys.executable, "-m", "tests.cluster", "exec", "--name", cluster.name, "--"]
     ctr = [*enter, str(cluster.layout.bin / "ctr"), "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
     try:
-        with only_one(cache_root()):
-            return values.render(Session.start().load(ctr))
+        return values.render(Session.start().load(ctr))
     except ImageBuildError as error:
         raise DemoError(str(error)) from error
 
