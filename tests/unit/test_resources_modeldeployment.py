@@ -96,6 +96,13 @@ def test_a_stopped_pod_has_time_to_drain() -> None:
     assert pod["terminationGracePeriodSeconds"] >= 100 + PRE_STOP_SECONDS
 
 
+def test_the_engine_has_no_keys() -> None:
+    pod = pods_of(full(), RELEASE, SETTINGS)["spec"]
+    names = [{entry["name"] for entry in part[0]["env"]} for part in (pod["initContainers"], pod["containers"])]
+    assert "AWS_SECRET_ACCESS_KEY" in names[0]
+    assert "AWS_SECRET_ACCESS_KEY" not in names[1]
+
+
 def test_names_for_clients() -> None:
     assert endpoint(deployment(), SETTINGS) == "http://demo.team.svc.cluster.local:8000/v1"
     assert base_model_name(deployment(), RELEASE) == "demo-base"

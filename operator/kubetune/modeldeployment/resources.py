@@ -91,7 +91,7 @@ def pods_of(deployment: ModelDeployment, release: Release, settings: Settings) -
         options=spec,
         uris=used_uris(release),
         init=Container(FETCH, image, "kubetune_server", FETCH),
-        main=Container(ENGINE, image, "kubetune_server", "serve", _engine_extra()),
+        main=Container(ENGINE, image, "kubetune_server", "serve", _engine_extra(), has_credentials=False),
         grace_seconds=PRE_STOP_SECONDS + spec.drain_seconds + STOP_SECONDS,
         restart_policy="Always",
         volumes=_volumes(deployment),

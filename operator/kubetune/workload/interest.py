@@ -22,6 +22,8 @@ _STATUS_NOISE = {
 }
 _ENTRY_NOISE = {"lastTransitionTime", "lastProbeTime", "lastUpdateTime", "observedGeneration"}
 _BLANK: Object = {"phase": "Pending"}
+_KEPT_IN_STEP = {"Deployment", "Service"}
+"""What somebody may change by hand and we put right; the spec of the others cannot change, but for what is named."""
 
 
 def digest(obj: Object) -> int:
@@ -32,6 +34,7 @@ def digest(obj: Object) -> int:
         metadata.get("annotations"),
         obj.get("spec", {}).get("suspend"),
         obj.get("spec", {}).get("nodeName"),
+        obj.get("spec") if obj.get("kind") in _KEPT_IN_STEP else None,
         _telling(obj.get("status") or {}),
     )
     return hash(repr(seen))

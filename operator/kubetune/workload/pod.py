@@ -35,6 +35,8 @@ class Container:
     module: str
     verb: str
     extra: Object = field(default_factory=dict)
+    has_credentials: bool = True
+    """Whether it reaches the object store and hubs; one that does not is not trusted with their keys."""
 
     @property
     def command(self) -> list[str]:
@@ -73,9 +75,12 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
     """A complete pod template with one init and one main container."""
     options = plan.options
     mounted = (*_base_volumes(), *_uri_volumes(plan.uris), *plan.volumes)
+
+    def env_of(container: Container) -> Object:
+        return {"env": _environment(settings, options, plan.uris if container.has_credentials else ())}
+
     common = {
         "imagePullPolicy": settings.image_pull_policy,
-        "env": _environment(settings, options, plan.uris),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -99,8 +104,8 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_container(plan.init, common, _init_resources(options))],
-        "containers": [_container(plan.main, common, _resources(settings, options))],
+        "initContainers": [_container(plan.init, common | env_of(plan.init), _init_resources(options))],
+        "containers": [_container(plan.main, common | env_of(plan.main), _resources(settings, options))],
         "volumes": [{"name": volume.name, **volume.source} for volume in mounted],
     }
     spec |= _placement(settings, options)
