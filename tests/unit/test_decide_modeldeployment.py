@@ -457,6 +457,14 @@ def test_no_going_back_before_the_last_try_nor_without_a_version_before_nor_in_a
     assert status.ready_replicas == 1
 
 
+def test_a_store_that_does_not_answer_is_no_reason_to_give_up() -> None:
+    world = _serving_v1_and_asked_for_v2(judged(adapter_uri=OTHER), rollout="Recreate")
+    world.step()
+    world.observe(pods=(world.pod("demo-2", init=crashed(69, "no answer", restarts=9)),))
+    world.step()
+    assert world.version == V2
+
+
 def test_a_version_that_has_loaded_before_is_never_given_up() -> None:
     world = _serving_v1_and_asked_for_v2(judged(adapter_uri=OTHER), rollout="Recreate")
     world.step()

@@ -11,6 +11,7 @@ from kubetune.common.job_status import Failure
 from kubetune.workload.explain import Fact, explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
+from kubetune_contract import ExitCode
 
 from .api import Reason
 from .resources import ENGINE, VERSION_LABEL
@@ -51,9 +52,13 @@ def read_pods(
 
 
 def loading_of(pods: Iterable[ServerPod], version: str, template: str) -> Loading:
-    """How ``version`` fares; starts are counted for pods of the present template only."""
+    """How ``version`` fares; starts are counted for pods of the present template only.
+
+    A store that does not answer is no fault of the version.
+    """
     mine = [pod for pod in pods if pod.version == version]
-    worst = max((pod for pod in mine if pod.template == template), key=lambda pod: pod.failed_starts, default=None)
+    own = [pod for pod in mine if not pod.failure or pod.failure.exit_code != ExitCode.UNAVAILABLE]
+    worst = max((pod for pod in own if pod.template == template), key=lambda pod: pod.failed_starts, default=None)
     return Loading(
         answers=any(pod.ready for pod in mine),
         failed_starts=worst.failed_starts if worst else 0,
