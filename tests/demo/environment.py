@@ -63,6 +63,9 @@ def install(environment: Environment, files: Sequence[Path], settings: Sequence[
     argv = ["helm", "upgrade", "--install", RELEASE, str(CHART), "--namespace", SYSTEM_NAMESPACE, "--create-namespace"]
     # The chart's hook waits for the object store, whose image may have to be pulled first.
     argv += ["--timeout", f"{READY_SECONDS:.0f}s"]
+    if not files:
+        # Without this an upgrade of the user's installation would forget what it was installed with.
+        argv.append("--reset-then-reuse-values")
     for path in files:
         argv += ["--values", str(path)]
     for setting in settings:

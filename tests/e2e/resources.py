@@ -21,10 +21,10 @@ def fine_tune_job(name: str, prefix: str, steps: int, **more: Any) -> Object:
         "hyperparameters": {
             "maxSteps": steps,
             "learningRate": 1e-3,
-            "perDeviceTrainBatchSize": 16,
+            "perDeviceTrainBatchSize": 8,
             "gradientAccumulationSteps": 1,
             "maxSequenceLength": 320,
-            "loggingSteps": 2,
+            "loggingSteps": 5,
         },
         "resources": {"cpu": "500m", "memory": "3Gi"},
     }

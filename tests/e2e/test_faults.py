@@ -10,7 +10,7 @@ from .conftest import Installation
 from .resources import fine_tune_job
 
 SECONDS = 420.0
-LONG = 60
+LONG = 100
 """Steps: enough that the fault strikes in the middle."""
 
 
