@@ -14,6 +14,8 @@ from tests.trainer import tiny
 
 def answers(base: Path, adapter: Path | None, prompts: list[str | list[dict[str, str]]], tokens: int = 8) -> list[str]:
     """Greedy answers, special tokens left out."""
+    # Threads cost more than they bring in a model this small.
+    torch.set_num_threads(1)
     tokenizer: Any = AutoTokenizer.from_pretrained(base)
     model: Any = AutoModelForCausalLM.from_pretrained(base)
     if adapter:

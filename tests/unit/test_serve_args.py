@@ -24,7 +24,7 @@ CONFIG = ServeConfig(
 )
 BASE = Fetched("/cache/models/abc", 10 * GIB)
 ADAPTED = replace(BASE, adapter_path="/cache/adapters/def", lora_rank=16)
-CPU = Machine(cpus=2, memory=32 * GIB)
+CPU = Machine(cpus=2, memory=26 * GIB)
 LARGE = Machine(cpus=8, memory=64 * GIB, gpu=Gpu(24 * GIB, (8, 6)))
 SMALL = Machine(cpus=8, memory=64 * GIB, gpu=Gpu(12 * GIB, (8, 6)))
 ON_GPU = replace(CONFIG, gpus=1)
@@ -67,12 +67,12 @@ def test_cpu_settings() -> None:
     assert "--enforce-eager" in arguments
     assert option(arguments, "--max-model-len") == "auto"
     assert option(arguments, "--gpu-memory-utilization") is None
-    # 32 GiB less 20 GiB of weights in float32 and 2 GiB for vLLM; half of the rest.
-    assert option(arguments, "--kv-cache-memory-bytes") == str(5 * GIB)
+    # 26 GiB less 20 GiB of weights in float32 and 2 GiB for vLLM; half of the rest.
+    assert option(arguments, "--kv-cache-memory-bytes") == str(2 * GIB)
     assert option(command(CONFIG, BASE, replace(CPU, cpu_bfloat16=True)), "--dtype") == "bfloat16"
 
 
-@pytest.mark.parametrize(("memory", "weights", "expected"), [(4, 3, 0.25), (4, 0, 1), (64, 0, 8), (1, 8, 0.25)])
+@pytest.mark.parametrize(("memory", "weights", "expected"), [(4, 3, 0.25), (4, 0, 1), (64, 0, 4), (1, 8, 0.25)])
 def test_cpu_cache_is_bounded(memory: int, weights: int, expected: float) -> None:
     assert cpu_cache_bytes(memory * GIB, weights * GIB) == expected * GIB
 

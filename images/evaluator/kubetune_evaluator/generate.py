@@ -78,17 +78,20 @@ class Generator:
         with torch.inference_mode():
             output = self._model.generate(**padded, max_new_tokens=room, **extra)
         start = padded["input_ids"].shape[1]
-        # A row that ended before its batch did is filled up with padding.
-        ends = {*(self._model.generation_config.eos_token_id or ()), self._tokenizer.pad_token_id}
+        ends = set(self._model.generation_config.eos_token_id or ())
         return [self._answer(row, room, ends) for row in output[:, start:].tolist()]
 
-    def _answer(self, ids: list[int], room: int, ends: set[int | None]) -> Answer:
+    def _answer(self, ids: list[int], room: int, ends: set[int]) -> Answer:
         end = next((at for at, token in enumerate(ids) if token in ends), None)
         ids = ids[:end]
         raw = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         text = cut(raw, self._settings.stop)
         # Without an end token and a stop string, only the limit of length can have ended it.
-        return Answer(text, len(ids), unfinished=end is None and text == raw and len(ids) >= room)
+        unfinished = end is None and text == raw and len(ids) >= room
+        # A row that ended at a stop string before its batch did is filled up with padding.
+        while ids and ids[-1] == self._tokenizer.pad_token_id:
+            ids.pop()
+        return Answer(text, len(ids), unfinished)
 
 
 def _parts(batch: Batch, size: int) -> list[Batch]:

@@ -77,13 +77,14 @@ def render(report: Report, items: Sequence[Mapping[str, Any]], ranked_by: Metric
     tone, verdict = _VERDICTS[report.verdict]
     baseline = report.models[1].name if len(report.models) > 1 else ""
     best, worst = extremes(items, ranked_by, baseline)
+    metrics = dict.fromkeys(metric.metric for metric in report.metrics)
     return environment.get_template("report.html.j2").render(
         report=report,
         tone=tone,
         verdict=verdict,
         candidate=report.models[0].name,
         baseline=baseline,
-        rows=[row(metric, report) for metric in report.metrics],
+        groups=[[row(m, report) for m in report.metrics if m.metric is name] for name in metrics],
         best=best,
         worst=worst,
         ranked_by=NAMES[ranked_by],
@@ -101,7 +102,7 @@ def gate_text(gate: Gate | None) -> str:
 
 
 def row(metric: MetricReport, report: Report) -> dict[str, Any]:
-    """One line of the table, as text."""
+    """One line of the table, as text; the lines of a metric stand together."""
     base = {
         "name": NAMES[metric.metric],
         "explained": EXPLAINED[metric.metric],

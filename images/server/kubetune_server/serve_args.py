@@ -178,9 +178,9 @@ def _cpu(engine: Engine, fetched: Fetched, machine: Machine) -> list[str]:
 
 
 def cpu_cache_bytes(memory: int, weights: int) -> int:
-    """Half of what the weights and vLLM's own 2 GiB leave, between 256 MiB and 8 GiB."""
+    """Half of what the weights and vLLM's own 2 GiB leave, between 256 MiB and 4 GiB."""
     spare = memory - weights - 2 * GIB
-    return max(GIB // 4, min(8 * GIB, spare // 2))
+    return max(GIB // 4, min(4 * GIB, spare // 2))
 
 
 def checked_extra(arguments: Sequence[str]) -> list[str]:
