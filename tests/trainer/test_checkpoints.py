@@ -46,7 +46,9 @@ def test_resumed_equals_uninterrupted(jobs: Jobs, tmp_path: Path, number: signal
     whole = dataclasses.replace(
         job, folder=job.folder.with_name("whole"), config=dataclasses.replace(job.config, output="s3://out/whole")
     )
-    assert weights(jobs, resumed, tmp_path / "a") == weights(jobs, whole.both(), tmp_path / "b")
+    uninterrupted = whole.both()
+    assert weights(jobs, resumed, tmp_path / "a") == weights(jobs, uninterrupted, tmp_path / "b")
+    assert resumed["trainLoss"] == pytest.approx(uninterrupted["trainLoss"])
     assert jobs.store.list(f"{job.config.output}/checkpoints") == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,11 @@ PATIENCE_SECONDS = 900.0
 log = logging.getLogger(__name__)
 
 
-def save_artifact(config: TrainConfig, model: Any, tokenizer: Any, dtype: Any, folder: Path) -> Path:
-    """Adapter or whole model with its tokenizer and chat template in ``folder``.
+def save_artifact(config: TrainConfig, model: Any, tokenizer: Any, dtype: Any, folder: Path) -> None:
+    """Writes adapter or whole model with its tokenizer and chat template into ``folder``.
 
     ``dtype`` is the precision the base's own files have, in which a whole model is written too.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     if artifact_kind(config) == "adapter":
         # Servers compare this with the model they run; peft would write the path inside this pod.
         model.peft_config["default"].base_model_name_or_path = config.base_model
@@ -38,7 +35,6 @@ def save_artifact(config: TrainConfig, model: Any, tokenizer: Any, dtype: Any, f
         model.config.use_cache = True
         model.to(dtype).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    return folder
 
 
 def publish_when_possible(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from kubetune_contract import TrainProgress
@@ -18,6 +18,16 @@ _LOGGED = {
 }
 _MEMORY = 0.9
 """Weight of the past in the moving average of a step's time."""
+
+
+def mean_logged_loss(history: Iterable[Mapping[str, Any]]) -> float | None:
+    """Mean loss per step from a log whose entries each stand for the steps since the one before; None without any."""
+    total, last = 0.0, 0
+    for entry in history:
+        if "loss" in entry:
+            total += float(entry["loss"]) * (entry["step"] - last)
+            last = entry["step"]
+    return total / last if last else None
 
 
 class Reporter:

@@ -23,7 +23,7 @@ from kubetune_contract import (
 from kubetune_trainer.device import Device, cpu_quota, detect, precision_for
 from kubetune_trainer.guard import DivergenceGuard
 from kubetune_trainer.memory import is_out_of_memory, out_of_memory
-from kubetune_trainer.report import Reporter
+from kubetune_trainer.report import Reporter, mean_logged_loss
 from kubetune_trainer.results import artifact_uri, config_sha256
 from kubetune_trainer.sft import base_dtype, lora_arguments, quantization_arguments, sft_arguments
 from kubetune_trainer.stop import StopRequest, preempted
@@ -83,6 +83,12 @@ def test_logged_numbers(reporter: Reporter, clock: Clock, seen: list[TrainProgre
     last = seen[-1]
     assert (last.loss, last.grad_norm, last.learning_rate, last.epoch, last.eval_loss) == (2.5, None, 1e-4, 0.5, 3.0)
     assert last.tokens_per_second == pytest.approx(50)
+
+
+def test_mean_loss_of_a_log() -> None:
+    log = [{"loss": 4.0, "step": 1}, {"eval_loss": 9.0, "step": 2}, {"loss": 1.0, "step": 4}, {"train_loss": 7.0}]
+    assert mean_logged_loss(log) == pytest.approx((4.0 * 1 + 1.0 * 3) / 4)
+    assert mean_logged_loss([]) is None
 
 
 @pytest.mark.parametrize(
