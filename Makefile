@@ -15,6 +15,8 @@ VENV := $(KUBETUNE_CACHE)/venv/$(shell sha256sum requirements-dev.txt | cut -c1-
 PY := $(VENV)/bin/python
 export PATH := $(KUBETUNE_CACHE)/bin:$(PATH)
 N ?= 1000
+# The cluster of `make demo`, cluster-up and cluster-down.
+NAME ?= demo
 
 .PHONY: help
 help: ## Show the targets
@@ -50,11 +52,14 @@ images: venv ## Build the images this machine needs
 
 .PHONY: cluster-up
 cluster-up: venv tools ## Bring up a single-node cluster (root on Linux) with the images loaded
-	$(PYTHON3) -m tests.cluster up
+	$(PYTHON3) -m tests.cluster up --name $(NAME)
+	$(PYTHON3) -m images.build import --ctr \
+	  "$(PYTHON3) -m tests.cluster exec --name $(NAME) -- ctr --address /run/containerd/containerd.sock --namespace k8s.io"
+	@echo 'Next: eval $$(python3 -m tests.cluster env --name $(NAME))'
 
 .PHONY: cluster-down
 cluster-down: ## Stop it and leave nothing behind
-	$(PYTHON3) -m tests.cluster down
+	$(PYTHON3) -m tests.cluster down --name $(NAME)
 
 .PHONY: bench-reconcile
 bench-reconcile: venv tools ## Operator throughput beside a bare client, N=1000

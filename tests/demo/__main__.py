@@ -90,7 +90,7 @@ def say_what_next(environment: Environment, namespace: str) -> None:
     print(f"  kubectl -n {namespace} describe evaluation")
     print("Clean up:")
     if cluster:
-        print(f"  make cluster-down NAME={cluster.name}")
+        print("  make cluster-down")
     else:
         print(f"  kubectl delete namespace {namespace}; helm -n kubetune uninstall kubetune")
 

@@ -19,7 +19,7 @@ Status = dict[str, Any]
 def job_line(status: Status) -> tuple[str, str]:
     """What a FineTuneJob is at, and its figures."""
     progress = status.get("progress") or {}
-    parts = [progress.get("display", "")]
+    parts = [progress["display"]] if progress.get("totalSteps") else []
     if progress.get("loss") is not None:
         parts.append(f"loss {progress['loss']:.3f}")
     if progress.get("tokensPerSecond"):
