@@ -80,7 +80,7 @@ def test_example_question_is_of_the_trained_size_and_not_from_the_library() -> N
 
 
 def test_job_line_shows_step_loss_and_time_left() -> None:
-    progress = {"display": "62% 310/500", "loss": 0.5, "tokensPerSecond": 4321.0, "eta": "12m"}
+    progress = {"display": "62% 310/500", "totalSteps": 500, "loss": 0.5, "tokensPerSecond": 4321.0, "eta": "12m"}
     assert job_line({"phase": "Running", "progress": progress}) == (
         "Running",
         "62% 310/500, loss 0.500, 4,321 tokens/s, 12m left",
