@@ -74,7 +74,7 @@ class MetricResult:
     candidate_value: float
     baseline_value: float
     difference: float
-    """Candidate minus baseline."""
+    """Candidate minus baseline; for lengthRatio the gain in closeness to 1, so that more is better everywhere."""
     low: float
     high: float
     """Ends of the two-sided 1 - alpha interval of the difference."""
