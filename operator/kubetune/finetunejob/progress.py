@@ -56,4 +56,5 @@ def final_progress(stored: TrainingProgress | None, summary: TrainSummary, finis
 
 
 def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
+    """To four significant digits: that is what a person reads, and all that a mean over a few batches is worth."""
+    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None
