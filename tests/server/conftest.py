@@ -153,7 +153,7 @@ def base(store_server: S3Server, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """A tiny random model without chat template, published at ``s3://models/tiny``."""
     from tests.trainer import tiny  # noqa: PLC0415 (needs torch)
 
-    folder = tiny.build(tmp_path_factory.mktemp("base"), chat_template=None)
+    folder = tiny.build(tmp_path_factory.mktemp("base"), chat_template=None, head_dim=32)
     publish(Store(store_server.store), folder, BASE_URI, kind="model", meta={})
     return folder
 

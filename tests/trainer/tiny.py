@@ -18,7 +18,7 @@ UNMARKED_TEMPLATE = CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% en
 TEXT = ["the quick brown fox jumps over the lazy dog", "0 1 2 3 4 5 6 7 8 9 + - * / = ? !", "say hello to the world"]
 
 
-def build(folder: Path, chat_template: str | None = CHAT_TEMPLATE, dtype: str = "float32") -> Path:
+def build(folder: Path, chat_template: str | None = CHAT_TEMPLATE, dtype: str = "float32", head_dim: int = 16) -> Path:
     """Writes model and tokenizer to ``folder``."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -40,6 +40,7 @@ def build(folder: Path, chat_template: str | None = CHAT_TEMPLATE, dtype: str = 
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
+        head_dim=head_dim,
         max_position_embeddings=256,
         eos_token_id=wrapped.eos_token_id,
         pad_token_id=wrapped.pad_token_id,

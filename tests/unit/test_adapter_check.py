@@ -120,11 +120,22 @@ def test_without_a_manifest_peft_knows_the_base_by_name() -> None:
 
 
 def test_models_of_a_quantisation_vllm_dropped_are_refused() -> None:
-    check_servable({"architectures": ["LlamaForCausalLM"]}, "s3://models/tiny")
-    check_servable({"architectures": ["X"], "quantization_config": {"quant_method": "awq"}}, "s3://models/tiny")
+    check_servable({"architectures": ["LlamaForCausalLM"]}, "s3://models/tiny", 0)
+    check_servable({"architectures": ["X"], "quantization_config": {"quant_method": "awq"}}, "s3://models/tiny", 1)
     with pytest.raises(KubeTuneError, match="bitsandbytes"):
         check_servable(
-            {"architectures": ["X"], "quantization_config": {"quant_method": "bitsandbytes"}}, "s3://models/tiny"
+            {"architectures": ["X"], "quantization_config": {"quant_method": "bitsandbytes"}}, "s3://models/tiny", 1
         )
     with pytest.raises(KubeTuneError, match="architectures"):
-        check_servable({}, "s3://models/tiny")
+        check_servable({}, "s3://models/tiny", 1)
+
+
+@pytest.mark.parametrize(
+    "shape", [{"head_dim": 16}, {"hidden_size": 64, "num_attention_heads": 4}, {"text_config": {"head_dim": 40}}]
+)
+def test_heads_the_cpu_build_cannot_compute_with_are_refused_there_only(shape: dict[str, Any]) -> None:
+    config = {"architectures": ["LlamaForCausalLM"], **shape}
+    check_servable(config, "s3://models/tiny", 1)
+    with pytest.raises(KubeTuneError, match=r"attention heads have (16|40) dimensions"):
+        check_servable(config, "s3://models/tiny", 0)
+    check_servable({**config, "head_dim": 64, "text_config": None}, "s3://models/tiny", 0)

@@ -55,7 +55,7 @@ def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, bool,
     if config.model.adapter_uri:
         adapter, rank = _adapter(config, store, root)
     model = obtain(config.model.uri, store, root, "models")
-    check_servable(models.check_model(model.path, config.model.uri), config.model.uri)
+    check_servable(models.check_model(model.path, config.model.uri), config.model.uri, config.gpus)
     fetched = Fetched(
         model_path=str(model.path),
         model_bytes=model.size,
