@@ -54,7 +54,7 @@ async def _serve(
     metrics.watch_queue(queue)
     reconciler = Reconciler(client, _controllers(settings, poller, metrics), queue, metrics)
     resync = Resync(client, queue, reconciler.seen, metrics.phases)
-    intake = Intake(CUSTOM, queue, reconciler.seen, reconciler.references, metrics.phases)
+    intake = Intake(queue, reconciler.seen, reconciler.references, metrics.phases, reconciler.forget)
     health = Health(queue, resync, metrics)
     server = await health.serve(settings.http_port)
     # kopf cancels every task that was created after it started; these must outlive it to be drained.

@@ -14,38 +14,36 @@ SETTLE_SECONDS = 1.5
 
 
 def test_two_writes_for_a_new_object_and_none_for_a_look(kube: Kube, operator: Operator, proxy: Proxy) -> None:
-    before, passes = proxy.writes(), operator.total("kubetune_reconcile_total", "FineTuneJob")
+    assert operator.is_ready()
     kube.create("finetunejob", finetunejob())
     kube.wait_phase("finetunejob", "demo", "Pending")
     time.sleep(SETTLE_SECONDS)
-    assert proxy.writes() - before == Counter({("POST", "jobs"): 1, ("PATCH", "finetunejobs/status"): 1})
-    assert operator.total("kubetune_reconcile_total", "FineTuneJob") - passes <= 2
+    assert proxy.writes(kube.namespace) == Counter({("POST", "jobs"): 1, ("PATCH", "finetunejobs/status"): 1})
+    assert proxy.passes(kube.namespace) <= 2
     version = kube.must("finetunejob", "demo")["metadata"]["resourceVersion"]
 
-    before, passes = proxy.writes(), operator.total("kubetune_reconcile_total", "FineTuneJob")
+    before, passes = proxy.writes(kube.namespace), proxy.passes(kube.namespace)
     kube.patch("finetunejob", "demo", {"metadata": {"labels": {"touched": "yes"}}})
 
-    def looked() -> bool:
-        return operator.total("kubetune_reconcile_total", "FineTuneJob") > passes
-
-    wait_for(looked, 10, lambda: "the change was not looked at")
+    wait_for(lambda: proxy.passes(kube.namespace) > passes, 10, lambda: "the change was not looked at")
     time.sleep(SETTLE_SECONDS)
-    assert proxy.writes() == before
+    assert proxy.writes(kube.namespace) == before
     assert kube.must("finetunejob", "demo")["metadata"]["resourceVersion"] != version
 
 
 def test_a_running_job_without_news_is_not_written(
     kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy
 ) -> None:
+    assert operator.is_ready()
     kube.create("finetunejob", finetunejob())
     pod = kubelet.pod_of("demo-train")
     kubelet.run(pod)
     kube.wait_phase("finetunejob", "demo", "Running")
     time.sleep(SETTLE_SECONDS)
-    before, passes = proxy.writes(), operator.total("kubetune_reconcile_total", "FineTuneJob")
+    before, passes = proxy.writes(kube.namespace), proxy.passes(kube.namespace)
     time.sleep(SETTLE_SECONDS)
-    assert operator.total("kubetune_reconcile_total", "FineTuneJob") > passes, "running jobs are polled"
-    assert proxy.writes() == before
+    assert proxy.passes(kube.namespace) > passes, "running jobs are polled"
+    assert proxy.writes(kube.namespace) == before
     kubelet.succeed(pod, train_summary())
     kube.wait_phase("finetunejob", "demo", "Succeeded")
 

@@ -84,7 +84,7 @@ class Kube:
                 return found
         return {}
 
-    def wait_condition(self, kind: str, name: str, type_: str, reason: str, seconds: float = 15) -> Object:
+    def wait_condition(self, kind: str, name: str, type_: str, reason: str, seconds: float = 30) -> Object:
         """The condition once it has that reason."""
 
         def look() -> Object | None:
@@ -93,7 +93,7 @@ class Kube:
 
         return wait_for(look, seconds, lambda: f"{name}: {type_} is {self.condition(kind, name, type_)}, not {reason}")
 
-    def wait_phase(self, kind: str, name: str, phase: str, seconds: float = 15) -> Object:
+    def wait_phase(self, kind: str, name: str, phase: str, seconds: float = 30) -> Object:
         """The status once it has that phase."""
 
         def look() -> Object | None:
@@ -102,14 +102,14 @@ class Kube:
 
         return wait_for(look, seconds, lambda: f"{name}: {json.dumps(self.status(kind, name))} is not {phase}")
 
-    def wait_exists(self, kind: str, name: str, seconds: float = 15) -> Object:
+    def wait_exists(self, kind: str, name: str, seconds: float = 30) -> Object:
         return wait_for(lambda: self.get(kind, name), seconds, lambda: f"{kind} {self.namespace}/{name} never came")
 
     def wait_gone(self, kind: str, name: str, seconds: float = 30) -> None:
         wait_for(lambda: self.get(kind, name) is None, seconds, lambda: f"{kind} {self.namespace}/{name} stays")
 
 
-def wait_for(look: Callable[[], T | None], seconds: float, complaint: Callable[[], str]) -> T:
+def wait_for(look: Callable[[], T | None], seconds: float, complaint: Callable[[], str], interval: float = 0.05) -> T:
     """What ``look`` returns once it is true; an API server that is away for a moment is waited for, too."""
     deadline = time.monotonic() + seconds
     while True:
@@ -123,7 +123,7 @@ def wait_for(look: Callable[[], T | None], seconds: float, complaint: Callable[[
             return found
         if time.monotonic() > deadline:
             raise AssertionError(complaint())
-        time.sleep(0.05)
+        time.sleep(interval)
 
 
 def _status_of(error: ApiError) -> int:
@@ -143,7 +143,7 @@ class Kubelet:
         # The pod garbage collector deletes pods of a node that does not exist, 40 s after it first noticed the name.
         self.node = f"node-of-{kube.namespace}"
 
-    def pod_of(self, job: str, seconds: float = 15) -> str:
+    def pod_of(self, job: str, seconds: float = 30) -> str:
         """Name of the Job's pod that has not ended, once it exists."""
 
         def look() -> str | None:

@@ -53,16 +53,25 @@ class Operator:
             self._process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
 
     def wait_ready(self, seconds: float = 60) -> None:
+        self._wait("/readyz", seconds)
+
+    def wait_alive(self, seconds: float = 60) -> None:
+        self._wait("/healthz", seconds)
+
+    def is_ready(self) -> bool:
+        return self._is_ok("/readyz")
+
+    def _wait(self, path: str, seconds: float) -> None:
         def look() -> bool:
             assert self._process is not None
             assert self._process.poll() is None, f"the operator ended: {self.log.read_text()[-2000:]}"
-            return self.is_ready()
+            return self._is_ok(path)
 
-        wait_for(look, seconds, lambda: f"the operator is not ready: {self.log.read_text()[-2000:]}")
+        wait_for(look, seconds, lambda: f"{path} of the operator is not ok: {self.log.read_text()[-2000:]}")
 
-    def is_ready(self) -> bool:
+    def _is_ok(self, path: str) -> bool:
         try:
-            return self._get("/readyz") == "ok"
+            return self._get(path) == "ok"
         except urllib.error.URLError:
             return False
 

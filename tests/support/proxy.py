@@ -55,10 +55,11 @@ class Proxy:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._watches: set[asyncio.Task[Any]] = set()
         self._lock = threading.Lock()
-        self.counts: Counter[tuple[str, str]] = Counter()
-        """(method, path without namespace and name) -> requests; watches are left out."""
+        self._counts: Counter[tuple[str, str, str]] = Counter()
         self.faults: list[Fault] = []
         self.port = 0
+        self.expired = 0
+        self._expiring = 0
 
     @property
     def url(self) -> str:
@@ -82,14 +83,27 @@ class Proxy:
         self.faults.append(fault)
         return fault
 
+    def expire_watches(self, times: int) -> None:
+        """The next ``times`` watches start with 410 Expired in their stream, which is how the API server says it."""
+        self._expiring = times
+
     def drop_watches(self) -> int:
         """Cuts every open watch; returns how many there were."""
-        return self._call(self._drop())
+        dropped: int = self._call(self._drop())
+        return dropped
 
-    def writes(self) -> Counter[tuple[str, str]]:
-        """Requests so far that change something."""
+    def writes(self, namespace: str) -> Counter[tuple[str, str]]:
+        """(method, resource) -> requests so far that change something there."""
+        return Counter({key: count for key, count in self._in(namespace).items() if key[0] != "GET"})
+
+    def passes(self, namespace: str, plural: str = "finetunejobs") -> int:
+        """Reconciles of that kind there so far: each begins with one live read."""
+        return self._in(namespace)["GET", plural]
+
+    def _in(self, namespace: str) -> Counter[tuple[str, str]]:
         with self._lock:
-            return Counter({key: count for key, count in self.counts.items() if key[0] != "GET"})
+            counts = dict(self._counts)
+        return Counter({(method, what): n for (method, what, where), n in counts.items() if where == namespace})
 
     def _call(self, work: Any) -> Any:
         future: Future[Any] = asyncio.run_coroutine_threadsafe(work, self._loop)
@@ -121,10 +135,12 @@ class Proxy:
         is_watch = "watch" in request.query
         if not is_watch:
             with self._lock:
-                self.counts[request.method, shape(request.path)] += 1
+                self._counts[request.method, *place(request.path)] += 1
         for fault in self.faults:
             if fault.served < fault.times and fault.matches(request):
                 return fault.answer()
+        if is_watch and self.expired < self._expiring:
+            return await self._expire(request)
         if is_watch:
             return await self._stream(request)
         return await self._forward(request)
@@ -140,6 +156,12 @@ class Proxy:
                 return web.Response(status=answer.status, body=body, headers=kept)
         except aiohttp.ClientError as error:
             return web.json_response({"message": str(error)}, status=502)
+
+    async def _expire(self, request: web.Request) -> web.StreamResponse:
+        self.expired += 1
+        status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "code": 410}
+        status["message"] = "too old resource version"
+        return web.json_response({"type": "ERROR", "object": status})
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         task = asyncio.current_task()
@@ -161,13 +183,15 @@ class Proxy:
         return response
 
 
-def shape(path: str) -> str:
-    """``/apis/batch/v1/namespaces/a/jobs/b/status`` -> ``jobs/status``; collections and objects look the same."""
+def place(path: str) -> tuple[str, str]:
+    """``/apis/batch/v1/namespaces/a/jobs/b/status`` -> ``("jobs/status", "a")``; lists and objects look the same."""
     parts = path.strip("/").split("/")
-    if "namespaces" in parts:
-        parts = parts[parts.index("namespaces") + 2 :]
-        return "/".join([parts[0], *parts[2:]])
-    return parts[-1]
+    if "namespaces" not in parts:
+        return parts[-1], ""
+    index = parts.index("namespaces")
+    namespace, resource, *rest = [*parts[index + 1 :], "", ""][: len(parts) - index + 1]
+    tail = [part for part in rest[1:] if part]
+    return "/".join([resource, *tail]), namespace
 
 
 def write_kubeconfig(target: Path, url: str) -> Path:

@@ -24,6 +24,8 @@ FIELD_MANAGER = "kubetune"
 STATUS_MANAGER = "kubetune-status"
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 """A live API server answers in milliseconds; waiting longer would only hold a worker."""
+METADATA_ONLY = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1, application/json"
+"""What we have just written need not be sent back; the metadata tells uid, version and generation."""
 PAGE = 250
 """Objects per portion of a long list."""
 
@@ -94,24 +96,38 @@ class Client:
             query = {"limit": str(PAGE), "continue": token}
 
     async def create(self, obj: Object) -> Object:
-        """Refused with 409 AlreadyExists when an object of that name exists, whoever owns it."""
+        """``obj`` with the metadata the server gave it; without its defaults and status, which are not sent back.
+
+        Refused with 409 AlreadyExists when an object of that name exists, whoever owns it.
+        """
         resource = resource_of(obj["apiVersion"], obj["kind"])
         path = resource.path(obj["metadata"]["namespace"])
-        return await self._call("create", resource, path, query={"fieldManager": FIELD_MANAGER}, body=obj)
+        query = {"fieldManager": FIELD_MANAGER}
+        made = await self._call("create", resource, path, query=query, body=obj)
+        return {**obj, "metadata": made["metadata"]}
 
     async def apply(self, obj: Object) -> Object:
-        """Server-side apply of the fields in ``obj``, taking them over from whoever set them."""
-        return await self._apply(obj, FIELD_MANAGER, None)
+        """Server-side apply of the fields in ``obj``, taking them over from whoever set them; returns as ``create``."""
+        resource = resource_of(obj["apiVersion"], obj["kind"])
+        path = resource.path(obj["metadata"]["namespace"], obj["metadata"]["name"])
+        query = {"fieldManager": FIELD_MANAGER, "force": "true"}
+        made = await self._call("apply", resource, path, query=query, body=obj)
+        return {**obj, "metadata": made["metadata"]}
 
     async def apply_status(self, resource: Resource, namespace: str, name: str, uid: str, status: Object) -> Object:
-        """Server-side apply of the whole status; a newer object of that name (other uid) is refused with 409."""
+        """Server-side apply of the whole status; a newer object of that name (other uid) is refused with 409.
+
+        Returns the object's metadata only.
+        """
         obj = {
             "apiVersion": resource.api_version,
             "kind": resource.kind,
             "metadata": {"namespace": namespace, "name": name, "uid": uid},
             "status": status,
         }
-        return await self._apply(obj, STATUS_MANAGER, "status")
+        path = resource.path(namespace, name, "status")
+        query = {"fieldManager": STATUS_MANAGER, "force": "true"}
+        return await self._call("apply", resource, path, query=query, body=obj)
 
     async def patch(self, patch: Patch) -> Object:
         resource = resource_of(patch.ref.api_version, patch.ref.kind)
@@ -144,12 +160,6 @@ class Client:
             raise
         return any(item["name"] == resource.plural for item in answer["resources"])
 
-    async def _apply(self, obj: Object, manager: str, subresource: str | None) -> Object:
-        resource = resource_of(obj["apiVersion"], obj["kind"])
-        path = resource.path(obj["metadata"]["namespace"], obj["metadata"]["name"], subresource)
-        query = {"fieldManager": manager, "force": "true"}
-        return await self._call("apply", resource, path, query=query, body=obj)
-
     async def _call(
         self,
         verb: str,
@@ -159,9 +169,9 @@ class Client:
         query: Mapping[str, str] | None = None,
         body: Object | None = None,
     ) -> Object:
-        method, content_type = _METHODS[verb]
+        method, content_type, accept = _METHODS[verb]
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        headers = {"Accept": "application/json", "Content-Type": content_type, "User-Agent": "kubetune"}
+        headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "kubetune"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         status = 0
         try:
@@ -179,19 +189,24 @@ class Client:
         return answer
 
 
+_JSON = "application/json"
 _METHODS = {
-    "get": ("GET", "application/json"),
-    "list": ("GET", "application/json"),
-    "create": ("POST", "application/json"),
-    "apply": ("PATCH", "application/apply-patch+yaml"),
-    "patch": ("PATCH", "application/merge-patch+json"),
-    "delete": ("DELETE", "application/json"),
+    "get": ("GET", _JSON, _JSON),
+    "list": ("GET", _JSON, _JSON),
+    "create": ("POST", _JSON, METADATA_ONLY),
+    "apply": ("PATCH", "application/apply-patch+yaml", METADATA_ONLY),
+    "patch": ("PATCH", "application/merge-patch+json", _JSON),
+    "delete": ("DELETE", _JSON, _JSON),
 }
+"""Method, content type of the body, wanted content type of the answer."""
 
 
 async def load_configuration() -> kubernetes_client.Configuration:
     """Inside a pod its service account, else KUBECONFIG or ~/.kube/config."""
     configuration = kubernetes_client.Configuration()
+    # Otherwise the environment is searched for a proxy, in a thread, before every request. One named in the kubeconfig
+    # is used all the same.
+    configuration.client_session_kwargs = {"trust_env": False}
     try:
         kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except kubernetes_config.ConfigException:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 from kubetune.common.meta import GROUP
-from kubetune.kube.kinds import Resource
 
 from .controller import Key
 from .metrics import Phases
@@ -18,17 +17,21 @@ Object = dict[str, Any]
 
 
 class Intake:
-    """Every method is called with one watch event's type and object, and only ever adds keys."""
+    """Every method is called with one watch event's type and object, and only ever adds keys.
+
+    ``on_gone`` is told of custom resources that were deleted: nothing is left to reconcile, only memory to free.
+    """
 
     def __init__(
-        self, kinds: Iterable[Resource], queue: WorkQueue[Key], seen: Seen, references: References, phases: Phases
+        self, queue: WorkQueue[Key], seen: Seen, references: References, phases: Phases, on_gone: Callable[[Key], None]
     ) -> None:
-        self._labels = {f"{GROUP}/{resource.kind.lower()}": resource.kind for resource in kinds}
+        self._labels = {f"{GROUP}/{kind.lower()}": kind for kind in phases.kinds}
         self._queue = queue
         self._seen = seen
         self._references = references
         self._phases = phases
         self._owners: dict[str, Key] = {}
+        self._on_gone = on_gone
 
     def custom(self, kind: str, event_type: str | None, obj: Object) -> None:
         """A custom resource appeared, changed or is gone: it and everything that refers to it is looked at."""
@@ -41,7 +44,9 @@ class Intake:
             self._phases.note(kind, metadata["uid"], (obj.get("status") or {}).get("phase", "Pending"))
         for referrer in self._references.referrers(key):
             self._queue.add(referrer)
-        if event_type == "DELETED" or self._seen.is_custom_news(obj):
+        if event_type == "DELETED":
+            self._on_gone(key)
+        elif self._seen.is_custom_news(obj):
             self._queue.add(key)
 
     def child(self, event_type: str | None, obj: Object) -> None:

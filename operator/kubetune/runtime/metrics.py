@@ -65,6 +65,10 @@ class Phases(Collector):
     def __init__(self, kinds: Iterable[str]) -> None:
         self._phases: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return tuple(self._phases)
+
     def note(self, kind: str, uid: str, phase: str) -> None:
         self._phases[kind][uid] = phase
 

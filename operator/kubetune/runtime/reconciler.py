@@ -73,6 +73,11 @@ class Reconciler:
                 self._queue.add_after(key, again)
         self._metrics.reconciled(key.kind, result, time.perf_counter() - started)
 
+    def forget(self, key: Key) -> None:
+        """Frees what is kept in memory about a custom resource that is gone."""
+        self._controllers[key.kind].forget(key)
+        self.references.set(key, ())
+
     def _plan_retry(self, key: Key, error: ApiError) -> None:
         if error.is_conflict:
             wait = self._queue.add_failed(key, base=CONFLICT_SECONDS)
@@ -85,8 +90,7 @@ class Reconciler:
         controller = self._controllers[key.kind]
         raw = await self._client.get(controller.resource, key.namespace, key.name)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
-            controller.forget(key)
-            self.references.set(key, ())
+            self.forget(key)
             return None
         self.seen.note_custom(raw)
         try:

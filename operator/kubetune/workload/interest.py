@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubetune.common.meta import GROUP
+
 Object = dict[str, Any]
 
 _STATUS_NOISE = {
@@ -31,7 +33,7 @@ def digest(obj: Object) -> int:
     metadata = obj["metadata"]
     seen = (
         "deletionTimestamp" in metadata,
-        metadata.get("annotations"),
+        tuple(item for item in sorted(metadata.get("annotations", {}).items()) if item[0].startswith(f"{GROUP}/")),
         obj.get("spec", {}).get("suspend"),
         obj.get("spec", {}).get("nodeName"),
         obj.get("spec") if obj.get("kind") in _KEPT_IN_STEP else None,

@@ -1,0 +1,1 @@
+"""How fast the operator is, what it costs, and how near it comes to a client that only writes."""

@@ -1,0 +1,159 @@
+"""Which events lead to a look, and which are known already."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from kubetune.runtime.controller import Key
+from kubetune.runtime.intake import Intake
+from kubetune.runtime.metrics import Phases
+from kubetune.runtime.queue import WorkQueue
+from kubetune.runtime.references import References
+from kubetune.runtime.seen import Seen
+
+Object = dict[str, Any]
+DEMO = Key("FineTuneJob", "ns", "demo")
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.queue: WorkQueue[Key] = WorkQueue(lambda: 0.0)
+        self.seen = Seen()
+        self.references = References()
+        self.phases = Phases(["FineTuneJob", "Evaluation"])
+        self.gone: list[Key] = []
+        self.intake = Intake(self.queue, self.seen, self.references, self.phases, self.gone.append)
+
+    def keys(self) -> set[Key]:
+        """Takes what is in line."""
+        found = set(self.queue._dirty)
+        self.queue = self.intake._queue = WorkQueue(lambda: 0.0)
+        return found
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def custom(version: int, **status: Any) -> Object:
+    metadata = {"namespace": "ns", "name": "demo", "uid": "u1", "resourceVersion": str(version)}
+    return {"metadata": metadata, "status": status}
+
+
+def job(version: int, **status: Any) -> Object:
+    labels = {"kubetune.io/finetunejob": "demo"}
+    metadata = {"namespace": "ns", "name": "demo-train", "uid": "j1", "resourceVersion": str(version), "labels": labels}
+    return {"metadata": metadata, "spec": {}, "status": status}
+
+
+def test_a_new_custom_resource_is_looked_at(bench: Bench) -> None:
+    bench.intake.custom("FineTuneJob", "ADDED", custom(5))
+    assert bench.keys() == {DEMO}
+
+
+def test_the_echo_of_our_own_write_is_not(bench: Bench) -> None:
+    bench.seen.note_custom(custom(7))
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(7))
+    bench.intake.custom("FineTuneJob", "ADDED", custom(5))
+    assert bench.keys() == set()
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(8))
+    assert bench.keys() == {DEMO}
+
+
+def test_a_deleted_one_is_forgotten_and_made_again_is_new(bench: Bench) -> None:
+    bench.seen.note_custom(custom(7))
+    bench.intake.custom("FineTuneJob", "DELETED", custom(9))
+    assert (bench.keys(), bench.gone) == (set(), [DEMO])
+    bench.intake.custom("FineTuneJob", "ADDED", custom(6))
+    assert bench.keys() == {DEMO}
+
+
+def test_referrers_are_looked_at_too(bench: Bench) -> None:
+    evaluation = Key("Evaluation", "ns", "proof")
+    bench.references.set(evaluation, [DEMO])
+    bench.seen.note_custom(custom(7))
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(7))
+    assert bench.keys() == {evaluation}
+    bench.references.set(evaluation, [])
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(7))
+    assert bench.keys() == set()
+
+
+def test_a_child_nothing_has_happened_to_is_no_news(bench: Bench) -> None:
+    bench.intake.child("ADDED", job(1))
+    assert bench.keys() == set()
+
+
+@pytest.mark.parametrize(
+    "status", [{"active": 1}, {"active": 1, "ready": 0}, {"startTime": "2026-01-01T00:00:00Z"}, {"terminating": 0}]
+)
+def test_counts_of_the_job_controller_are_no_news(bench: Bench, status: Object) -> None:
+    bench.seen.note_child(job(1))
+    bench.intake.child("MODIFIED", job(2, **status))
+    assert bench.keys() == set()
+
+
+def test_a_failed_pod_is_news_once(bench: Bench) -> None:
+    bench.seen.note_child(job(1))
+    bench.intake.child("MODIFIED", job(2, failed=1))
+    assert bench.keys() == {DEMO}
+    bench.intake.child("MODIFIED", job(2, failed=1))
+    bench.intake.child("MODIFIED", job(3, failed=1, active=1))
+    assert bench.keys() == set()
+
+
+def test_times_alone_are_no_news(bench: Bench) -> None:
+    def with_time(text: str) -> Object:
+        return {"conditions": [{"type": "Failed", "status": "True", "lastProbeTime": text}]}
+
+    bench.intake.child("MODIFIED", job(2, **with_time("a")))
+    assert bench.keys() == {DEMO}
+    bench.intake.child("MODIFIED", job(3, **with_time("b")))
+    assert bench.keys() == set()
+
+
+def test_a_deleted_child_is_news(bench: Bench) -> None:
+    bench.seen.note_child(job(1))
+    bench.intake.child("DELETED", job(2))
+    assert bench.keys() == {DEMO}
+
+
+def test_a_child_being_deleted_is_news(bench: Bench) -> None:
+    bench.seen.note_child(job(1))
+    ending = copy.deepcopy(job(2))
+    ending["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    bench.intake.child("MODIFIED", ending)
+    assert bench.keys() == {DEMO}
+
+
+def test_an_unlabelled_object_concerns_nobody(bench: Bench) -> None:
+    stranger = job(1, failed=1)
+    del stranger["metadata"]["labels"]
+    bench.intake.child("MODIFIED", stranger)
+    assert bench.keys() == set()
+
+
+def test_a_refused_pod_leads_to_the_owner_of_its_job(bench: Bench) -> None:
+    bench.intake.child("ADDED", job(1))
+    bench.intake.refusal("ADDED", {"involvedObject": {"uid": "j1"}})
+    assert bench.keys() == {DEMO}
+    bench.intake.refusal("ADDED", {"involvedObject": {"uid": "unknown"}})
+    assert bench.keys() == set()
+
+
+def test_phases_are_counted(bench: Bench) -> None:
+    bench.intake.custom("FineTuneJob", "ADDED", custom(1))
+    assert _gauges(bench) == {"Pending": 1}
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(2, phase="Running"))
+    assert _gauges(bench) == {"Running": 1}
+    bench.intake.custom("FineTuneJob", "DELETED", custom(3, phase="Running"))
+    assert _gauges(bench) == {}
+
+
+def _gauges(bench: Bench) -> dict[str, float]:
+    family = next(f for f in bench.phases.collect() if f.name == "kubetune_finetunejobs")
+    return {sample.labels["phase"]: sample.value for sample in family.samples}
