@@ -144,9 +144,10 @@ def _hub_errors(uri: str) -> Iterator[None]:
             "AccessDenied",
             f"{uri} is gated; accept its licence on the hub and name a Secret with HF_TOKEN in credentials",
         ) from error
-    except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.EntryNotFoundError) as error:
+    except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.RemoteEntryNotFoundError) as error:
         raise _not_found(uri, "does not exist on the hub, or is private (name a Secret with HF_TOKEN)") from error
-    except (hub.HfHubHTTPError, hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, OSError) as error:
+    # HTTPError is that of whichever HTTP client this version of the library stands on.
+    except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, hub.HTTPError, OSError) as error:
         first = str(error).strip().partition("\n")[0]
         raise KubeTuneError(
             ExitCode.UNAVAILABLE, "HubUnavailable", f"{uri}: the hub does not answer: {first}"

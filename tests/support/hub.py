@@ -1,0 +1,102 @@
+"""A stand-in for the model hub, which no test can reach: the few requests a download makes, over a local folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def hub(root: Path) -> Iterator[str]:
+    """Serves ``root/<owner>/<name>`` as models and ``root/datasets/<owner>/<name>`` as datasets; yields the endpoint.
+
+    The repository ``gated/model`` asks for credentials.
+    """
+    server = _Hub(root)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Hub(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.root = root
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: _Hub
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0].strip("/").removeprefix("api/").removeprefix("models/")
+        is_data, path = path.startswith("datasets/"), path.removeprefix("datasets/")
+        owner, name, *rest = path.split("/")
+        repository = self.server.root / ("datasets" if is_data else "") / owner / name
+        if owner == "gated":
+            self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
+        elif not repository.is_dir():
+            self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif rest[:1] == ["resolve"]:
+            self._file(repository / "/".join(rest[2:]))
+        elif rest[:1] == ["tree"]:
+            self._send(200, json.dumps(_tree(repository)).encode(), {})
+        else:
+            listing = {"id": f"{owner}/{name}", "sha": COMMIT, "siblings": _siblings(repository)}
+            self._send(200, json.dumps(listing).encode(), {})
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _file(self, path: Path) -> None:
+        if not path.is_file():
+            self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
+            return
+        data = path.read_bytes()
+        etag = f'"{hashlib.sha256(data).hexdigest()}"'
+        self._send(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT})
+
+    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def _files(repository: Path) -> list[Path]:
+    return sorted(path for path in repository.rglob("*") if path.is_file())
+
+
+def _siblings(repository: Path) -> list[dict[str, str]]:
+    return [{"rfilename": path.relative_to(repository).as_posix()} for path in _files(repository)]
+
+
+def _tree(repository: Path) -> list[dict[str, object]]:
+    return [
+        {
+            "type": "file",
+            "path": path.relative_to(repository).as_posix(),
+            "size": path.stat().st_size,
+            "oid": hashlib.sha256(path.read_bytes()).hexdigest()[:40],
+        }
+        for path in _files(repository)
+    ]
