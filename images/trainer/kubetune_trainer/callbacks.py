@@ -1,14 +1,16 @@
-"""Our part in transformers' training loop. Imports transformers."""
+"""Our part in transformers' training loop. Imports torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from .checkpoints import Uploader
 from .guard import DivergenceGuard
+from .memory import peak_vram
 from .report import Reporter
 from .stop import StopRequest
 from .tracking import Tracker
@@ -41,6 +43,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         values = logs or {}
         self._reporter.logged(values)
+        self._reporter.memory(peak_vram(torch))
         self._tracker.metrics(values, state.global_step)
         if self._guard.watch(state.global_step, values):
             control.should_training_stop = True

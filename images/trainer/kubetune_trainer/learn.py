@@ -122,7 +122,6 @@ def fit(job: Job, inputs: Inputs, trainer: Any, device: Device) -> float | None:
     step, total = trainer.state.global_step, trainer.state.max_steps
     if step < total:
         raise preempted(f"after step {step} of {total}", uploader.last)
-    job.reporter.memory(peak_vram(torch))
     # transformers divides a resumed run's loss by all steps although it only summed up the new ones.
     return finite(mean_logged_loss(trainer.state.log_history) if resume else outcome.training_loss)
 

@@ -82,7 +82,7 @@ class Reporter:
         self._update(**changes)
 
     def memory(self, peak_bytes: int | None) -> None:
-        """The accelerator's peak memory so far."""
+        """The accelerator's peak memory so far; None leaves it out."""
         self._update(peak_vram_bytes=peak_bytes)
 
     def checkpointed(self, step: int) -> None:
