@@ -48,6 +48,7 @@ test-e2e: venv tools ## Train, evaluate, gate and serve on a full node
 
 .PHONY: images
 images: venv ## Build the images this machine needs
+	$(PYTHON3) -m tests.cluster packages --only images
 	$(PYTHON3) -m images.build build
 
 .PHONY: cluster-up
@@ -85,7 +86,8 @@ venv: $(VENV)/.ready
 $(VENV)/.ready: requirements-dev.txt
 	@echo "Installing the development tools into $(VENV)"
 	@$(PYTHON3) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version) if sys.version_info < (3, 11) else None'
-	@$(PYTHON3) -m venv --clear $(VENV) || { echo "python3 -m venv failed: install your system's python3-venv package" >&2; exit 1; }
+	@$(PYTHON3) -c 'import ensurepip' 2>/dev/null || $(PYTHON3) -m tests.cluster packages --only venv
+	@$(PYTHON3) -m venv --clear $(VENV)
 	@$(PY) -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-dev.txt
 	@touch $@
 

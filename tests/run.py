@@ -45,6 +45,10 @@ def _pytest(title: str, *argv: str) -> Step:
     return Step(title, _python("pytest", "-q", *argv), is_pytest=True)
 
 
+def _inside(title: str, image: str) -> Step:
+    return Step(title, _python("tests.inside", image, "--durations=5"), is_pytest=True)
+
+
 STAGES: dict[str, tuple[Step, ...]] = {
     "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
     "check": (
@@ -52,10 +56,15 @@ STAGES: dict[str, tuple[Step, ...]] = {
         Step("lint", _python("ruff", "check", ".")),
         Step("types", _python("mypy")),
         Step("generated files in step", _python("kubetune.crdgen", "--check")),
-        _pytest("unit, golden, contract and chart tests", "tests/unit", "tests/golden", "tests/contract", "tests/chart"),
+        _pytest("unit, golden, contract and chart tests", "tests/unit", "tests/contract", "tests/chart"),
     ),
     "integration": (_pytest("the operator against a real API server", "tests/integration"),),
-    "images": (Step("build what changed", ("python3", "-m", "images.build", "build")),),
+    "images": (
+        Step("build what changed", _python("images.build", "build")),
+        _inside("real training in the trainer's image", "trainer"),
+        _inside("real evaluation in the evaluator's image", "evaluator"),
+        _inside("real vLLM in the server's image", "server-cpu"),
+    ),
     "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s"),),
 }
 ALL = ("check", "integration", "images", "e2e")
@@ -71,7 +80,8 @@ def run_step(step: Step, count: Count) -> bool:
         argv = [*step.argv, f"--junit-xml={report}"] if step.is_pytest else list(step.argv)
         started = time.monotonic()
         code = subprocess.run(argv, cwd=ROOT, env=environment, check=False).returncode
-        print(f"--- {step.title}: {'ok' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - started:.0f} s", flush=True)
+        outcome = "ok" if code == 0 else f"FAILED ({code})"
+        print(f"--- {step.title}: {outcome} in {time.monotonic() - started:.0f} s", flush=True)
         if report.exists():
             add(report, count)
     return code == 0
@@ -79,7 +89,7 @@ def run_step(step: Step, count: Count) -> bool:
 
 def add(report: Path, count: Count) -> None:
     """Adds a JUnit report's totals to ``count``."""
-    for suite in ElementTree.parse(report).getroot().iter("testsuite"):  # noqa: S314 (our own pytest wrote it)
+    for suite in ElementTree.parse(report).getroot().iter("testsuite"):
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped = int(suite.get("skipped", 0))
         count.failed += failed

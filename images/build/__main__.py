@@ -6,16 +6,14 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from images.build import values
+from images.build import run, values
 from images.build.catalog import IMAGES
 from images.build.choices import Wishes
 from images.build.errors import ImageBuildError
 from images.build.lock import lock_all
-from images.build.session import ROOT, Session
+from images.build.session import KEPT, ROOT, Session
 
-_BUILDING = frozenset({"build", "export", "import", "import-k3s", "push"})
-# The version before this one stays, for going back and forth between two branches.
-_KEPT = 1
+_BUILDING = frozenset({"build", "export", "import", "import-k3s", "push", "run"})
 _EPILOG = "Images: " + ", ".join(image.name for image in IMAGES)
 
 
@@ -35,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
     named.add_argument("names", nargs="*", metavar="NAME", help="default: what this machine needs")
     verbs = parser.add_subparsers(dest="verb", required=True)
     build = verbs.add_parser("build", parents=[shared, named], help="build what is missing")
-    build.add_argument("--keep", type=int, default=_KEPT, help="superseded versions to keep of each")
+    build.add_argument("--keep", type=int, default=KEPT, help="superseded versions to keep of each")
     export = verbs.add_parser("export", parents=[shared, named], help="write one archive of images")
     export.add_argument("--output", type=Path, required=True, metavar="FILE")
     load = verbs.add_parser("import", parents=[shared, named], help="load into a containerd")
@@ -45,6 +43,11 @@ def _parser() -> argparse.ArgumentParser:
     push = verbs.add_parser("push", parents=[shared], help="push to a registry")
     push.add_argument("registry", help="for example registry.home:5000 or ghcr.io/me")
     push.add_argument("names", nargs="*", metavar="NAME")
+    inside = verbs.add_parser("run", parents=[shared], help="run a command in one image, as user 65532")
+    inside.add_argument("names", nargs=1, metavar="NAME")
+    inside.add_argument("--mount", action="append", default=[], metavar="SRC:DST[:rw]", help="read-only without :rw")
+    inside.add_argument("--env", action="append", default=[], metavar="NAME=VALUE")
+    inside.add_argument("command", nargs="+", metavar="-- COMMAND")
     show = verbs.add_parser("values", parents=[shared, named], help="print the chart's values")
     show.add_argument("--registry", help="the registry pushed to; local names if not given")
     show.add_argument("--output", type=Path, metavar="FILE")
@@ -58,14 +61,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _build(session: Session, options: argparse.Namespace) -> None:
-    for name in session.build().values():
+    for name in session.build(keep=options.keep).values():
         print(name)
-    _tidy(session, options.keep)
-
-
-def _tidy(session: Session, keep: int) -> None:
-    for name in session.prune(keep=keep):
-        print(f"removed {name}")
 
 
 def _export(session: Session, options: argparse.Namespace) -> None:
@@ -75,7 +72,13 @@ def _export(session: Session, options: argparse.Namespace) -> None:
 
 def _import(session: Session, options: argparse.Namespace) -> None:
     session.load(shlex.split(options.ctr))
-    _tidy(session, _KEPT)
+
+
+def _inside(session: Session, options: argparse.Namespace) -> int:
+    mounts = [run.parse_mount(text) for text in options.mount]
+    environment = dict(run.parse_setting(text) for text in options.env)
+    (reference,) = session.build().values()
+    return run.run(session.engine, run.Command(reference, options.command, mounts, environment))
 
 
 def _push(session: Session, options: argparse.Namespace) -> None:
@@ -110,39 +113,39 @@ def _prune(session: Session, options: argparse.Namespace) -> None:
         print(f"removed {name}")
 
 
-_VERBS: dict[str, Callable[[Session, argparse.Namespace], None]] = {
+_VERBS: dict[str, Callable[[Session, argparse.Namespace], int | None]] = {
     "build": _build,
     "export": _export,
     "import": _import,
     "import-k3s": _import,
     "push": _push,
+    "run": _inside,
     "values": _values,
     "list": _list,
     "prune": _prune,
 }
 
 
-def _run(options: argparse.Namespace) -> None:
+def _run(options: argparse.Namespace) -> int:
     if options.verb == "lock":
         lock_all(ROOT, upgrade=options.upgrade)
-        return
+        return 0
     session = Session.start(
         getattr(options, "names", ()),
         Wishes(options.base, options.torch, options.find_links, options.versitygw),
         options.engine,
         provide=options.verb in _BUILDING,
     )
-    _VERBS[options.verb](session, options)
+    return _VERBS[options.verb](session, options) or 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     try:
-        _run(_parser().parse_args(arguments))
+        return _run(_parser().parse_args(arguments))
     except ImageBuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -63,6 +63,17 @@ class Engine:
             text=True,
         )
 
+    def check(self, *arguments: str) -> str:
+        """Run the tool and return what it said; a failure is an `ImageBuildError` with its message."""
+        answer = self.ask(*arguments)
+        if answer.returncode != 0:
+            raise ImageBuildError(f"`{self.name} {arguments[0]}` failed: {answer.stderr.strip()}")
+        return answer.stdout
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Start the tool with this process's standard streams."""
+        return subprocess.Popen([self.name, *arguments], env=self._environment())
+
     @contextmanager
     def stream(self, *arguments: str) -> Iterator[IO[bytes]]:
         """What the tool writes to its standard output, while it writes it."""
@@ -114,10 +125,7 @@ class Engine:
                 "--json" if self.name == "buildah" else "--format=json",
             )
         )
-        answer = self.ask(*listing)
-        if answer.returncode != 0:
-            raise ImageBuildError(f"{self.name} cannot list its images: {answer.stderr.strip()}")
-        rows = parse_listing(self.name, answer.stdout)
+        rows = parse_listing(self.name, self.check(*listing))
         return sorted(rows, key=lambda image: image.created, reverse=True)
 
 

@@ -19,6 +19,8 @@ from images.build.engine import Engine, detect
 from images.build.prune import prune
 
 ROOT = Path(__file__).resolve().parents[2]
+# The version before this one stays, for going back and forth between two branches.
+KEPT = 1
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,13 @@ class Session:
         """References by image name that the checkout's content gives, built or not."""
         return references(ROOT, self.images, self.choices)
 
-    def build(self) -> dict[str, str]:
-        """Build what is missing; returns the references by image name."""
+    def build(self, *, keep: int = KEPT) -> dict[str, str]:
+        """Build what is missing and remove superseded images but for `keep` of each; returns references by name."""
         with only_one(cache_folder(os.environ)):
-            return build_all(self.engine, ROOT, self.images, self.choices)
+            built = build_all(self.engine, ROOT, self.images, self.choices)
+            for name in prune(self.engine, self._current(), keep=keep):
+                print(f"removed {name}", flush=True)
+        return built
 
     def load(self, ctr: Sequence[str]) -> dict[str, str]:
         """Build what is missing and bring it to the containerd that the command `ctr` reaches."""
@@ -64,9 +69,11 @@ class Session:
         transfer.export(self.engine, list(self.build().values()), target)
 
     def prune(self, *, keep: int, everything: bool = False) -> list[str]:
-        """Remove superseded images, or with `everything` the current ones too."""
-        steps = plan(IMAGES, self.choices)
-        current = {reference(name, tag) for name, tag in tags(ROOT, steps).items()}
-        kept = () if everything else current | {rootfs.reference()}
+        """Remove superseded images, or with `everything` the current ones too; returns their names."""
         with only_one(cache_folder(os.environ)):
-            return prune(self.engine, kept, keep=keep)
+            return prune(self.engine, () if everything else self._current(), keep=keep)
+
+    def _current(self) -> set[str]:
+        """Every image of this checkout, asked for or not, with what they stand on."""
+        steps = plan(IMAGES, self.choices)
+        return {reference(name, tag) for name, tag in tags(ROOT, steps).items()} | {rootfs.reference()}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from . import build, images
+from . import build, images, packages
 from .cluster import Cluster, known
 from .layout import cache_root
 from .namespaces import ClusterError
@@ -36,6 +36,8 @@ def parser() -> argparse.ArgumentParser:
 
     sub = verb("build", _build, "build what a cluster needs, once", named=False)
     sub.add_argument("--only", choices=sorted(build.GROUPS), help="only this part; without it, everything")
+    sub = verb("packages", _packages, "install the Debian packages that are missing", named=False)
+    sub.add_argument("--only", choices=["images", "venv"], help="for this only; without it, for everything")
     sub = verb("up", _up, "bring a cluster up, building first what is missing")
     sub.add_argument("--control-plane", action="store_true", help="without a node: no pods run")
     sub.add_argument("--gpus", type=int, help="nvidia.com/gpu that the node advertises")
@@ -62,6 +64,12 @@ def parser() -> argparse.ArgumentParser:
 def _build(arguments: argparse.Namespace) -> int:
     build.build(build.GROUPS[arguments.only] if arguments.only else build.EVERYTHING, say)
     print(cache_root() / "bin")
+    return 0
+
+
+def _packages(arguments: argparse.Namespace) -> int:
+    parts = {"images": packages.absent_for_images, "venv": packages.absent_for_venv}
+    packages.install(parts[arguments.only]() if arguments.only else packages.absent(node=True), say)
     return 0
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import preflight, slots
+from . import packages, preflight, slots
 from .layout import cache_root
 from .namespaces import ClusterError
 
@@ -91,27 +91,6 @@ GROUPS: dict[str, tuple[Program, ...]] = {
 }
 EVERYTHING = tuple(program for group in GROUPS.values() for program in group)
 
-# Debian packages by the program that shows that they are there.
-PACKAGES = {
-    "unshare": "util-linux",
-    "mount": "mount",
-    "openssl": "openssl",
-    "ip": "iproute2",
-    "sysctl": "procps",
-    "hostname": "hostname",
-}
-NODE_PACKAGES = {
-    "unshare": "util-linux",
-    "mount": "mount",
-    "runc": "runc",
-    "nft": "nftables",
-    "iptables": "iptables",
-    "/usr/lib/cni/ptp": "containernetworking-plugins",
-    "buildah": "buildah",
-    "mmdebstrap": "mmdebstrap",
-    "busybox": "busybox-static",
-}
-
 Say = Callable[[str], None]
 
 
@@ -133,7 +112,7 @@ def build(wanted: Iterable[Program], say: Say) -> None:
     wanted = tuple(wanted)
     preflight.check(bool(_missing(wanted)), absent_packages(wanted))
     with slots.held(cache_root() / "build.lock", lambda: say("waiting for another build to end")):
-        install_packages(absent_packages(wanted), say)
+        packages.install(absent_packages(wanted), say)
         fetch_etcd(say)
         _compile_all(_missing(wanted), say)
         link()
@@ -194,28 +173,7 @@ def _forget(root: Path, current: Path, used: Iterable[Program]) -> None:
 
 def absent_packages(programs: Iterable[Program]) -> list[str]:
     """Debian packages that the programs' cluster needs and that this machine lacks."""
-    node = any(program in CONTAINERD for program in programs)
-    packages = {**PACKAGES, **(NODE_PACKAGES if node else {})}
-    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return sorted({package for probe, package in packages.items() if not shutil.which(probe, path=path)})
-
-
-def install_packages(absent: list[str], say: Say) -> None:
-    """Install the Debian packages; raise ClusterError on failure."""
-    if not absent:
-        return
-    say(f"installing Debian packages: {' '.join(absent)} ...")
-    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "--yes", "--quiet", "--no-install-recommends", *absent]
-    for command in (install, ["apt-get", "update", "--quiet"], install):
-        # The first try needs no lists that are fresh; the update is for machines without any.
-        done = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
-        if command is install and done.returncode == 0:
-            return
-    raise ClusterError(
-        f"apt-get could not install {' '.join(absent)}: {done.stderr.strip()[-500:]}; "
-        "install them by hand and run the command again"
-    )
+    return packages.absent(node=any(program in CONTAINERD for program in programs))
 
 
 def etcd_stored() -> Path:

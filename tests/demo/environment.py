@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from images.build import values
+from images.build.engine import NAMESPACE as OURS
 from images.build.errors import ImageBuildError
 from images.build.session import Session
+from tests.cluster import images
 from tests.cluster.cluster import Cluster
 from tests.cluster.config import CONTAINERD_SOCKET
 from tests.cluster.layout import cache_root
@@ -22,6 +25,7 @@ RELEASE = "kubetune"
 SYSTEM_NAMESPACE = "kubetune"
 CHART = ROOT / "charts" / "kubetune"
 READY_SECONDS = 600.0
+USERS = "pods,deployments,statefulsets,daemonsets,jobs,cronjobs"
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,28 @@ def install(environment: Environment, files: Sequence[Path], settings: Sequence[
         argv += ["--set", setting]
     run(argv, kube.env, timeout=READY_SECONDS + 60)
     kube.wait("the release's pods became ready", lambda: _all_ready(kube), READY_SECONDS)
+    if environment.local:
+        remove_superseded(kube, environment.local)
+
+
+def remove_superseded(kube: Kube, cluster: Cluster) -> None:
+    """Takes KubeTune's images that nothing in the cluster names any more out of its containerd.
+
+    Only once the new release is up: until then the old operator may start a pod with an image of its own.
+    """
+    named = kube.run("get", USERS, "--all-namespaces", "--output", "json")
+    gone = images.prune(cluster, images_to_keep(images.present(cluster), named))
+    if gone:
+        print(f"   {len(gone)} superseded images removed from the cluster", flush=True)
+
+
+def images_to_keep(present: Sequence[str], named: str) -> list[str]:
+    """Those present that are not ours, or that ``named``, the text of the cluster's workloads, mentions anywhere.
+
+    Anywhere, since the operator has the images of the pods it will make in its environment.
+    """
+    mentioned = set(re.findall(rf"{re.escape(OURS)}/[\w.-]+:[\w.-]+", named))
+    return [name for name in present if not name.startswith(f"{OURS}/") or name in mentioned]
 
 
 def uninstall(environment: Environment) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.demo.ask import EXAMPLE
 from tests.demo.corpus import library_root, read_library
+from tests.demo.environment import images_to_keep
 from tests.demo.measure import Steps, clock, memory_used, summary, table
 from tests.demo.scenario import MANIFESTS, read_manifests, score_lines
 from tests.demo.seed_objects import CODE, job_objects
@@ -141,3 +142,10 @@ def test_summary_lists_the_steps_that_came_to_their_end() -> None:
 
 def test_table_aligns_columns() -> None:
     assert table([("a", "1"), ("long", "2")]) == "a     1\nlong  2"
+
+
+def test_images_that_nothing_names_any_more_go() -> None:
+    ours = [f"localhost/kubetune/{name}" for name in ("operator:b", "trainer:a", "trainer:b", "trainer:b2")]
+    others = ["docker.io/library/busybox:1"]
+    named = '{"image": "localhost/kubetune/operator:b", "env": [{"value": "localhost/kubetune/trainer:b"}]}'
+    assert images_to_keep([*ours, *others], named) == [ours[0], ours[2], *others]
