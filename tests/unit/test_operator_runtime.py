@@ -1,0 +1,125 @@
+"""Refusals, Events, health, poller and series: the small parts around the loop."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry, generate_latest
+from pydantic import ValidationError
+
+from kubetune.common.decision import Event
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.finetunejob.series import LIMIT, ProgressSeries
+from kubetune.kube.errors import ApiError
+from kubetune.kube.events import build_event
+from kubetune.runtime.logs import JsonFormatter
+from kubetune.runtime.poll import Poller
+from kubetune.runtime.refusal import refuse_by_server, refuse_unreadable
+from kubetune_contract import TrainProgress
+from tests.support.objects import finetunejob
+
+NOW = datetime(2026, 1, 2, tzinfo=UTC)
+
+
+def raw(**status: Any) -> dict[str, Any]:
+    obj = finetunejob()
+    obj["metadata"] |= {"uid": "u", "generation": 3, "resourceVersion": "7"}
+    return obj | {"status": status}
+
+
+def test_a_refusal_keeps_the_rest_of_the_status() -> None:
+    error = ApiError(403, "Forbidden", 'jobs "x" is forbidden: exceeded quota: none')
+    decision = refuse_by_server(raw(phase="Running", attempts=2), error, NOW)
+    assert (decision.status["phase"], decision.status["attempts"]) == ("Running", 2)
+    (condition,) = decision.status["conditions"]
+    assert (condition["type"], condition["status"], condition["reason"]) == ("Accepted", "False", "QuotaExceeded")
+    assert decision.requeue_after
+    again = refuse_by_server(raw(**decision.status), error, NOW)
+    assert (again.status, again.events) == (decision.status, ())
+
+
+def test_an_invalid_child_is_an_invalid_spec() -> None:
+    decision = refuse_by_server(raw(), ApiError(422, "Invalid", "spec.template: bad"), NOW)
+    assert decision.status["conditions"][0]["reason"] == "InvalidSpec"
+    assert [event.reason for event in decision.events] == ["InvalidSpec"]
+
+
+def test_an_unreadable_object_names_the_member() -> None:
+    obj = raw()
+    obj["spec"]["hyperparameters"] = {"learningRate": "fast"}
+    with pytest.raises(ValidationError) as caught:
+        FineTuneJob.parse(obj)
+    decision = refuse_unreadable(obj, caught.value, NOW)
+    assert "spec.hyperparameters.learningRate" in decision.status["conditions"][0]["message"]
+
+
+def test_an_event_fits_the_api_server() -> None:
+    obj = build_event(raw(), Event("Failed", "é" * 2000, warning=True), NOW)
+    assert len(obj["message"].encode()) <= 1024
+    assert obj["type"] == "Warning"
+    assert obj["involvedObject"]["uid"] == "u"
+    assert obj["metadata"]["name"].startswith("demo.")
+
+
+def test_logs_are_json_with_the_key() -> None:
+    record = logging.LogRecord("x", logging.INFO, "f", 1, "hello %s", ("you",), None)
+    record.key = "FineTuneJob ns/demo"
+    entry = json.loads(JsonFormatter().format(record))
+    assert (entry["message"], entry["key"], entry["level"]) == ("hello you", "FineTuneJob ns/demo", "INFO")
+
+
+@pytest.fixture
+async def pod() -> AsyncIterator[int]:
+    """A pod that answers in different ways; the port it listens on."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.host.startswith("127.0.0.2"):
+            raise web.HTTPFound("http://127.0.0.1/secret")
+        if request.host.startswith("127.0.0.3"):
+            return web.Response(status=503)
+        return web.json_response({"step": 1})
+
+    app = web.Application()
+    app.router.add_get("/progress", answer)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "0.0.0.0", 0).start()
+    yield runner.addresses[0][1]
+    await runner.cleanup()
+
+
+async def test_polling(pod: int) -> None:
+    poller = Poller(pod)
+    assert json.loads(await poller.progress("127.0.0.1") or "") == {"step": 1}
+    assert await poller.progress("127.0.0.2") is None, "redirects are not followed"
+    assert await poller.progress("127.0.0.3") is None
+    assert await poller.progress("not an address") is None
+    await poller.close()
+
+
+def test_series_come_and_go() -> None:
+    registry = CollectorRegistry()
+    series = ProgressSeries(registry)
+    progress = TrainProgress(phase="training", step=3, total_steps=9, updated_at=0.0, loss=1.5)
+    series.set("ns", "demo", progress)
+    text = generate_latest(registry).decode()
+    assert 'kubetune_finetunejob_loss{name="demo",namespace="ns"} 1.5' in text
+    assert "eval_loss{" not in text
+    series.remove("ns", "demo")
+    series.remove("ns", "demo")
+    assert 'name="demo"' not in generate_latest(registry).decode()
+
+
+def test_series_are_bounded() -> None:
+    registry = CollectorRegistry()
+    series = ProgressSeries(registry)
+    progress = TrainProgress(phase="training", step=3, total_steps=9, updated_at=0.0)
+    for index in range(LIMIT + 5):
+        series.set("ns", f"job-{index}", progress)
+    assert generate_latest(registry).decode().count("kubetune_finetunejob_step{") == LIMIT
