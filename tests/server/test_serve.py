@@ -74,7 +74,7 @@ def test_base_and_adapter_answer_and_a_stop_drains(
     served = {model["id"] for model in server.ask("/v1/models")["data"]}
     assert served == {"demo", "demo-base"}
     for name, answers in expected.items():
-        assert [server.complete(name, prompt) for prompt in PROMPTS] == answers
+        assert [whole(server.complete(name, prompt)) for prompt in PROMPTS] == list(map(whole, answers))
     assert expected["demo"] != expected["demo-base"]
     # The base has no chat template: only the adapter's own makes this work.
     body = {"model": "demo", "messages": [{"role": "user", "content": "say hello"}], "max_tokens": 4, "temperature": 0}
@@ -82,6 +82,11 @@ def test_base_and_adapter_answer_and_a_stop_drains(
     with pytest.raises(urllib.error.HTTPError, match="404"):
         server.complete("unknown", "x")
     check_drain(server, process)
+
+
+def whole(text: str) -> str:
+    """Without the bytes of a character that the limit of tokens cut in two: vLLM holds them back."""
+    return text.rstrip("\ufffd")
 
 
 def check_drain(server: Server, process: subprocess.Popen[bytes]) -> None:
