@@ -26,6 +26,14 @@ def precision_for(capability: tuple[int, int]) -> Precision:
     return "bfloat16" if capability >= (8, 0) else "float16"
 
 
+def visible_devices(gpus: int, current: str | None) -> str:
+    """CUDA_VISIBLE_DEVICES for a job of ``gpus`` (0 or 1), given its present value.
+
+    More than one visible device would make transformers wrap the model in DataParallel, which TRL refuses.
+    """
+    return (current or "0").partition(",")[0] if gpus else ""
+
+
 def detect(gpus: int, torch: Any) -> Device:
     """The device for a job that asked for ``gpus``.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import os
 import shutil
 import time
 
@@ -25,6 +26,7 @@ from kubetune_shared.progress import ProgressServer
 from kubetune_shared.store import Store
 
 from . import checkpoints
+from .device import visible_devices
 from .job import Job, Learned
 from .publishing import publish_when_possible
 from .report import Reporter
@@ -60,6 +62,8 @@ def run(job: Job) -> TrainSummary:
     started = time.monotonic()
     inputs = load_inputs(config_sha256(job.config))
     track_settings(job, inputs)
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(job.config.gpus, shown)
     from .learn import learn  # noqa: PLC0415 (torch: seconds, and not needed for what is above)
 
     learned = learn(job, inputs)

@@ -20,7 +20,7 @@ from kubetune_contract import (
     TrainConfig,
     TrainProgress,
 )
-from kubetune_trainer.device import Device, cpu_quota, detect, precision_for
+from kubetune_trainer.device import Device, cpu_quota, detect, precision_for, visible_devices
 from kubetune_trainer.guard import DivergenceGuard
 from kubetune_trainer.memory import is_out_of_memory, out_of_memory
 from kubetune_trainer.report import Reporter, mean_logged_loss
@@ -123,6 +123,14 @@ def test_precision_by_compute_capability() -> None:
         "bfloat16",
         "bfloat16",
     ]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "current", "expected"),
+    [(0, None, ""), (0, "0,1", ""), (1, None, "0"), (1, "", "0"), (1, "3,1", "3"), (1, "MIG-1", "MIG-1")],
+)
+def test_a_job_sees_as_many_gpus_as_it_asked_for(gpus: int, current: str | None, expected: str) -> None:
+    assert visible_devices(gpus, current) == expected
 
 
 class FakeTorch:
