@@ -184,14 +184,16 @@ def _without_pod(observation: JobObservation, main: str) -> Run:
 def _with_pod(observation: JobObservation, main: str, pod: Object, gpu_resource: str) -> Run:
     name, attempts = pod["metadata"]["name"], _attempts(observation)
     common: dict[str, Any] = {"attempts": attempts, "pod": name, "started": _started(observation)}
-    if "running" in container_state(pod, main):
+    state = container_state(pod, main)
+    # A container that has just ended is still the running phase: what it left is read once its pod is finished.
+    if "running" in state or "terminated" in state:
         fact = Fact(TRUE, "Running", f"Pod {name} is running.")
         return Run(
             JobPhase.RUNNING,
             scheduled=Fact(TRUE, "Scheduled", f"On node {pod['spec'].get('nodeName', '?')}."),
             running=fact,
             succeeded=Fact(UNKNOWN, "Running", fact.message),
-            pod_ip=pod.get("status", {}).get("podIP"),
+            pod_ip=pod.get("status", {}).get("podIP") if "running" in state else None,
             **common,
         )
     waiting = explain_waiting(pod, observation.warnings, observation.gpu_on_a_node, gpu_resource)
