@@ -143,6 +143,7 @@ def test_environment_needs_no_writable_root_and_tells_nobody() -> None:
     cpu, gpu = environment(CONFIG, CPU), environment(ON_GPU, LARGE)
     assert cpu["OMP_NUM_THREADS"] == "2"
     assert cpu["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
+    assert cpu["OMP_WAIT_POLICY"] == "PASSIVE"
     assert "OMP_NUM_THREADS" not in gpu
     for variables in (cpu, gpu):
         assert all(variables[name].startswith("/tmp") for name in ("HOME", "VLLM_CACHE_ROOT", "VLLM_CONFIG_ROOT"))

@@ -112,7 +112,13 @@ def environment(config: ServeConfig, machine: Machine) -> dict[str, str]:
     if config.gpus:
         return common
     # Binding would choose among the node's cores; the container has a share of them, not these or those.
-    return {**common, "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(machine.cpus)}
+    # For the same reason its idle threads must not spin: that takes CPUs from the ones that compute.
+    return {
+        **common,
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": str(machine.cpus),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
 
 
 def _adapter(name: str, fetched: Fetched) -> list[str]:
