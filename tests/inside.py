@@ -1,7 +1,7 @@
 """Runs one image's tests inside the image: its Python, its libraries and the packages built into it.
 
-``python -m tests.inside trainer [--junit-xml=FILE] [PYTEST OPTIONS]``. Of this machine the container sees the tests,
-the programs they are run with and a folder for the report, nothing else.
+``python -m tests.inside trainer [--junit-xml=FILE] [PYTEST OPTIONS]``. Of this machine the container sees the checkout
+(read-only), the programs that tests are run with and a folder for the report.
 """
 
 from __future__ import annotations
@@ -59,18 +59,22 @@ def tools() -> Path:
     return folder
 
 
-def source_roots(folder: Path) -> None:
-    """Makes the tests' source roots: in the image each of them is where its packages are."""
+def source_roots(folder: Path, own: str) -> None:
+    """Makes the tests' source roots: the image's own packages are where it has them.
+
+    Those it lacks are the checkout's, for tests that compare the image's code with another image's.
+    """
     for place in (ROOT / "images").iterdir():
         if any(place.glob("kubetune_*")):
-            (folder / place.name).symlink_to("/opt/kubetune")
+            in_image = place.name in {"contract", "shared", own}
+            (folder / place.name).symlink_to("/opt/kubetune" if in_image else f"/checkout/{place.name}")
 
 
 def command(image: str, suite: str, folder: Path, options: list[str]) -> Command:
     """The container's command; ``folder`` gets ``report/junit.xml``."""
     for name in ("images", "report"):
         (folder / name).mkdir()
-    source_roots(folder / "images")
+    source_roots(folder / "images", Path(suite).name)
     folder.chmod(0o755)
     (folder / "report").chmod(0o777)
     server = (cache_folder(os.environ) / "bin" / "versitygw").resolve()
@@ -80,6 +84,7 @@ def command(image: str, suite: str, folder: Path, options: list[str]) -> Command
         Mount(ROOT / "tests", "/src/tests"),
         Mount(ROOT / "pyproject.toml", "/src/pyproject.toml"),
         Mount(folder / "images", "/src/images"),
+        Mount(ROOT / "images", "/checkout"),
         Mount(tools(), "/tools"),
         Mount(server, "/usr/local/bin/versitygw"),
         Mount(folder / "report", "/report", writable=True),
@@ -108,6 +113,9 @@ def main(arguments: list[str]) -> int:
     except ImageBuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     return status
 
 

@@ -146,6 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ImageBuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
