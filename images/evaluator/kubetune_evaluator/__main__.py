@@ -27,7 +27,7 @@ def _evaluate() -> ExitCode | None:
     # Everything a hub could give was fetched by prepare.
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Where CPUs are shared, idle OpenMP threads that spin take them from the ones that compute: measured ten times slower.
+    # Where CPUs are shared, idle OpenMP threads that spin take them from the ones that compute: up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from .evaluate import evaluate  # noqa: PLC0415 (neither command pays for the other's imports)
 

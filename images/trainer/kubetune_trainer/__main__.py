@@ -23,7 +23,7 @@ def _train() -> ExitCode | None:
     # Everything a hub could give was fetched by prepare.
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Where CPUs are shared, idle OpenMP threads that spin take them from the ones that compute: measured ten times slower.
+    # Where CPUs are shared, idle OpenMP threads that spin take them from the ones that compute: up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("PYTORCH_ALLOC_CONF", "expandable_segments:True")
     # They announce things to developers, the first at its import.
