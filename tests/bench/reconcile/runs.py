@@ -38,12 +38,12 @@ class Result:
     count: int
     seconds: float
     per_second: float
+    client_cpu_seconds: float
     api_cpu_seconds: float
     stolen_share: float
     busy_share: float
     reconciles_per_object: float | None = None
     writes_per_object: float | None = None
-    operator_cpu_seconds: float | None = None
     peak_rss_mib: float | None = None
     of_floor: float | None = None
     start_seconds: float | None = None
@@ -63,13 +63,13 @@ class Bench:
     def floor_existing(self) -> Result:
         with self._cluster() as (cluster, _):
             create_all(cluster.kubeconfig, self.objects)
-            watch = _Watch(cluster)
+            watch = _Watch(cluster, os.getpid())
             asyncio.run(floor.write_beside(cluster.kubeconfig, NAMESPACE))
             return watch.result("bare client, objects exist", self.count)
 
     def floor_created(self) -> Result:
         with self._cluster() as (cluster, _):
-            watch = _Watch(cluster)
+            watch = _Watch(cluster, os.getpid())
             asyncio.run(floor.write_all(cluster.kubeconfig, self.objects))
             return watch.result("bare client, creates them", self.count)
 
@@ -80,7 +80,7 @@ class Bench:
             started = time.monotonic()
             operator.start()
             operator.wait_alive()
-            watch = _Watch(cluster)
+            watch = _Watch(cluster, operator.pid)
             start_seconds = time.monotonic() - started
             result = self._finish(watch, operator, api, "operator, objects exist before it starts", floor_result)
             result.start_seconds = start_seconds
@@ -107,7 +107,6 @@ class Bench:
                 raise TimeoutError(f"{name}: not done after {LIMIT_SECONDS:.0f} s; see {operator.log}")
             time.sleep(0.05)
         result = watch.result(name, self.count)
-        result.operator_cpu_seconds = cpu_seconds(operator.pid) - watch.operator_cpu
         result.of_floor = result.per_second / floor_result.per_second
         _check_complete(api, self.count)
         # What comes late (echoes of the Job controller's own writes) belongs to the objects, too.
@@ -145,11 +144,11 @@ class Bench:
 class _Watch:
     """Clock and CPU counters from one moment on."""
 
-    def __init__(self, cluster: Cluster, operator_pid: int | None = None) -> None:
-        self._server = cluster.pid("kube-apiserver")
+    def __init__(self, cluster: Cluster, client: int) -> None:
+        """``client`` is the pid of the operator or of the bare client."""
+        self._client, self._server = client, cluster.pid("kube-apiserver")
         self._machine = Machine.now()
-        self._server_cpu = cpu_seconds(self._server)
-        self.operator_cpu = cpu_seconds(operator_pid) if operator_pid else 0.0
+        self._client_cpu, self._server_cpu = cpu_seconds(self._client), cpu_seconds(self._server)
         self._started = time.monotonic()
 
     def result(self, run: str, count: int) -> Result:
@@ -160,6 +159,7 @@ class _Watch:
             count=count,
             seconds=seconds,
             per_second=count / seconds,
+            client_cpu_seconds=cpu_seconds(self._client) - self._client_cpu,
             api_cpu_seconds=cpu_seconds(self._server) - self._server_cpu,
             stolen_share=self._machine.stolen_share(machine),
             busy_share=self._machine.busy_share(machine),

@@ -15,7 +15,7 @@ _COLUMNS: tuple[tuple[str, Callable[[Result], str]], ...] = (
     ("of floor", lambda r: _or_dash(r.of_floor, ".2f")),
     ("writes/obj", lambda r: _or_dash(r.writes_per_object, ".2f")),
     ("reconciles/obj", lambda r: _or_dash(r.reconciles_per_object, ".2f")),
-    ("operator CPU s", lambda r: _or_dash(r.operator_cpu_seconds, ".1f")),
+    ("own CPU s", lambda r: f"{r.client_cpu_seconds:.1f}"),
     ("peak RSS MiB", lambda r: _or_dash(r.peak_rss_mib, ".0f")),
     ("API server CPU s", lambda r: f"{r.api_cpu_seconds:.1f}"),
     ("stolen", lambda r: f"{r.stolen_share:.0%}"),
