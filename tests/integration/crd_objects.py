@@ -79,7 +79,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 "lora": {"rank": 8, "alpha": 16, "dropout": 0.05, "targetModules": ["q_proj", "v_proj"]},
                 "hyperparameters": _HYPERPARAMETERS,
                 "tracking": {"uri": "http://mlflow:5000", "experiment": "demo"},
-                "evaluation": {**_MEASUREMENT, "resources": _POD["resources"]},
+                "evaluation": {**_MEASUREMENT, "resources": {"gpu": 1, "cpu": "500m", "memory": "8Gi"}},
                 **_JOB,
             },
         ),

@@ -18,7 +18,7 @@ from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
 from kubetune_contract import TrainProgress
 from tests.support.objects import EVALUATION, failure_summary, finetunejob, train_summary
-from tests.support.workloads import OWNER, job, pod, waiting
+from tests.support.observed import OWNER, job, pod, waiting
 
 Object = dict[str, Any]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -10,7 +10,7 @@ from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import JobPhase
 from kubetune.workload.run import JobObservation, Run, read_run
 from tests.support.objects import failure_summary
-from tests.support.workloads import job, pod, waiting
+from tests.support.observed import job, pod, waiting
 
 GPU = "nvidia.com/gpu"
 

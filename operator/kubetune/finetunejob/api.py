@@ -12,7 +12,7 @@ from kubetune.common.job_status import JobStatus
 from kubetune.common.meta import AGE, Column, KindInfo, Resource
 from kubetune.common.model import ApiModel, Rule, Timestamp, checked
 from kubetune.common.model_source import BaseModelSource
-from kubetune.common.pod_options import JobOptions
+from kubetune.common.pod_options import JobOptions, Resources
 from kubetune.common.uris import HttpUri
 from kubetune.evaluation.api import EvaluationTemplate
 from kubetune_contract.train import Method
@@ -171,6 +171,13 @@ class Training(ApiModel):
     """How it is trained."""
 
 
+class TrainingResources(Resources):
+    """What the training's pod asks of its node."""
+
+    gpu: int = Field(default=0, ge=0, le=1)
+    """1 trains on a GPU (`nvidia.com/gpu` unless the operator is set up for another resource), 0 on the CPU."""
+
+
 class FineTuneJobSpec(JobOptions, Training):
     """What to train."""
 
@@ -188,6 +195,8 @@ class FineTuneJobSpec(JobOptions, Training):
         ),
     )
 
+    resources: TrainingResources = TrainingResources()
+    """What the training's pod asks of its node."""
     tracking: Tracking | None = None
     """The MLflow server that records the run. Unset: the operator's default; none when it has none."""
     evaluation: EvaluationTemplate | None = None
