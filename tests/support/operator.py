@@ -22,6 +22,7 @@ class Operator:
     """``python -m kubetune`` against the API server of a kubeconfig; use as a context manager."""
 
     def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
+        self.kubeconfig = kubeconfig
         self.log = log
         self.port = _free_port()
         self._env = {

@@ -54,4 +54,4 @@ class Resync:
                         self._queue.add(Key(resource.kind, metadata["namespace"], metadata["name"]))
             self._phases.replace(resource.kind, phases)
             alive |= phases.keys()
-        self._seen.keep_custom(alive)
+        self._seen.prune(alive)

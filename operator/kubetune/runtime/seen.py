@@ -43,9 +43,13 @@ class Seen:
         self._custom.pop(uid, None)
         self._children.pop(uid, None)
 
-    def keep_custom(self, uids: Iterable[str]) -> None:
-        """Drops custom resources that no longer exist; their deletion may have been missed."""
-        alive = set(uids)
+    def prune(self, custom: Iterable[str]) -> None:
+        """Drops what may be about objects whose deletion was missed: all custom resources but these, and all children.
+
+        A child that is still there costs one more look when it changes next.
+        """
+        alive = set(custom)
+        self._children.clear()
         for uid in [uid for uid in self._custom if uid not in alive]:
             del self._custom[uid]
 

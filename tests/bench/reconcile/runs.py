@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from kubetune.crdgen import KINDS, crd
+from kubetune.kube.kinds import FINETUNEJOB, JOB
 from tests.cluster import Cluster
 from tests.cluster.api import Api, wait_for
-from tests.support.bulk import create_all
+from tests.support.bulk import connected, create_all
 from tests.support.objects import finetunejob
 from tests.support.operator import Operator
 
@@ -61,45 +62,45 @@ class Bench:
         self.objects = [_placed(finetunejob(f"job-{index}")) for index in range(count)]
 
     def floor_existing(self) -> Result:
-        with self._cluster() as (cluster, _):
+        with self._cluster() as cluster:
             create_all(cluster.kubeconfig, self.objects)
             watch = _Watch(cluster, os.getpid())
             asyncio.run(floor.write_beside(cluster.kubeconfig, NAMESPACE))
             return watch.result("bare client, objects exist", self.count)
 
     def floor_created(self) -> Result:
-        with self._cluster() as (cluster, _):
+        with self._cluster() as cluster:
             watch = _Watch(cluster, os.getpid())
             asyncio.run(floor.write_all(cluster.kubeconfig, self.objects))
             return watch.result("bare client, creates them", self.count)
 
     def operator_existing(self, floor_result: Result) -> Result:
         """From the moment the operator answers at /healthz and begins to list; its start is told apart."""
-        with self._cluster() as (cluster, api), self._operator(cluster) as operator:
+        with self._cluster() as cluster, self._operator(cluster) as operator:
             create_all(cluster.kubeconfig, self.objects)
             started = time.monotonic()
             operator.start()
             operator.wait_alive()
             watch = _Watch(cluster, operator.pid)
             start_seconds = time.monotonic() - started
-            result = self._finish(watch, operator, api, "operator, objects exist before it starts", floor_result)
+            result = self._finish(watch, operator, "operator, objects exist before it starts", floor_result)
             result.start_seconds = start_seconds
             return result
 
     def operator_created(self, floor_result: Result) -> Result:
         """From the first object's creation by a client of its own; the operator idles before."""
-        with self._cluster() as (cluster, api), self._operator(cluster) as operator:
+        with self._cluster() as cluster, self._operator(cluster) as operator:
             operator.start()
             operator.wait_ready()
             time.sleep(1)
             watch = _Watch(cluster, operator.pid)
             creator = threading.Thread(target=create_all, args=(cluster.kubeconfig, self.objects))
             creator.start()
-            result = self._finish(watch, operator, api, "operator, objects created while it runs", floor_result)
+            result = self._finish(watch, operator, "operator, objects created while it runs", floor_result)
             creator.join()
             return result
 
-    def _finish(self, watch: _Watch, operator: Operator, api: Api, name: str, floor_result: Result) -> Result:
+    def _finish(self, watch: _Watch, operator: Operator, name: str, floor_result: Result) -> Result:
         """Waits by the operator's cheap counters, then checks with the API server that everything is really there."""
         deadline = time.monotonic() + LIMIT_SECONDS
         while operator.total("kubetune_rest_client_requests_total", "finetunejobs", "apply", "200") < self.count:
@@ -108,7 +109,7 @@ class Bench:
             time.sleep(0.05)
         result = watch.result(name, self.count)
         result.of_floor = result.per_second / floor_result.per_second
-        _check_complete(api, self.count)
+        asyncio.run(_check_complete(operator.kubeconfig, self.count))
         # What comes late (echoes of the Job controller's own writes) belongs to the objects, too.
         time.sleep(3)
         metrics = operator.metrics()
@@ -120,7 +121,7 @@ class Bench:
         return result
 
     @contextmanager
-    def _cluster(self) -> Iterator[tuple[Cluster, Api]]:
+    def _cluster(self) -> Iterator[Cluster]:
         with Cluster(f"bench-{os.getpid()}", control_plane=True, tied=True) as cluster:
             api = Api(cluster.addresses, cluster.layout.pki)
             for model in KINDS:
@@ -129,7 +130,7 @@ class Bench:
             for model in KINDS:
                 path = f"/apis/kubetune.io/v1alpha1/{model.info.plural}"
                 wait_for(f"CRD {model.info.plural}", partial(_answers, api, path), 30, "the logs")
-            yield cluster, api
+            yield cluster
 
     @contextmanager
     def _operator(self, cluster: Cluster) -> Iterator[Operator]:
@@ -166,9 +167,11 @@ class _Watch:
         )
 
 
-def _check_complete(api: Api, count: int) -> None:
-    jobs = api.request("GET", f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs")["items"]
-    objects = api.request("GET", f"/apis/kubetune.io/v1alpha1/namespaces/{NAMESPACE}/finetunejobs")["items"]
+async def _check_complete(kubeconfig: Path, count: int) -> None:
+    """Reads everything back in portions: a Job and a status for every object."""
+    async with connected(kubeconfig, 2) as client:
+        jobs = [job async for page in client.pages(JOB, NAMESPACE) for job in page]
+        objects = [obj async for page in client.pages(FINETUNEJOB, NAMESPACE) for obj in page]
     owners = {job["metadata"]["ownerReferences"][0]["uid"] for job in jobs}
     told = {obj["metadata"]["uid"] for obj in objects if obj.get("status", {}).get("phase")}
     if not len(owners) == len(told) == count or owners != told:
