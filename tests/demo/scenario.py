@@ -127,9 +127,9 @@ class Scenario:
 def score_lines(status: dict[str, Any]) -> list[str]:
     """Each metric's two values with the difference's interval, then the verdict."""
     lines = [
-        f"{one['metric']} on {one['n']} held-out items: tuned {one['candidateValue']:.3f}, {one['baseline']} "
-        f"{one['baselineValue']:.3f}, difference {one['difference']:+.3f} (95 % interval {one['low']:.3f} to "
-        f"{one['high']:.3f}, {one['method']})"
+        f"{one['metric']} on {one['n']} held-out items: tuned {one['candidateValue']:.2f}, {one['baseline']} "
+        f"{one['baselineValue']:.2f}, difference {one['difference']:+.2f} (95 % interval {one['low']:.2f} to "
+        f"{one['high']:.2f}, {one['method']})"
         for one in status.get("metrics") or ()
     ]
     return [*lines, f"verdict {status.get('verdict')}: {status.get('verdictMessage')}"]

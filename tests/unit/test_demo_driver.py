@@ -118,7 +118,7 @@ def test_scores_are_shown_beside_each_other_with_the_interval() -> None:
         "method": "paired-t",
     }
     first, second = score_lines({"metrics": [one], "verdict": "Go", "verdictMessage": "better"})
-    assert "tuned 0.410, base 0.000, difference +0.410 (95 % interval 0.340 to 0.480" in first
+    assert "tuned 0.41, base 0.00, difference +0.41 (95 % interval 0.34 to 0.48" in first
     assert second == "verdict Go: better"
 
 
