@@ -1,7 +1,7 @@
-"""Runs one image's tests inside the image: its Python, its libraries and the packages built into it.
+"""Runs an image's tests inside the image: its Python, its libraries and the packages built into it.
 
-``python -m tests.inside trainer [--junit-xml=FILE] [PYTEST OPTIONS]``. Of this machine the container sees the checkout
-(read-only), the programs that tests are run with and a folder for the report.
+``python -m tests.inside all|trainer|evaluator|server-cpu [--junit-xml=FILE] [PYTEST OPTIONS]``. Of this machine the
+container sees the tests, the programs they are run with and a folder for the report, nothing else.
 """
 
 from __future__ import annotations
@@ -13,7 +13,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from xml.etree import ElementTree
 
 from images.build.choices import Wishes, cache_folder
 from images.build.errors import ImageBuildError
@@ -59,22 +62,18 @@ def tools() -> Path:
     return folder
 
 
-def source_roots(folder: Path, own: str) -> None:
-    """Makes the tests' source roots: the image's own packages are where it has them.
-
-    Those it lacks are the checkout's, for tests that compare the image's code with another image's.
-    """
+def source_roots(folder: Path) -> None:
+    """Makes the tests' source roots: in the image each of them is where its packages are."""
     for place in (ROOT / "images").iterdir():
         if any(place.glob("kubetune_*")):
-            in_image = place.name in {"contract", "shared", own}
-            (folder / place.name).symlink_to("/opt/kubetune" if in_image else f"/checkout/{place.name}")
+            (folder / place.name).symlink_to("/opt/kubetune")
 
 
 def command(image: str, suite: str, folder: Path, options: list[str]) -> Command:
     """The container's command; ``folder`` gets ``report/junit.xml``."""
     for name in ("images", "report"):
         (folder / name).mkdir()
-    source_roots(folder / "images", Path(suite).name)
+    source_roots(folder / "images")
     folder.chmod(0o755)
     (folder / "report").chmod(0o777)
     server = (cache_folder(os.environ) / "bin" / "versitygw").resolve()
@@ -84,7 +83,6 @@ def command(image: str, suite: str, folder: Path, options: list[str]) -> Command
         Mount(ROOT / "tests", "/src/tests"),
         Mount(ROOT / "pyproject.toml", "/src/pyproject.toml"),
         Mount(folder / "images", "/src/images"),
-        Mount(ROOT / "images", "/checkout"),
         Mount(tools(), "/tools"),
         Mount(server, "/usr/local/bin/versitygw"),
         Mount(folder / "report", "/report", writable=True),
@@ -93,30 +91,68 @@ def command(image: str, suite: str, folder: Path, options: list[str]) -> Command
     return Command(image, [*line, "--junit-xml=/report/junit.xml", f"/src/{suite}", *options], mounts)
 
 
-def main(arguments: list[str]) -> int:
+def one(name: str, report: Path | None, options: list[str]) -> int:
     """Builds the image unless it is there and runs its tests; returns pytest's exit status."""
+    # The CPU build of vLLM stands on the CPU build of torch, also where the other images have CUDA's.
+    session = Session.start([name], Wishes(torch="cpu" if name == "server-cpu" else None))
+    (image,) = session.build().values()
+    with tempfile.TemporaryDirectory(prefix="kubetune-inside-") as made:
+        status = run(session.engine, command(image, SUITES[name], Path(made), options))
+        written = Path(made, "report", "junit.xml")
+        if report and written.exists():
+            shutil.copyfile(written, report)
+    return status
+
+
+def every(report: Path | None, options: list[str]) -> int:
+    """Runs all suites, two at a time, as most of each is one process waiting for the next; the worst exit status.
+
+    What a suite says appears when it has ended.
+    """
+    tools()
+    with tempfile.TemporaryDirectory(prefix="kubetune-inside-") as made:
+
+        def apart(name: str) -> int:
+            started = time.monotonic()
+            line = [sys.executable, "-m", "tests.inside", name, f"--junit-xml={made}/{name}.xml", *options]
+            done = subprocess.run(line, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            text = done.stdout.decode(errors="replace")
+            print(f"\n--- {name} ({time.monotonic() - started:.0f} s)\n{text}", flush=True)
+            return done.returncode
+
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            statuses = list(pool.map(apart, SUITES))
+        if report:
+            merge([Path(made, f"{name}.xml") for name in SUITES], report)
+    return max(map(abs, statuses))
+
+
+def merge(parts: list[Path], report: Path) -> None:
+    """Writes one JUnit report of those that are there."""
+    root = ElementTree.Element("testsuites")
+    for part in parts:
+        if part.exists():
+            root.extend(ElementTree.parse(part).getroot().iter("testsuite"))
+    ElementTree.ElementTree(root).write(report, encoding="utf-8", xml_declaration=True)
+
+
+def main(arguments: list[str]) -> int:
+    """Runs the suite named, or all; returns the exit status."""
     name, *rest = arguments or [""]
-    if name not in SUITES:
-        print(f"unknown image {name!r}; those with tests: {', '.join(SUITES)}", file=sys.stderr)
+    if name not in {*SUITES, "all"}:
+        print(f"unknown image {name!r}; those with tests: all, {', '.join(SUITES)}", file=sys.stderr)
         return 2
-    report = next((item.partition("=")[2] for item in rest if item.startswith("--junit-xml=")), None)
+    reports = [Path(item.partition("=")[2]) for item in rest if item.startswith("--junit-xml=")]
+    report = reports[-1] if reports else None
     options = [item for item in rest if not item.startswith("--junit-xml=")]
     try:
-        # The CPU build of vLLM stands on the CPU build of torch, also where the other images have CUDA's.
-        session = Session.start([name], Wishes(torch="cpu" if name == "server-cpu" else None))
-        (image,) = session.build().values()
-        with tempfile.TemporaryDirectory(prefix="kubetune-inside-") as made:
-            status = run(session.engine, command(image, SUITES[name], Path(made), options))
-            written = Path(made, "report", "junit.xml")
-            if report and written.exists():
-                shutil.copyfile(written, report)
+        return every(report, options) if name == "all" else one(name, report, options)
     except ImageBuildError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return status
 
 
 if __name__ == "__main__":

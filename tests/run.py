@@ -45,10 +45,6 @@ def _pytest(title: str, *argv: str) -> Step:
     return Step(title, _python("pytest", "-q", *argv), is_pytest=True)
 
 
-def _inside(title: str, image: str) -> Step:
-    return Step(title, _python("tests.inside", image, "--durations=5"), is_pytest=True)
-
-
 STAGES: dict[str, tuple[Step, ...]] = {
     "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
     "check": (
@@ -61,9 +57,11 @@ STAGES: dict[str, tuple[Step, ...]] = {
     "integration": (_pytest("the operator against a real API server", "tests/integration"),),
     "images": (
         Step("build what changed", _python("images.build", "build")),
-        _inside("real training in the trainer's image", "trainer"),
-        _inside("real evaluation in the evaluator's image", "evaluator"),
-        _inside("real vLLM in the server's image", "server-cpu"),
+        Step(
+            "real training, evaluation and vLLM inside the images",
+            _python("tests.inside", "all", "--durations=5"),
+            is_pytest=True,
+        ),
     ),
     "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s"),),
 }

@@ -12,7 +12,8 @@ from images.build import run
 from images.build.engine import Engine
 from images.build.errors import ImageBuildError
 from tests.cluster import packages
-from tests.inside import ROOT, TOOLS, locked
+from tests.inside import ROOT, TOOLS, locked, merge
+from tests.run import Count, add
 
 COMMAND = run.Command(
     "localhost/kubetune/app:1",
@@ -79,6 +80,16 @@ def test_the_tools_versions_and_hashes_are_those_of_the_lock() -> None:
     assert found.count("--hash=sha256:") >= len(TOOLS)
     with pytest.raises(ImageBuildError, match="does not pin absent"):
         locked(text, ("pytest", "absent"))
+
+
+def test_reports_of_several_suites_add_up(tmp_path: Path) -> None:
+    parts = [tmp_path / "a.xml", tmp_path / "b.xml", tmp_path / "absent.xml"]
+    for part in parts[:2]:
+        part.write_text('<testsuites><testsuite tests="3" failures="1" errors="0" skipped="1"/></testsuites>')
+    merge(parts, tmp_path / "all.xml")
+    count = Count()
+    add(tmp_path / "all.xml", count)
+    assert (count.passed, count.failed, count.skipped) == (2, 2, 2)
 
 
 def test_image_tools_are_wanted_only_where_no_engine_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
