@@ -62,9 +62,9 @@ def demonstrate(arguments: argparse.Namespace, steps: Steps) -> Environment:
 
 def prepare(values: list[Path], steps: Steps) -> Environment:
     """A cluster with KubeTune installed and ready."""
-    environment = user_cluster()
-    if environment:
-        print(f"Using the cluster that KUBECONFIG names ({os.environ['KUBECONFIG']}), with the images the values name.")
+    if named := os.environ.get("KUBECONFIG"):
+        print(f"Using the cluster that KUBECONFIG names ({named}), with the images that the values name.")
+        environment = user_cluster(named)
     else:
         print("KUBECONFIG is not set: bringing up a single-node cluster on this machine.")
         with steps.step("cluster"):

@@ -36,11 +36,9 @@ class Environment:
     local: Cluster | None = None
 
 
-def user_cluster() -> Environment | None:
-    """The cluster that KUBECONFIG names; None when the variable is not set."""
-    if not os.environ.get("KUBECONFIG"):
-        return None
-    return Environment(Kube(_with_tools(dict(os.environ))))
+def user_cluster(kubeconfig: str) -> Environment:
+    """The cluster that a kubeconfig file names."""
+    return Environment(Kube(_with_tools({**os.environ, "KUBECONFIG": kubeconfig})))
 
 
 def local_cluster(name: str, *, gpus: int = 0) -> Environment:
@@ -98,6 +96,11 @@ def images_to_keep(present: Sequence[str], named: str) -> list[str]:
     """
     mentioned = set(re.findall(rf"{re.escape(OURS)}/[\w.-]+:[\w.-]+", named))
     return [name for name in present if not name.startswith(f"{OURS}/") or name in mentioned]
+
+
+def installed_values(environment: Environment) -> str:
+    """What the release was installed with, as YAML."""
+    return run(["helm", "get", "values", RELEASE, "--namespace", SYSTEM_NAMESPACE, "-o", "yaml"], environment.kube.env)
 
 
 def uninstall(environment: Environment) -> None:

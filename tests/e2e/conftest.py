@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kubetune_shared.store import Store
-from tests.demo.environment import Environment, install, load_images, local_cluster, user_cluster
+from tests.demo.environment import Environment, install, installed_values, load_images, local_cluster, user_cluster
 from tests.demo.kube import Kube
 from tests.demo.seed import Seeder, connect
 from tests.demo.settings import Settings, read_settings
@@ -20,6 +20,8 @@ from tests.demo.settings import Settings, read_settings
 CLUSTER = "e2e"
 KEEP = "KUBETUNE_E2E_KEEP"
 """Set it to leave the cluster up for a look, and to find it again in the next run."""
+CLUSTER_OF_YOURS = "KUBETUNE_E2E_KUBECONFIG"
+"""Names a cluster to test in instead, with KubeTune installed. Not KUBECONFIG: the tests uninstall and reinstall."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ class Installation:
 
 @pytest.fixture(scope="session")
 def environment() -> Iterator[Environment]:
-    """The cluster that KUBECONFIG names, else one of this machine's own that is gone afterwards."""
-    found = user_cluster()
-    if found:
-        yield found
+    """A cluster of this machine's own that is gone afterwards, or the one that is named for the tests."""
+    named = os.environ.get(CLUSTER_OF_YOURS)
+    if named:
+        yield user_cluster(named)
         return
     made = local_cluster(CLUSTER)
     try:
@@ -53,11 +55,9 @@ def environment() -> Iterator[Environment]:
 
 @pytest.fixture(scope="session")
 def values(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Values files of the installation, once its images are in the cluster; a cluster of the user's has its own."""
-    if environment.local is None:
-        return []
-    path = tmp_path_factory.mktemp("values") / "images.yaml"
-    path.write_text(load_images(environment.local))
+    """The installation's values: images of this checkout, once they are in the cluster, or what it has already."""
+    path = tmp_path_factory.mktemp("values") / "values.yaml"
+    path.write_text(load_images(environment.local) if environment.local else installed_values(environment))
     return [path]
 
 
