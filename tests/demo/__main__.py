@@ -62,9 +62,9 @@ def demonstrate(arguments: argparse.Namespace, steps: Steps) -> Environment:
 
 def prepare(values: list[Path], steps: Steps) -> Environment:
     """A cluster with KubeTune installed and ready."""
-    if named := os.environ.get("KUBECONFIG"):
-        print(f"Using the cluster that KUBECONFIG names ({named}), with the images that the values name.")
-        environment = user_cluster(named)
+    if kubeconfig := os.environ.get("KUBECONFIG"):
+        print(f"Using the cluster that KUBECONFIG names ({kubeconfig}), with the images that the values name.")
+        environment = user_cluster(kubeconfig)
     else:
         print("KUBECONFIG is not set: bringing up a single-node cluster on this machine.")
         with steps.step("cluster"):
