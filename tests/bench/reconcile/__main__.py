@@ -1,4 +1,4 @@
-"""``python -m tests.bench.reconcile --count 1 --count 1000``: table on standard error, JSON on standard output."""
+"""``python -m tests.bench.reconcile --count 1,100,1000``: table on standard error, JSON on standard output."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .table import requests, table
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.reconcile", description=__doc__)
-    parser.add_argument("--count", type=int, action="append", metavar="N", help="custom resources (default 1000)")
-    counts = parser.parse_args().count or [1000]
+    parser.add_argument("--count", default="1000", metavar="N,N", help="numbers of custom resources (default 1000)")
+    counts = [int(text) for text in parser.parse_args().count.split(",")]
     results: list[Result] = []
     for count in counts:
         bench = Bench(count)
