@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit, urlunsplit
 
-from kubetune_contract import ObjectStore
+from kubetune_contract import KubeTuneError, ObjectStore
 from kubetune_shared.artifacts import fetch, publish, read_manifest
 from kubetune_shared.manifest import NAME as MANIFEST
+from kubetune_shared.manifest import Manifest, parse
 from kubetune_shared.store import Store
 from tests.cluster.layout import cache_root
 
@@ -19,7 +20,7 @@ from .seed_objects import CODE, JOB, job_objects
 from .settings import Settings
 from .shell import ROOT, DemoError
 
-FOLDERS = {"base": "model", "data": "dataset"}
+FOLDERS = ("base", "data")
 JOB_SECONDS = 3600.0
 PINS = tuple(
     ROOT / "images" / name
@@ -55,9 +56,9 @@ class Seeder:
         with connect(self.kube, self.settings) as store:
             if self._is_seeded(store):
                 return "already in the store"
-            if all((self.cache / folder / MANIFEST).is_file() for folder in FOLDERS):
-                for folder, kind in FOLDERS.items():
-                    self._publish(store, folder, kind)
+            if all(self._is_cached(folder) for folder in FOLDERS):
+                for folder in FOLDERS:
+                    self._publish(store, folder)
                 return f"from the cache {self.cache}"
         self._run_job()
         with connect(self.kube, self.settings) as store:
@@ -69,8 +70,20 @@ class Seeder:
         found = [read_manifest(store, f"{self.prefix}/{folder}") for folder in FOLDERS]
         return all(one is not None and one[0].config.get("key") == self.key for one in found)
 
-    def _publish(self, store: Store, folder: str, kind: str) -> None:
-        publish(store, self.cache / folder, f"{self.prefix}/{folder}", kind=kind, meta={"config": {"key": self.key}})
+    def _cached(self, folder: str) -> Manifest:
+        path = self.cache / folder / MANIFEST
+        return parse(path.read_bytes(), str(path))
+
+    def _is_cached(self, folder: str) -> bool:
+        try:
+            return self._cached(folder).config.get("key") == self.key
+        except (OSError, KubeTuneError):
+            return False
+
+    def _publish(self, store: Store, folder: str) -> None:
+        made = self._cached(folder)
+        meta = {"config": made.config, "libraries": made.libraries}
+        publish(store, self.cache / folder, f"{self.prefix}/{folder}", kind=made.kind, meta=meta)
 
     def _run_job(self) -> None:
         self.kube.run("delete", "job", JOB, "-n", self.namespace, "--ignore-not-found", "--wait")

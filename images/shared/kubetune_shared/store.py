@@ -30,7 +30,16 @@ logging.getLogger("botocore").setLevel(logging.WARNING)
 _MISSING_BUCKET = frozenset({"NoSuchBucket"})
 _MISSING_KEY = frozenset({"NoSuchKey", "404", "NotFound"})
 _DENIED = frozenset(
-    {"AccessDenied", "403", "Forbidden", "SignatureDoesNotMatch", "InvalidAccessKeyId", "ExpiredToken", "InvalidToken"}
+    {
+        "AccessDenied",
+        "403",
+        "Forbidden",
+        "SignatureDoesNotMatch",
+        "InvalidAccessKeyId",
+        "ExpiredToken",
+        "InvalidToken",
+        "XAdminUserNotFound",
+    }
 )
 _CREDENTIALS_HINT = "check the Secret that holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
