@@ -36,8 +36,8 @@ def test_default_rendering_is_the_one_that_was_reviewed() -> None:
 
 
 def test_user_data_outlives_the_release() -> None:
-    kept = [obj for obj in render() if obj["kind"] in ("PersistentVolumeClaim", "CustomResourceDefinition")]
-    assert len(kept) == 5
+    kept = [obj for obj in render() if obj["kind"] in ("PersistentVolumeClaim", "CustomResourceDefinition", "Secret")]
+    assert len(kept) == 6
     for obj in kept:
         assert obj["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", obj["metadata"]["name"]
 

@@ -103,6 +103,7 @@ def test_upgrade_keeps_keys_and_updates_crds(installed: Shell) -> None:
 def test_uninstall_leaves_user_data_and_a_new_release_takes_it_over(installed: Shell) -> None:
     claim = installed.get("pvc", "kubetune-object-store")["metadata"]["uid"]
     job = installed.get("finetunejob", "demo")["metadata"]["uid"]
+    keys = installed.get("secret", "kubetune-object-store")["data"]
     installed.helm("uninstall")
     assert not installed.get("deployment", "kubetune-operator")
     assert not installed.get("clusterrole", "kubetune-operator")
@@ -111,3 +112,4 @@ def test_uninstall_leaves_user_data_and_a_new_release_takes_it_over(installed: S
     installed.helm("install", str(CHART))
     assert installed.get("pvc", "kubetune-object-store")["metadata"]["uid"] == claim
     assert installed.get("finetunejob", "demo")["metadata"]["uid"] == job
+    assert installed.get("secret", "kubetune-object-store")["data"] == keys
