@@ -111,7 +111,9 @@ class Proxy:
 
     async def _open(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl)
-        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        # Nothing compressed: what is passed on here keeps neither that header nor its reason.
+        plain = {"Accept-Encoding": "identity"}
+        self._session = aiohttp.ClientSession(connector=connector, headers=plain)
         app = web.Application(client_max_size=16 * 1024**2)
         app.router.add_route("*", "/{tail:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -147,6 +149,8 @@ class Proxy:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         headers = {k: v for k, v in request.headers.items() if k.lower() in {"accept", "content-type"}}
+        # The API server compresses long lists, and the answer's Content-Encoding is not passed on.
+        headers["Accept-Encoding"] = "identity"
         try:
             async with self._session.request(
                 request.method, self.upstream + request.path_qs, data=await request.read() or None, headers=headers
@@ -170,7 +174,8 @@ class Proxy:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         timeout = aiohttp.ClientTimeout(total=None)
         try:
-            async with self._session.get(self.upstream + request.path_qs, timeout=timeout) as answer:
+            plain = {"Accept-Encoding": "identity"}
+            async with self._session.get(self.upstream + request.path_qs, timeout=timeout, headers=plain) as answer:
                 response.set_status(answer.status)
                 await response.prepare(request)
                 async for chunk in answer.content.iter_any():
