@@ -16,6 +16,16 @@ CUSTOM = (FINETUNEJOB, EVALUATION, MODELDEPLOYMENT)
 CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE)
 
 
+WATCHES_TASK = "multidimensional multitasker"
+"""kopf's name (``kopf._core.reactor.running``) of the task that holds all watches."""
+EXIT_SECONDS = 10.0
+"""Time kopf gets to end once its watches have."""
+
+
+class WatchError(Exception):
+    """Nothing is watched any more; only a restart helps."""
+
+
 async def watch(
     intake: Intake, configuration: Configuration, namespaces: tuple[str, ...], stop: asyncio.Event | None = None
 ) -> None:
@@ -27,14 +37,39 @@ async def watch(
     for resource in CHILDREN:
         _register_child(registry, resource, intake)
     _register_refusals(registry, intake)
-    await kopf.operator(
-        registry=registry,
-        settings=_settings(),
-        standalone=True,
-        clusterwide=not namespaces,
-        namespaces=namespaces,
-        stop_flag=stop,
+    # kopf cancels what was started after it, so the guard comes first.
+    guard = asyncio.create_task(_until_watches_end())
+    running = asyncio.create_task(
+        kopf.operator(
+            registry=registry,
+            settings=_settings(),
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=namespaces,
+            stop_flag=stop,
+        )
     )
+    await asyncio.wait({guard, running}, return_when=asyncio.FIRST_COMPLETED)
+    guard.cancel()
+    await asyncio.wait({running}, timeout=EXIT_SECONDS)
+    if not running.done():
+        running.cancel()
+        raise WatchError("the watches have ended, but kopf does not; the messages above say why they ended")
+    await running
+
+
+async def _until_watches_end() -> None:
+    """kopf 1.45 can hang after a watch has failed: the other watches wait for a login that nobody answers any more.
+
+    Its root task that holds all watches is known by its name only.
+    """
+    seen = False
+    while True:
+        alive = any(task.get_name() == WATCHES_TASK for task in asyncio.all_tasks())
+        if seen and not alive:
+            return
+        seen = seen or alive
+        await asyncio.sleep(1)
 
 
 def _register_custom(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake) -> None:
