@@ -83,7 +83,8 @@ lock: venv ## Lock the development requirements again, with hashes
 .PHONY: venv
 venv: $(VENV)/.ready
 
-$(VENV)/.ready: requirements-dev.txt
+# Its name holds the digest of requirements-dev.txt, so nothing else can make it out of date.
+$(VENV)/.ready:
 	@echo "Installing the development tools into $(VENV)"
 	@$(PYTHON3) -c 'import sys; sys.exit("Python 3.11 or newer is needed; this is " + sys.version) if sys.version_info < (3, 11) else None'
 	@$(PYTHON3) -c 'import ensurepip' 2>/dev/null || $(PYTHON3) -m tests.cluster packages --only venv
