@@ -14,6 +14,7 @@ PYTHON3 ?= python3
 VENV := $(KUBETUNE_CACHE)/venv/$(shell sha256sum requirements-dev.txt | cut -c1-12)-$(shell $(PYTHON3) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 PY := $(VENV)/bin/python
 export PATH := $(KUBETUNE_CACHE)/bin:$(PATH)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/operator:$(CURDIR)/images/contract:$(CURDIR)/images/shared
 N ?= 1000
 # The cluster of `make demo`, cluster-up and cluster-down.
 NAME ?= demo
@@ -24,7 +25,7 @@ help: ## Show the targets
 
 .PHONY: demo
 demo: venv tools ## From nothing to an answering, measurably better model (uses the cluster KUBECONFIG names, else brings one up)
-	PYTHONPATH=images/contract:images/shared $(PY) -m tests.demo $(DEMO_ARGS)
+	$(PY) -m tests.demo $(DEMO_ARGS)
 
 .PHONY: test
 test: venv tools ## Everything: check, then the integration, image and end-to-end suites
