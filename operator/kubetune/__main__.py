@@ -9,6 +9,7 @@ import sys
 
 from kubernetes.aio.config import ConfigException
 
+from kubetune.handlers import WatchError
 from kubetune.main import StartError, run
 from kubetune.runtime.logs import set_up
 from kubetune.settings import Settings, SettingsError
@@ -23,7 +24,7 @@ def main() -> int:
         return 64
     set_up(settings.log_level)
     try:
-        asyncio.run(run(settings))
+        asyncio.run(_run(settings))
     except (StartError, ConfigException) as error:
         logging.getLogger("kubetune").error("%s", error)
         return 1
@@ -31,6 +32,16 @@ def main() -> int:
         logging.getLogger("kubetune").exception("the operator stopped; it is to be restarted")
         return 1
     return 0
+
+
+async def _run(settings: Settings) -> None:
+    """Ends the process at once when kopf hangs: its tasks would not let the event loop close either."""
+    try:
+        await run(settings)
+    except WatchError:
+        logging.getLogger("kubetune").exception("the operator stopped; it is to be restarted")
+        logging.shutdown()
+        os._exit(1)
 
 
 if __name__ == "__main__":

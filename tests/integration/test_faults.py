@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.cluster import Cluster
-from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import finetunejob, train_summary
 from tests.support.operator import Operator
-from tests.support.proxy import Matcher, Proxy, write_kubeconfig
+from tests.support.proxy import Matcher, Proxy
 
 
 def creates(plural: str, namespace: str) -> Matcher:
@@ -97,23 +95,6 @@ def test_an_expired_watch_is_listed_again(kube: Kube, operator: Operator, proxy:
     wait_for(lambda: proxy.expired == 8, 20, lambda: f"{proxy.expired} watches were opened again")
     kube.create("finetunejob", finetunejob())
     kube.wait_exists("job", "demo-train", seconds=20)
-
-
-def test_ends_when_a_watch_is_beyond_repair(cluster: Cluster, admin: Api, tmp_path: Path) -> None:
-    """Alive without watches it would look healthy and do nothing; ended, it is started again by the kubelet."""
-
-    def watches_jobs(request: web.Request) -> bool:
-        return request.path.endswith("/apis/batch/v1/jobs") and "watch" in request.query
-
-    log, kubeconfig = tmp_path / "operator.log", tmp_path / "kubeconfig"
-    with (
-        Proxy(f"https://{admin.host}:6443", cluster.layout.pki) as own,
-        Operator(write_kubeconfig(kubeconfig, own.url), log) as operator,
-    ):
-        fault = own.fault(watches_jobs, 400, times=1, reason="BadRequest")
-        own.drop_watches()
-        assert operator.wait_end(40) == 1
-    assert fault.served == 1
 
 
 def test_killed_and_started_again(kube: Kube, kubelet: Kubelet, operator: Operator) -> None:
