@@ -92,7 +92,7 @@ def test_a_missing_log_is_no_second_failure(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_codes_worth_another_try() -> None:
-    assert {ExitCode.UNAVAILABLE, ExitCode.PREEMPTED, ExitCode.OUT_OF_MEMORY, ExitCode.BUG}.isdisjoint(PERMANENT)
+    assert {ExitCode.UNAVAILABLE, ExitCode.PREEMPTED, ExitCode.SUPERSEDED, ExitCode.BUG}.isdisjoint(PERMANENT)
 
 
 @pytest.mark.parametrize(

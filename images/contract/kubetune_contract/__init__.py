@@ -15,14 +15,27 @@ from .evaluate import (
     MetricResult,
     Verdict,
 )
+from .preflight import Fit, MemoryEstimate, PreflightSummary, Range
 from .runtime import FailureSummary, read_config, run, write_termination
 from .serve import Engine, FetchSummary, ServeConfig
-from .train import Hyperparameters, Lora, Method, Tracking, TrainConfig, TrainProgress, TrainSummary
+from .train import (
+    Accelerator,
+    Export,
+    Hyperparameters,
+    Lora,
+    Method,
+    Placement,
+    Recovery,
+    Tracking,
+    TrainConfig,
+)
+from .train_results import RecoveryStep, Suggestion, TrainProgress, TrainSummary
 from .types import Artifact, Dataset, ModelRef, ObjectStore, Owner, RowFormat
 from .uris import Uri, UriError
 
 __all__ = [
     "PERMANENT",
+    "Accelerator",
     "Artifact",
     "ContractError",
     "Dataset",
@@ -31,21 +44,30 @@ __all__ = [
     "EvalProgress",
     "EvalSummary",
     "ExitCode",
+    "Export",
     "FailureSummary",
     "FetchSummary",
+    "Fit",
     "Gate",
     "Generation",
     "Hyperparameters",
     "KubeTuneError",
     "Lora",
+    "MemoryEstimate",
     "Method",
     "MetricName",
     "MetricResult",
     "ModelRef",
     "ObjectStore",
     "Owner",
+    "Placement",
+    "PreflightSummary",
+    "Range",
+    "Recovery",
+    "RecoveryStep",
     "RowFormat",
     "ServeConfig",
+    "Suggestion",
     "Tracking",
     "TrainConfig",
     "TrainProgress",

@@ -27,9 +27,11 @@ class ExitCode(enum.IntEnum):
     PERMISSION = 77
     """EX_NOPERM: credentials are missing, wrong or not allowed to read or write."""
     OUT_OF_MEMORY = 78
-    """The accelerator's memory did not suffice (the kernel's own killer shows as 137)."""
+    """Memory did not suffice and there is nothing left to lower (the kernel's own killer shows as 137)."""
     DIVERGED = 79
-    """The loss or the gradient became non-finite; the last good state was kept."""
+    """The loss or the gradient was lost; the last good checkpoint was kept."""
+    SUPERSEDED = 80
+    """A newer pod of the same object has taken over; this one must not write any more."""
 
 
 PERMANENT = frozenset(
@@ -38,6 +40,7 @@ PERMANENT = frozenset(
         ExitCode.BAD_DATA,
         ExitCode.INPUT_NOT_FOUND,
         ExitCode.PERMISSION,
+        ExitCode.OUT_OF_MEMORY,
         ExitCode.DIVERGED,
     }
 )

@@ -14,6 +14,8 @@ class RowFormat(enum.StrEnum):
     MESSAGES = "messages"
     PROMPT_COMPLETION = "promptCompletion"
     INSTRUCTION = "instruction"
+    SHAREGPT = "sharegpt"
+    """A chat under ``conversations``, with ``from`` and ``value`` in place of role and content."""
     TEXT = "text"
 
 
@@ -42,10 +44,13 @@ class Dataset:
     uri: str
     format: RowFormat = RowFormat.AUTO
     columns: dict[str, str] = field(default_factory=dict)
-    """Our member name (messages, prompt, completion, instruction, input, output, text) -> the dataset's column."""
+    """Our member name (messages, conversations, prompt, completion, instruction, input, output, text) -> the dataset's
+    column."""
     validation_uri: str | None = None
     validation_share: float | None = None
     """Share of the training rows held out, in (0, 0.5]; chosen by a hash of the row, so that it survives reordering."""
+    system_prompt: str | None = None
+    """System message put before every chat that has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,6 @@ class Artifact:
 
     uri: str
     kind: str
-    """``adapter`` or ``model``."""
+    """``adapter``, ``model``, ``merged`` (base and adapter as one model) or ``gguf``."""
     manifest_sha256: str
     bytes: int

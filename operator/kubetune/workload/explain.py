@@ -43,6 +43,7 @@ EXIT_REASONS = {
     ExitCode.PERMISSION: "PermissionDenied",
     ExitCode.OUT_OF_MEMORY: "OutOfMemory",
     ExitCode.DIVERGED: "Diverged",
+    ExitCode.SUPERSEDED: "Superseded",
 }
 _PULL_REASONS = {
     "ErrImagePull",

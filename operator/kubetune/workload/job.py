@@ -32,6 +32,6 @@ def _failure_rules() -> list[Object]:
     """First match wins. A rule without a container's name applies to init containers, too."""
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [int(ExitCode.PREEMPTED)]}},
+        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [int(ExitCode.PREEMPTED), int(ExitCode.SUPERSEDED)]}},
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(int(code) for code in PERMANENT)}},
     ]

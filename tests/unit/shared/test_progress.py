@@ -30,6 +30,8 @@ def test_progress_metrics_and_health() -> None:
             "totalSteps": 20,
             "updatedAt": 1000.0,
             "loss": 1.5,
+            "recovery": [],
+            "suggestions": [],
         }
         metrics = get(server, "/metrics")
         assert "kubetune_train_step 5.0" in metrics

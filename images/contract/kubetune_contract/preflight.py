@@ -1,0 +1,80 @@
+"""Contract of the trainer: what is found out before a GPU is taken."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+
+from .train_results import Suggestion
+
+
+class Fit(enum.StrEnum):
+    """Whether the run fits the memory of the GPUs it may land on."""
+
+    FITS = "Fits"
+    TIGHT = "Tight"
+    DOES_NOT_FIT = "DoesNotFit"
+    UNKNOWN = "Unknown"
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes per GPU at the peak, by what they are for; the formula is in the trainer's ``estimate`` module."""
+
+    weights: int
+    adapter: int
+    gradients: int
+    optimizer: int
+    activations: int
+    overhead: int
+    total: int
+    available: int | None = None
+    """Memory of the GPU the verdict is about."""
+    accelerator: str | None = None
+
+
+@dataclass(frozen=True)
+class Range:
+    """A central estimate and the interval it lies in with about 90 % probability."""
+
+    low: float
+    estimate: float
+    high: float
+
+
+@dataclass(frozen=True)
+class PreflightSummary:
+    """Termination message of ``preflight``: what was found out before a GPU is taken."""
+
+    schema: int
+    fit: Fit
+    fit_message: str
+    train_rows: int
+    validation_rows: int
+    dataset_sha256: str
+    steps: int
+    """Optimizer steps planned."""
+    tokens_per_epoch: int
+    """After truncation, without padding."""
+    token_lengths: dict[str, int] = field(default_factory=dict)
+    """``p50``, ``p90``, ``p99`` and ``max`` of the rows' lengths in tokens, before truncation."""
+    histogram: dict[str, int] = field(default_factory=dict)
+    """Upper bound of a bin in tokens -> rows."""
+    truncated_rows: int = 0
+    dropped_rows: int = 0
+    masked_share: float = 0.0
+    """Share of the tokens that carry no loss."""
+    duplicate_rows: int = 0
+    leaked_rows: int = 0
+    """Validation rows that are training rows as well."""
+    memory: MemoryEstimate | None = None
+    """None on the CPU, where main memory is asked for in the pod's resources."""
+    disk_bytes: int = 0
+    """Scratch space the run will need."""
+    seconds: Range | None = None
+    cost: Range | None = None
+    kwh: Range | None = None
+    checkpoint_bytes: int = 0
+    upload_bytes_per_second: float | None = None
+    """Measured while checking that the output can be written."""
+    suggestions: tuple[Suggestion, ...] = ()
