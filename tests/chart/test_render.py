@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import yaml
 
 from kubetune.settings import Settings
 from tests.chart.helm import CHART, NAMESPACE, environment, helm, kinds, named, pods, render, template
+from tests.support.golden import assert_golden_text
 
 GOLDEN = Path(__file__).with_name("golden.yaml")
 EXTERNAL = ("objectStore.external.endpoint=https://s3.example.com", "tracking.external.uri=http://mlflow.example.com")
@@ -29,10 +29,7 @@ def _golden_text() -> str:
 
 
 def test_default_rendering_is_the_one_that_was_reviewed() -> None:
-    text = _golden_text()
-    if os.environ.get("UPDATE_GOLDEN"):
-        GOLDEN.write_text(text)
-    assert text == GOLDEN.read_text(), "run UPDATE_GOLDEN=1 pytest tests/chart and review the difference"
+    assert_golden_text(GOLDEN, _golden_text())
 
 
 def test_user_data_outlives_the_release() -> None:

@@ -7,26 +7,23 @@ import importlib.util
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubetune_contract import Dataset, EvalConfig, Generation, MetricName, ModelRef, Owner, dumps
+from kubetune_contract import Dataset, EvalConfig, Generation, MetricName, ModelRef, Owner
 from kubetune_shared.artifacts import publish
 from kubetune_shared.store import Store
 from tests.support import adapter
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.command import Pod, source_roots
+from tests.support.s3 import S3Server, s3_server
 
 # Only the evaluator's own environment has what these tests run.
 collect_ignore_glob = [] if importlib.util.find_spec("torch") else ["test_*.py"]
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "images" / name for name in ("contract", "shared", "evaluator")]
 BASE_URI = "s3://models/tiny"
 TUNED = ModelRef("candidate", BASE_URI, "s3://models/adapter")
 BASE = ModelRef("base", BASE_URI)
@@ -40,50 +37,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @dataclass
-class Evaluator:
-    """One evaluation's work folder and the commands run on it."""
+class Evaluator(Pod[EvalConfig]):
+    """One attempt at an evaluation."""
 
-    config: EvalConfig
-    folder: Path
-    environment: dict[str, str]
-    port: int = field(default_factory=free_port)
-
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """The command as its container would run it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(dumps(self.config))
-        environment = self.environment | {
-            "KUBETUNE_CONFIG": str(self.folder / "config.json"),
-            "KUBETUNE_TERMINATION_LOG": str(self.folder / "termination"),
-            "KUBETUNE_WORK_DIR": str(self.folder / "work"),
-            "KUBETUNE_PROGRESS_PORT": str(self.port),
-        }
-        (self.folder / "termination").unlink(missing_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "kubetune_evaluator", command], env=environment, stdout=log, stderr=log
-            )
-
-    def run(self, command: str) -> int:
-        """Its exit code."""
-        return self.start(command).wait(300)
+    module = "kubetune_evaluator"
 
     def both(self) -> dict[str, Any]:
         """Runs prepare and evaluate, which must succeed, and returns the summary."""
-        assert self.run("prepare") == 0, self.log
-        assert self.run("evaluate") == 0, self.log
-        return self.termination
-
-    @property
-    def termination(self) -> dict[str, Any]:
-        """The termination message."""
-        found: dict[str, Any] = json.loads((self.folder / "termination").read_text())
-        return found
-
-    @property
-    def log(self) -> str:
-        """Everything the commands printed."""
-        return (self.folder / "log").read_text()
+        return self.succeed("prepare", "evaluate")
 
     def read(self, store: Store, name: str) -> str:
         """A file of the published report."""
@@ -124,7 +85,7 @@ class Evaluations:
             store=self.server.store,
             generation=Generation(max_new_tokens=8, batch_size=16),
         )
-        sources = os.pathsep.join(map(str, SOURCES))
+        sources = os.pathsep.join(map(str, source_roots("evaluator")))
         # Whatever the machine offers, an evaluation without GPU must not use one.
         environment = os.environ | self.server.environment | {"PYTHONPATH": sources, "CUDA_VISIBLE_DEVICES": ""}
         return Evaluator(dataclasses.replace(config, **changes), self.folder / uid, environment)

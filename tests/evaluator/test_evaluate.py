@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import time
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -202,12 +200,7 @@ def wait_for_progress(job: Evaluator) -> dict[str, Any]:
     """The first progress that counts items."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{job.port}/progress", timeout=5) as answer:
-                seen: dict[str, Any] = json.load(answer)
-        except (urllib.error.URLError, ConnectionError):
-            seen = {}
-        if seen.get("done"):
+        if (seen := job.progress()).get("done"):
             return seen
         time.sleep(0.1)
     raise AssertionError(job.log)

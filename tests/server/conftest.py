@@ -6,71 +6,37 @@ import importlib.util
 import json
 import os
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kubetune_contract import ModelRef, Owner, ServeConfig, dumps
+from kubetune_contract import ModelRef, Owner, ServeConfig
 from kubetune_shared.artifacts import publish
 from kubetune_shared.store import Store
 from tests.support import adapter
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.command import Pod, source_roots
+from tests.support.s3 import S3Server, s3_server
 
 # Only the server's own environment has what these tests run.
 collect_ignore_glob = [] if importlib.util.find_spec("vllm") else ["test_*.py"]
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "images" / name for name in ("contract", "shared", "server")]
 BASE_URI = "s3://models/tiny"
 READY_SECONDS = 900
 """Half a minute on an idle machine; the limit is for one that is not."""
 
 
 @dataclass
-class Server:
-    """One pod's folders and the commands run in it."""
+class Server(Pod[ServeConfig]):
+    """One replica."""
 
-    config: ServeConfig
-    folder: Path
-    environment: dict[str, str]
-    port: int = field(default_factory=free_port)
-
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """The command as its container would run it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(dumps(self.config))
-        environment = self.environment | {
-            "KUBETUNE_CONFIG": str(self.folder / "config.json"),
-            "KUBETUNE_TERMINATION_LOG": str(self.folder / "termination"),
-            "KUBETUNE_WORK_DIR": str(self.folder / "work"),
-            "KUBETUNE_SERVE_PORT": str(self.port),
-        }
-        (self.folder / "termination").unlink(missing_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            return subprocess.Popen(
-                [sys.executable, "-m", "kubetune_server", command], env=environment, stdout=log, stderr=log
-            )
-
-    def run(self, command: str) -> int:
-        """Its exit code."""
-        return self.start(command).wait(120)
-
-    @property
-    def termination(self) -> dict[str, Any]:
-        """The termination message."""
-        found: dict[str, Any] = json.loads((self.folder / "termination").read_text())
-        return found
-
-    @property
-    def log(self) -> str:
-        """Everything the commands printed."""
-        return (self.folder / "log").read_text()
+    module = "kubetune_server"
+    port_variable = "KUBETUNE_SERVE_PORT"
+    seconds = 120
 
     def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         """Until the engine answers its probe."""
@@ -131,7 +97,7 @@ class Servers:
         environment = {
             **os.environ,
             **self.store_server.environment,
-            "PYTHONPATH": os.pathsep.join(map(str, SOURCES)),
+            "PYTHONPATH": os.pathsep.join(map(str, source_roots("server"))),
             "KUBETUNE_CACHE_DIR": str(cache or folder / "cache"),
             "CUDA_VISIBLE_DEVICES": "",
         }

@@ -1,4 +1,4 @@
-"""Golden files: what the builders made when somebody last looked at it and agreed.
+"""Golden files: what the code under test made when somebody last looked at it and agreed.
 
 ``KUBETUNE_UPDATE_GOLDEN=1`` writes them anew; the diff of the commit is then what to look at.
 """
@@ -12,17 +12,31 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).parents[1] / "golden"
+UPDATE = "KUBETUNE_UPDATE_GOLDEN"
 
 
 def assert_golden(name: str, value: Any) -> None:
     """Compares JSON-able ``value`` with ``tests/golden/<name>.yaml``."""
     path = FOLDER / f"{name}.yaml"
-    if os.environ.get("KUBETUNE_UPDATE_GOLDEN"):
+    _update(path, yaml.dump(value, Dumper=_Plain, sort_keys=False, width=110))
+    assert value == yaml.safe_load(_read(path))
+
+
+def assert_golden_text(path: Path, text: str) -> None:
+    """Compares ``text`` with the file ``path``, character by character."""
+    _update(path, text)
+    assert text == _read(path), f"run with {UPDATE}=1 and review the difference"
+
+
+def _update(path: Path, text: str) -> None:
+    if os.environ.get(UPDATE):
         path.parent.mkdir(exist_ok=True)
-        text = yaml.dump(value, Dumper=_Plain, sort_keys=False, width=110)
         path.write_text(text, encoding="utf-8")
-    assert path.exists(), f"{path} is missing; run with KUBETUNE_UPDATE_GOLDEN=1 and look at what it writes"
-    assert value == yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def _read(path: Path) -> str:
+    assert path.exists(), f"{path} is missing; run with {UPDATE}=1 and look at what it writes"
+    return path.read_text(encoding="utf-8")
 
 
 class _Plain(yaml.SafeDumper):

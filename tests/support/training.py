@@ -7,84 +7,38 @@ import json
 import os
 import resource
 import subprocess
-import sys
 import time
-import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubetune_contract import Dataset, Hyperparameters, Lora, Owner, TrainConfig, dumps
+from kubetune_contract import Dataset, Hyperparameters, Lora, Owner, TrainConfig
 from kubetune_shared.store import Store
 
-from .s3 import S3Server, free_port
+from .command import Pod, source_roots
+from .s3 import S3Server
 
-ROOT = Path(__file__).resolve().parents[2]
-SOURCES = [ROOT / "images" / name for name in ("contract", "shared", "trainer")]
+SOURCES = source_roots("trainer")
 
 
 @dataclass
-class Trainer:
-    """One job's work folder and the commands run on it."""
+class Trainer(Pod[TrainConfig]):
+    """One attempt at a job."""
 
-    config: TrainConfig
-    folder: Path
-    environment: dict[str, str]
-    port: int = field(default_factory=free_port)
+    module = "kubetune_trainer"
     address_space: int | None = None
     """Bytes a command may map at the most."""
 
     def start(self, command: str) -> subprocess.Popen[bytes]:
         """The command as its container would run it."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(dumps(self.config))
-        environment = self.environment | {
-            "KUBETUNE_CONFIG": str(self.folder / "config.json"),
-            "KUBETUNE_TERMINATION_LOG": str(self.folder / "termination"),
-            "KUBETUNE_WORK_DIR": str(self.folder / "work"),
-            "KUBETUNE_PROGRESS_PORT": str(self.port),
-        }
-        (self.folder / "termination").unlink(missing_ok=True)
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "kubetune_trainer", command],
-                env=environment,
-                stdout=log,
-                stderr=log,
-            )
+        process = super().start(command)
         if self.address_space:
             resource.prlimit(process.pid, resource.RLIMIT_AS, (self.address_space, self.address_space))
         return process
 
-    def run(self, command: str) -> int:
-        """Its exit code."""
-        return self.start(command).wait(300)
-
     def both(self) -> dict[str, Any]:
         """Runs prepare and train, which must succeed, and returns the summary."""
-        assert self.run("prepare") == 0, self.log
-        assert self.run("train") == 0, self.log
-        return self.termination
-
-    @property
-    def termination(self) -> dict[str, Any]:
-        """The termination message."""
-        found: dict[str, Any] = json.loads((self.folder / "termination").read_text())
-        return found
-
-    @property
-    def log(self) -> str:
-        """Everything the commands printed."""
-        return (self.folder / "log").read_text()
-
-    def progress(self) -> dict[str, Any]:
-        """What ``/progress`` answers; empty while nobody does."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/progress", timeout=5) as answer:
-                found: dict[str, Any] = json.load(answer)
-                return found
-        except OSError:
-            return {}
+        return self.succeed("prepare", "train")
 
     def wait_for_step(self, process: subprocess.Popen[bytes], step: int, seconds: float = 180) -> dict[str, Any]:
         """Until the running training has done ``step`` steps; returns its progress."""
