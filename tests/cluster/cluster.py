@@ -121,7 +121,7 @@ class Cluster:
             if self.layout.state.exists() and not (record and self._alive(record)):
                 self._end(record)
         finally:
-            os.close(descriptor)
+            slots.release(self._lock, descriptor, self.layout.state)
 
     def down(self) -> bool:
         """End the cluster and remove everything it left; False if there was nothing."""
@@ -330,11 +330,15 @@ class Cluster:
 
     def _exclusively(self) -> contextlib.AbstractContextManager[None]:
         """One up or down of one cluster at a time; others wait."""
-        return slots.held(self._lock, lambda: self.say(f"waiting for another command on cluster {self.name}"))
+
+        def waiting() -> None:
+            self.say(f"waiting for another command on cluster {self.name}")
+
+        return slots.held(self._lock, waiting, self.layout.state)
 
 
 def known() -> list[Cluster]:
-    """Every cluster of this cache that was ever started."""
+    """Every cluster of this cache that has state, or had until just now: its lock file outlasts it."""
     return [Cluster(path.stem) for path in sorted((cache_root() / "clusters").glob("*.lock"))]
 
 

@@ -1,4 +1,7 @@
-"""Numbered places for images: a warm start finds its images where the last cluster left them."""
+"""Locks that end with whoever holds them, and the numbered places for images that they guard.
+
+A warm start finds its images where the last cluster left them.
+"""
 
 from __future__ import annotations
 
@@ -28,18 +31,32 @@ class Slot:
 def lock(path: Path) -> int | None:
     """Take the lock file, creating it; None if another process has it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        if _is_at(descriptor, path):
+            return descriptor
+        # Its last holder removed it after it was opened here: this lock would keep nobody out.
         os.close(descriptor)
-        return None
-    return descriptor
+
+
+def release(path: Path, descriptor: int, guarded: Path | None = None) -> None:
+    """Let go of the lock, and remove its file if ``guarded``, the folder that it is for, is gone."""
+    try:
+        if guarded and not guarded.exists():
+            # Not after the lock is let go: the file could be another's by then.
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
 
 
 @contextlib.contextmanager
-def held(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock file; while another process has it, wait, having said so once."""
+def held(path: Path, waiting: Callable[[], None], guarded: Path | None = None) -> Iterator[None]:
+    """Hold the lock file; while another process has it, wait, having said so once. Ends like ``release``."""
     said = False
     while (descriptor := lock(path)) is None:
         if not said:
@@ -49,7 +66,14 @@ def held(path: Path, waiting: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        os.close(descriptor)
+        release(path, descriptor, guarded)
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def take(root: Path) -> Slot:
