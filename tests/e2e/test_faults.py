@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.demo.kube import Kube, Object, is_true
@@ -12,6 +14,8 @@ from .resources import fine_tune_job
 SECONDS = 420.0
 LONG = 100
 """Steps: enough that the fault strikes in the middle."""
+SAVE_EVERY = 20
+"""Steps between checkpoints."""
 
 
 @pytest.fixture(scope="module")
@@ -79,18 +83,25 @@ def test_run_goes_on_while_the_operator_is_killed(kube: Kube, namespace: str, in
     assert killed.isdisjoint(pod["metadata"]["uid"] for pod in operators(kube))
 
 
-def test_deleted_trainer_pod_is_replaced_and_the_run_succeeds(
+def test_deleted_trainer_pod_is_replaced_by_one_that_goes_on_where_it_stopped(
     kube: Kube, namespace: str, installation: Installation
 ) -> None:
-    kube.apply(namespace, [fine_tune_job("retried", installation.prefix, LONG)])
-    training(kube, namespace, "retried")
+    wanted = fine_tune_job("retried", installation.prefix, LONG)
+    wanted["spec"]["hyperparameters"]["saveSteps"] = SAVE_EVERY
+    kube.apply(namespace, [wanted])
+    seen = training(kube, namespace, "retried")["status"]["progress"]["step"]
     [first] = pods(kube, namespace, "retried")
     kube.run("delete", "pod", first["metadata"]["name"], "-n", namespace, "--wait=false")
     job = succeeded(kube, namespace, "retried")
     assert job["status"]["results"]["steps"] == LONG
-    assert first["metadata"]["uid"] not in {
-        pod["metadata"]["uid"] for pod in pods(kube, namespace, "retried") if pod["status"]["phase"] == "Succeeded"
-    }
+    # Not status.attempts: the Job counts no pod that its failure policy ignores, and a deleted one is in no list.
+    [second] = [pod for pod in pods(kube, namespace, "retried") if pod["status"]["phase"] == "Succeeded"]
+    assert second["metadata"]["uid"] != first["metadata"]["uid"]
+    log = kube.run("logs", second["metadata"]["name"], "-n", namespace, "-c", "train")
+    resumed = re.search(r"going on from the checkpoint of step (\d+)", log)
+    assert resumed, log
+    # Asked to stop, the first saved the step it was at, no earlier than the one last seen.
+    assert seen <= int(resumed[1]) < LONG
 
 
 def test_deleted_job_takes_its_pod_along(kube: Kube, namespace: str, installation: Installation) -> None:
