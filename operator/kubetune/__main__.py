@@ -35,7 +35,7 @@ def main() -> int:
 
 
 async def _run(settings: Settings) -> None:
-    """Ends the process at once when kopf hangs: its tasks would not let the event loop close either."""
+    """Ends the process at once when the watches have: what is left of kopf would not let the event loop close."""
     try:
         await run(settings)
     except WatchError:

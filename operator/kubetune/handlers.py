@@ -16,12 +16,6 @@ CUSTOM = (FINETUNEJOB, EVALUATION, MODELDEPLOYMENT)
 CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE)
 
 
-WATCHES_TASK = "multidimensional multitasker"
-"""kopf's name (``kopf._core.reactor.running``) of the task that holds all watches."""
-EXIT_SECONDS = 10.0
-"""Time kopf gets to end once its watches have."""
-
-
 class WatchError(Exception):
     """Nothing is watched any more; only a restart helps."""
 
@@ -37,39 +31,22 @@ async def watch(
     for resource in CHILDREN:
         _register_child(registry, resource, intake)
     _register_refusals(registry, intake)
-    # kopf cancels what was started after it, so the guard comes first.
-    guard = asyncio.create_task(_until_watches_end())
-    running = asyncio.create_task(
-        kopf.operator(
-            registry=registry,
-            settings=_settings(),
-            standalone=True,
-            clusterwide=not namespaces,
-            namespaces=namespaces,
-            stop_flag=stop,
-        )
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        settings=_settings(),
+        standalone=True,
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        stop_flag=stop,
     )
-    await asyncio.wait({guard, running}, return_when=asyncio.FIRST_COMPLETED)
-    guard.cancel()
-    await asyncio.wait({running}, timeout=EXIT_SECONDS)
-    if not running.done():
-        running.cancel()
-        raise WatchError("the watches have ended, but kopf does not; the messages above say why they ended")
-    await running
-
-
-async def _until_watches_end() -> None:
-    """kopf 1.45 can hang after a watch has failed: the other watches wait for a login that nobody answers any more.
-
-    Its root task that holds all watches is known by its name only.
-    """
-    seen = False
-    while True:
-        alive = any(task.get_name() == WATCHES_TASK for task in asyncio.all_tasks())
-        if seen and not alive:
-            return
-        seen = seen or alive
-        await asyncio.sleep(1)
+    # None of these ends but by a signal, by ``stop`` or by a failure.
+    ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for error in filter(None, (task.exception() for task in ended)):
+        # kopf's own way to end cancels what tells a watch to pause along with the watch, which then takes the one for
+        # the other, goes on without credentials and lets kopf (1.45) wait for it for ever.
+        raise WatchError(f"the watches have ended: {error!r}") from error
+    await kopf.run_tasks(tasks, ignored=others)
 
 
 def _register_custom(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from tests.cluster import Cluster
+from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import finetunejob, train_summary
 from tests.support.operator import Operator
-from tests.support.proxy import Matcher, Proxy
+from tests.support.proxy import Matcher, Proxy, write_kubeconfig
 
 
 def creates(plural: str, namespace: str) -> Matcher:
@@ -95,6 +97,32 @@ def test_an_expired_watch_is_listed_again(kube: Kube, operator: Operator, proxy:
     wait_for(lambda: proxy.expired == 8, 20, lambda: f"{proxy.expired} watches were opened again")
     kube.create("finetunejob", finetunejob())
     kube.wait_exists("job", "demo-train", seconds=20)
+
+
+def watches_jobs(request: web.Request) -> bool:
+    return request.path.endswith("/apis/batch/v1/jobs") and "watch" in request.query
+
+
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("is_open", [False, True], ids=["at-the-start", "later"])
+def test_ends_when_a_watch_is_beyond_repair(
+    cluster: Cluster, admin: Api, tmp_path: Path, status: int, *, is_open: bool
+) -> None:
+    """Alive without watches it would look healthy and do nothing; ended, it is started again by the kubelet."""
+    operator = Operator(tmp_path / "kubeconfig", tmp_path / "operator.log")
+    with Proxy(f"https://{admin.host}:6443", cluster.layout.pki) as own:
+        write_kubeconfig(operator.kubeconfig, own.url)
+        fault = own.fault(watches_jobs, status, times=0 if is_open else 1)
+        operator.start()
+        try:
+            if is_open:
+                wait_for(lambda: own.watches == 8, 20, lambda: f"{own.watches} of 8 watches are open")
+                fault.times = 1
+                own.drop_watches()
+            assert operator.wait_end(15) == 1
+        finally:
+            operator.kill()
+    assert fault.served == 1
 
 
 def test_killed_and_started_again(kube: Kube, kubelet: Kubelet, operator: Operator) -> None:

@@ -87,6 +87,11 @@ class Proxy:
         """The next ``times`` watches start with 410 Expired in their stream, which is how the API server says it."""
         self._expiring = times
 
+    @property
+    def watches(self) -> int:
+        """Watches open now."""
+        return len(self._watches)
+
     def drop_watches(self) -> int:
         """Cuts every open watch; returns how many there were."""
         dropped: int = self._call(self._drop())
