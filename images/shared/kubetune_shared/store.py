@@ -41,7 +41,17 @@ _DENIED = frozenset(
         "XAdminUserNotFound",
     }
 )
+_CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}) | _MISSING_KEY
+"""What a conditional write answers when the object is not what the caller thought; 404 when it is gone."""
 _CREDENTIALS_HINT = "check the Secret that holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+
+
+class ConflictError(Exception):
+    """A conditional write found another object, or none, where the caller expected its own."""
+
+
+class UnsupportedError(Exception):
+    """The store says that it has no conditional writes."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,42 @@ class Store:
             if error.reason == "ObjectNotFound":
                 return None
             raise
+
+    def find_tagged(self, uri: str) -> tuple[bytes, str] | None:
+        """The object and its ETag, for ``put_if``; None when there is none."""
+        target = s3_uri(uri)
+        try:
+            with self._errors(uri):
+                answer = self._client.get_object(Bucket=target.authority, Key=target.path)
+                return answer["Body"].read(), str(answer["ETag"])
+        except KubeTuneError as error:
+            if error.reason == "ObjectNotFound":
+                return None
+            raise
+
+    def put_if(self, data: bytes, uri: str, etag: str | None) -> str:
+        """Replaces the object if it still has ``etag``, or writes it if there is none (``etag`` None).
+
+        Returns the new ETag. Raises ConflictError when the condition does not hold, which can also follow an answer that
+        was lost on its way, so compare contents; UnsupportedError when the store refuses conditions. A store may also
+        ignore them without a word.
+        """
+        target = s3_uri(uri)
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            with self._errors(uri):
+                answer = self._client.put_object(Bucket=target.authority, Key=target.path, Body=data, **condition)
+        except KubeTuneError as error:
+            cause = error.__cause__
+            if not isinstance(cause, ClientError):
+                raise
+            code = str(cause.response.get("Error", {}).get("Code", ""))
+            if code in _CHANGED:
+                raise ConflictError(uri) from error
+            if code in {"NotImplemented", "501"}:
+                raise UnsupportedError(uri) from error
+            raise
+        return str(answer["ETag"])
 
     def write(self, data: bytes, uri: str) -> None:
         """Replaces the object."""
