@@ -69,6 +69,14 @@ def source_roots(folder: Path) -> None:
             (folder / place.name).symlink_to("/opt/kubetune")
 
 
+def object_store() -> Path:
+    """The S3 server's program. Raises ImageBuildError when it is not built."""
+    server = (cache_folder(os.environ) / "bin" / "versitygw").resolve()
+    if not server.is_file():
+        raise ImageBuildError(f"{server} is not there: run `make tools`")
+    return server
+
+
 def command(image: str, suite: str, folder: Path, options: list[str]) -> Command:
     """The container's command; ``folder`` gets ``report/junit.xml``."""
     for name in ("images", "report"):
@@ -76,15 +84,12 @@ def command(image: str, suite: str, folder: Path, options: list[str]) -> Command
     source_roots(folder / "images")
     folder.chmod(0o755)
     (folder / "report").chmod(0o777)
-    server = (cache_folder(os.environ) / "bin" / "versitygw").resolve()
-    if not server.is_file():
-        raise ImageBuildError(f"{server} is not there: run `make tools`")
     mounts = (
         Mount(ROOT / "tests", "/src/tests"),
         Mount(ROOT / "pyproject.toml", "/src/pyproject.toml"),
         Mount(folder / "images", "/src/images"),
         Mount(tools(), "/tools"),
-        Mount(server, "/usr/local/bin/versitygw"),
+        Mount(object_store(), "/usr/local/bin/versitygw"),
         Mount(folder / "report", "/report", writable=True),
     )
     line = ["python", "-c", START, "-q", "-p", "no:cacheprovider", "--rootdir=/src", "-c", "/src/pyproject.toml"]

@@ -18,7 +18,14 @@ UNMARKED_TEMPLATE = CHAT_TEMPLATE.replace("{% generation %}", "").replace("{% en
 TEXT = ["the quick brown fox jumps over the lazy dog", "0 1 2 3 4 5 6 7 8 9 + - * / = ? !", "say hello to the world"]
 
 
-def build(folder: Path, chat_template: str | None = CHAT_TEMPLATE, dtype: str = "float32", head_dim: int = 16) -> Path:
+def build(
+    folder: Path,
+    chat_template: str | None = CHAT_TEMPLATE,
+    dtype: str = "float32",
+    head_dim: int = 16,
+    hidden_size: int = 64,
+    layers: int = 2,
+) -> Path:
     """Writes model and tokenizer to ``folder``."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -35,9 +42,9 @@ def build(folder: Path, chat_template: str | None = CHAT_TEMPLATE, dtype: str = 
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=len(wrapped),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
+        hidden_size=hidden_size,
+        intermediate_size=2 * hidden_size,
+        num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
         head_dim=head_dim,

@@ -1,0 +1,1 @@
+"""Our trainer beside plain transformers.Trainer and bare TRL SFTTrainer."""
