@@ -24,11 +24,12 @@ from .device import Device, detect, threads
 from .guard import DivergenceGuard, diverged
 from .job import Job, Learned
 from .memory import is_out_of_memory, out_of_memory, peak_vram
-from .model import all_finite, encoder_for, load_model, load_tokenizer, stored_dtype
+from .model import all_finite, load_model, stored_dtype
 from .publishing import save_artifact
 from .report import mean_logged_loss
 from .results import artifact_uri, checkpoint_folder, config_sha256, manifest_meta
 from .stop import preempted
+from .tokenizer import encoder_for, load_tokenizer
 from .workspace import Inputs, train_file, validation_file, work_dir
 
 log = logging.getLogger(__name__)
