@@ -75,13 +75,14 @@ class Jobs:
         """A client with the server's credentials."""
         return Store(self.server.store)
 
-    def data(self, content: list[dict[str, Any]] | str, name: str = "train.jsonl") -> str:
+    def data(self, content: list[dict[str, Any]] | str | bytes, name: str = "train.jsonl") -> str:
         """Puts a dataset into the store and returns its URI."""
         self.count += 1
-        text = content if isinstance(content, str) else "".join(json.dumps(row) + "\n" for row in content)
+        if isinstance(content, list):
+            content = "".join(json.dumps(row) + "\n" for row in content)
         path = self.server.root / "data" / f"{self.folder.name}-{self.count}" / name
         path.parent.mkdir()
-        path.write_text(text)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
         return f"s3://data/{path.parent.name}/{name}"
 
     def job(self, data: list[dict[str, Any]] | str | None = None, dataset: Any = None, **changes: Any) -> Trainer:

@@ -17,8 +17,8 @@ from .manifest import Manifest
 from .store import Store
 
 # Weights only as safetensors, and no Python: a repository's code is never run.
-_HUB_MODEL_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
-_HUB_DATA_SUFFIXES = (".jsonl", ".json", ".csv")
+HUB_MODEL_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+_HUB_DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,7 @@ def resolve_model(uri: str, store: Store, dest: Path) -> LocalModel:
         manifest = fetch(store, uri, dest)
         return _local(dest, manifest)
     if parsed.scheme == "pvc":
-        folder = _mounted(parsed, uri)
-        if not folder.is_dir():
-            raise _not_found(uri, "is not a folder on the claim")
+        folder = mounted_folder(parsed, uri)
         data = folder / manifests.NAME
         return _local(folder, manifests.parse(data.read_bytes(), uri) if data.is_file() else None)
     if parsed.scheme == "hf":
@@ -74,6 +72,14 @@ def resolve_file(uri: str, store: Store, dest: Path) -> Path:
     return partial.replace(target)
 
 
+def mounted_folder(parsed: Uri, uri: str) -> Path:
+    """Where the claim's folder is mounted. Raises KubeTuneError (INPUT_NOT_FOUND) when it is not there."""
+    folder = _mounted(parsed, uri)
+    if not folder.is_dir():
+        raise _not_found(uri, "is not a folder on the claim")
+    return folder
+
+
 def _local(folder: Path, manifest: Manifest | None) -> LocalModel:
     sha256 = manifests.file_sha256(folder / manifests.NAME) if manifest else None
     return LocalModel(folder, manifest, sha256)
@@ -95,12 +101,12 @@ def _not_found(uri: str, problem: str) -> KubeTuneError:
 def _hub_snapshot(parsed: Uri, uri: str, dest: Path) -> None:
     from huggingface_hub import snapshot_download  # noqa: PLC0415 (only when a URI asks for it)
 
-    with _hub_errors(uri):
+    with hub_errors(uri):
         snapshot_download(
             f"{parsed.authority}/{parsed.path}",
             revision=parsed.revision,
             local_dir=dest,
-            allow_patterns=_HUB_MODEL_FILES,
+            allow_patterns=HUB_MODEL_FILES,
         )
 
 
@@ -108,7 +114,7 @@ def _hub_data_file(parsed: Uri, uri: str, dest: Path) -> Path:
     from huggingface_hub import HfApi, hf_hub_download  # noqa: PLC0415 (only when a URI asks for it)
 
     repository = f"{parsed.authority}/{parsed.path}"
-    with _hub_errors(uri):
+    with hub_errors(uri):
         names = HfApi().list_repo_files(repository, revision=parsed.revision, repo_type="dataset")
         name = training_file(names, uri)
         return Path(hf_hub_download(repository, name, revision=parsed.revision, repo_type="dataset", local_dir=dest))
@@ -127,13 +133,14 @@ def training_file(names: list[str], uri: str) -> str:
     raise KubeTuneError(
         ExitCode.BAD_DATA,
         "AmbiguousDataset",
-        f"{uri} has {len(chosen)} possible training files ({', '.join(chosen[:5]) or 'no JSONL, JSON or CSV'}); "
-        "put the one to use into a bucket or a claim",
+        f"{uri} has {len(chosen)} possible training files "
+        f"({', '.join(chosen[:5]) or 'no JSONL, JSON, CSV or Parquet'}); put the one to use into a bucket or a claim",
     )
 
 
 @contextmanager
-def _hub_errors(uri: str) -> Iterator[None]:
+def hub_errors(uri: str) -> Iterator[None]:
+    """Turns the hub client's failures into KubeTuneErrors about ``uri``."""
     from huggingface_hub import errors as hub  # noqa: PLC0415 (only when a URI asks for it)
 
     try:

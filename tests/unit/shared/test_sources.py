@@ -44,5 +44,5 @@ def test_training_file_of_a_hub_dataset() -> None:
     assert training_file(["train.jsonl", "test.jsonl"], uri) == "train.jsonl"
     with pytest.raises(KubeTuneError, match="2 possible training files"):
         training_file(["a.jsonl", "b.jsonl"], uri)
-    with pytest.raises(KubeTuneError, match="no JSONL, JSON or CSV"):
-        training_file(["a.parquet"], uri)
+    with pytest.raises(KubeTuneError, match="no JSONL, JSON, CSV or Parquet"):
+        training_file(["a.txt"], uri)

@@ -83,7 +83,7 @@ def test_torch_is_not_imported() -> None:
         (
             '{"prompt": "a", "completion": "b"}\n' * 16 + '{"prompt": "a"\n',
             "MalformedRow",
-            "train.jsonl line 17: is not JSON",
+            "train.jsonl line 17 (column 15): is not JSON",
         ),
         ('{"prompt": "a", "completion": ""}\n', "MalformedRow", "line 1: completion is empty"),
         ('{"q": "a"}\n', "MalformedRow", "expected messages, prompt and completion"),

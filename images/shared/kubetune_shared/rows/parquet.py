@@ -1,0 +1,77 @@
+"""Rows of a Parquet file, numbered from 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from kubetune_contract import ExitCode, KubeTuneError
+
+from .malformed import MalformedError
+
+_BATCH = 1024
+
+
+def parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
+    """Pairs of number and row; a row that is no UTF-8 comes as a MalformedError, a damaged page ends the file.
+
+    Raises KubeTuneError (BAD_DATA): MalformedRow when the file cannot be opened, UnknownFormat where pyarrow is not
+    installed.
+    """
+    try:
+        import pyarrow  # noqa: PLC0415 (only some images have it)
+        import pyarrow.parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise _bad(
+            "UnknownFormat",
+            f"dataset {path.name} is Parquet, which only training reads; write it as JSON lines for this",
+        ) from error
+    failures = (pyarrow.ArrowException, OSError, ValueError)
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            for batch in _batches(file, failures):
+                if isinstance(batch, MalformedError):
+                    yield number + 1, batch
+                    return
+                for row in _values(batch):
+                    number += 1
+                    yield number, row
+    except failures as error:
+        raise _bad(
+            "MalformedRow",
+            f"dataset {path.name} is not a Parquet file that can be read ({_first(error)}); it is damaged or cut off: "
+            "upload it again",
+        ) from error
+
+
+def _batches(file: Any, failures: tuple[type[Exception], ...]) -> Iterator[Any]:
+    for group in range(file.num_row_groups):
+        try:
+            yield from file.iter_batches(batch_size=_BATCH, row_groups=[group])
+        except failures as error:
+            yield MalformedError(
+                f"is in a damaged part of the file ({_first(error)}); the file cannot be read beyond this: upload it "
+                "again"
+            )
+            return
+
+
+def _values(batch: Any) -> Iterator[Any]:
+    try:
+        yield from batch.to_pylist()
+    except UnicodeDecodeError:
+        for index in range(batch.num_rows):
+            try:
+                yield batch.slice(index, 1).to_pylist()[0]
+            except UnicodeDecodeError:
+                yield MalformedError("holds text that is not UTF-8; write the file again")
+
+
+def _first(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:160]
+
+
+def _bad(reason: str, message: str) -> KubeTuneError:
+    return KubeTuneError(ExitCode.BAD_DATA, reason, message)
