@@ -1,14 +1,17 @@
 """From rows to token ids and labels, with an account of what was cut and what was left out. Pure.
 
-Only what the model is to learn carries a label: completions, assistant turns, or all of a text row. Everything else
-is MASKED, which the loss ignores.
+Only what the model is to learn carries a label: completions, assistant turns, or all of a text row; prompts and the
+other turns too where that is asked for. Everything else is MASKED, which the loss ignores.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
+
+from jinja2 import TemplateError
 
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.rows import Row
@@ -55,19 +58,26 @@ class Encoder:
     """Turns rows into ids and labels for one tokenizer.
 
     ``template`` is the chat template to train with, when it is not the tokenizer's own; ``marked`` says that the
-    template in use marks assistant turns with ``{% generation %}``.
+    template in use marks assistant turns with ``{% generation %}``. ``assistant_only`` and ``completion_only`` False
+    have whole chats, and prompts, learned as well; a message of weight 0 is never learned.
     """
 
     tokenizer: Tokenizer
     max_length: int
     template: str | None = None
     marked: bool = False
+    assistant_only: bool = True
+    completion_only: bool = True
 
     def encode(self, rows: Iterable[Row], what: str) -> Tokenised:
-        """Raises KubeTuneError (BAD_DATA, AllLabelsMasked) when no row is left to learn from."""
+        """Raises KubeTuneError (BAD_DATA).
+
+        AllLabelsMasked when no row is left to learn from, ChatTemplateRefused for a chat that the template cannot
+        write, WeightNotPossible where the template does not show which turn a weight is for.
+        """
         done = Tokenised()
         for row in rows:
-            ids, labels = self._row(row, done)
+            ids, labels = self.row(row, done)
             if len(ids) > self.max_length:
                 done.truncated += 1
                 ids, labels = ids[: self.max_length], labels[: self.max_length]
@@ -87,9 +97,10 @@ class Encoder:
             )
         return done
 
-    def _row(self, row: Row, done: Tokenised) -> tuple[list[int], list[int]]:
+    def row(self, row: Row, done: Tokenised) -> tuple[list[int], list[int]]:
+        """Ids and labels of one row, uncut; ``done`` counts what could not be masked."""
         if row.messages is not None:
-            return self._chat([dict(message) for message in row.messages], done)
+            return self._chat(row, [dict(message) for message in row.messages], done)
         if row.text is not None:
             ids = self._ended(self._ids(row.text))
             return ids, list(ids)
@@ -104,9 +115,27 @@ class Encoder:
             # A token spans the border. At inference the prompt is tokenised alone, so it is here too.
             answer = list(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
         answer = self._ended(answer)
-        return context + answer, [MASKED] * len(context) + answer
+        return context + answer, ([MASKED] * len(context) if self.completion_only else context) + answer
 
-    def _chat(self, messages: list[dict[str, str]], done: Tokenised) -> tuple[list[int], list[int]]:
+    def _chat(self, row: Row, messages: list[dict[str, str]], done: Tokenised) -> tuple[list[int], list[int]]:
+        try:
+            ids, turns = self._turns(messages)
+        except TemplateError as error:
+            raise _refused(row, "ChatTemplateRefused", f"the model's chat template refuses it: {error}") from error
+        if row.unlearned:
+            turns = _matching(turns, row, messages)
+            skipped = _chosen(row.unlearned, messages)
+            if not self.assistant_only:
+                return ids, _masked(ids, [turn for number, turn in enumerate(turns) if number in skipped])
+            return ids, _labelled(ids, [turn for number, turn in enumerate(turns) if number not in skipped])
+        if self.assistant_only and turns is not None:
+            return ids, _labelled(ids, turns)
+        if self.assistant_only:
+            done.unmasked += 1
+        return ids, list(ids)
+
+    def _turns(self, messages: list[dict[str, str]]) -> tuple[list[int], list[range] | None]:
+        """The chat's ids and where its assistant turns are; None when the template does not show that."""
         if self.marked:
             rendered = self.tokenizer.apply_chat_template(
                 messages,
@@ -115,18 +144,13 @@ class Encoder:
                 return_assistant_tokens_mask=True,
                 chat_template=self.template,
             )
-            ids = list(rendered["input_ids"])
-            return ids, [i if kept else MASKED for i, kept in zip(ids, rendered["assistant_masks"], strict=True)]
+            return list(rendered["input_ids"]), _runs(rendered["assistant_masks"])
         ids = self._rendered(messages)
-        labels = self._labels_by_prefix(messages, ids)
-        if labels is None:
-            done.unmasked += 1
-            labels = list(ids)
-        return ids, labels
+        return ids, self._turns_by_prefix(messages, ids)
 
-    def _labels_by_prefix(self, messages: list[dict[str, str]], ids: list[int]) -> list[int] | None:
-        """Labels found by rendering the chat up to each assistant turn; None when that is no prefix of the whole."""
-        labels = [MASKED] * len(ids)
+    def _turns_by_prefix(self, messages: list[dict[str, str]], ids: list[int]) -> list[range] | None:
+        """Found by rendering the chat up to each assistant turn; None when that is no prefix of the whole."""
+        turns = []
         for number, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
@@ -134,8 +158,8 @@ class Encoder:
             after = self._rendered(messages[: number + 1])
             if ids[: len(before)] != before or ids[: len(after)] != after:
                 return None
-            labels[len(before) : len(after)] = ids[len(before) : len(after)]
-        return labels
+            turns.append(range(len(before), len(after)))
+        return turns
 
     def _rendered(self, messages: list[dict[str, str]], *, add_generation_prompt: bool = False) -> list[int]:
         rendered = self.tokenizer.apply_chat_template(
@@ -157,3 +181,48 @@ class Encoder:
         """With the end token, so that the model learns to stop."""
         end = self.tokenizer.eos_token_id
         return ids if end is None or (ids and ids[-1] == end) else [*ids, end]
+
+
+def _runs(mask: Sequence[int]) -> list[range]:
+    """Where the mask is set, run by run."""
+    edges = [n for n, (a, b) in enumerate(pairwise([0, *mask, 0])) if bool(a) != bool(b)]
+    return [range(start, stop) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _labelled(ids: list[int], turns: Iterable[range]) -> list[int]:
+    labels = [MASKED] * len(ids)
+    for turn in turns:
+        labels[turn.start : turn.stop] = ids[turn.start : turn.stop]
+    return labels
+
+
+def _masked(ids: list[int], turns: Iterable[range]) -> list[int]:
+    labels = list(ids)
+    for turn in turns:
+        labels[turn.start : turn.stop] = [MASKED] * len(turn)
+    return labels
+
+
+def _assistants(messages: Sequence[dict[str, str]]) -> Iterator[int]:
+    return (index for index, message in enumerate(messages) if message["role"] == "assistant")
+
+
+def _chosen(unlearned: Sequence[int], messages: Sequence[dict[str, str]]) -> set[int]:
+    """Which of the assistant turns, counted from 0, the message indices are."""
+    return {number for number, index in enumerate(_assistants(messages)) if index in unlearned}
+
+
+def _matching(turns: list[range] | None, row: Row, messages: Sequence[dict[str, str]]) -> list[range]:
+    """The turns, when there is one for every assistant message."""
+    if turns is not None and len(turns) == len(list(_assistants(messages))):
+        return turns
+    raise _refused(
+        row,
+        "WeightNotPossible",
+        "it has messages of weight 0, but the model's chat template does not show which turn is whose; end the chat "
+        "with the answer to learn, or use a template that marks assistant turns with {% generation %}",
+    )
+
+
+def _refused(row: Row, reason: str, problem: str) -> KubeTuneError:
+    return KubeTuneError(ExitCode.BAD_DATA, reason, f"dataset line {row.line}: {problem}")
