@@ -60,7 +60,7 @@ def quiet() -> None:
 def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     config, path = job.config, Path(inputs.model_path)
     tokenizer = load_tokenizer(path, config.base_model)
-    encoder = encoder_for(tokenizer, config.hyperparameters.max_sequence_length)
+    encoder = encoder_for(tokenizer, config.hyperparameters)
     train_data = tokenise(encoder, train_file(), "training")
     validation = tokenise(encoder, validation_file(), "validation") if inputs.validation_rows else None
     job.stop.check()

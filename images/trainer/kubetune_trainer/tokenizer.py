@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from transformers import AutoTokenizer
 from trl.chat_template_utils import get_training_chat_template, is_chat_template_stop_token_trained
 
-from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError
 
 from .data import Encoder
 
@@ -33,19 +34,30 @@ def load_tokenizer(path: Path, uri: str) -> Any:
     return tokenizer
 
 
-def encoder_for(tokenizer: Any, max_length: int) -> Encoder:
+def encoder_for(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
     """Chooses the chat template to train with: the tokenizer's own where it marks assistant turns, else TRL's."""
-    own = tokenizer.chat_template
-    if own is None:
-        return Encoder(tokenizer, max_length)
+    plain = Encoder(
+        tokenizer,
+        hyper.max_sequence_length,
+        assistant_only=hyper.assistant_only_loss,
+        completion_only=hyper.completion_only_loss,
+    )
+    if tokenizer.chat_template is None:
+        return plain
     try:
         template = get_training_chat_template(tokenizer)
     except ValueError:
         # A template TRL does not know: assistant turns are found by rendering prefixes.
-        return Encoder(tokenizer, max_length)
+        return plain
     if not is_chat_template_stop_token_trained(tokenizer, chat_template=template):
         log.warning("the chat template leaves the end of a turn out of the loss: the model may not learn to stop")
-    return Encoder(tokenizer, max_length, template=template, marked=True)
+    return dataclasses.replace(plain, template=template, marked=True)
+
+
+def end_tokens(tokenizer: Any) -> frozenset[int]:
+    """Ids of tokens that may end a turn: those added to the vocabulary, which no merge of characters gives."""
+    ends = {tokenizer.eos_token_id, *tokenizer.get_added_vocab().values()}
+    return frozenset(end for end in ends if end is not None)
 
 
 def unreadable(uri: str, what: str, error: Exception) -> KubeTuneError:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
+from jinja2 import TemplateError
 
-from kubetune_contract import KubeTuneError
+from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.rows import Row
+from kubetune_trainer.advice import end_of_turn_not_learned
 from kubetune_trainer.data import MASKED, Encoder, Tokenised
 
 END = 0
@@ -94,15 +97,74 @@ def test_assistant_turns_are_learned(marked: bool) -> None:
     assert done.unmasked == 0
 
 
-def test_a_template_that_hides_the_turns_is_counted() -> None:
-    class Rewriting(Characters):
-        def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
-            rendered = super().apply_chat_template(conversation, **kwargs)
-            return {"input_ids": [len(conversation), *rendered["input_ids"]]}
+WEIGHTED = dataclasses.replace(CHAT, unlearned=(1,))
 
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_turn_of_weight_0_is_context(marked: bool) -> None:
+    done = encode(WEIGHTED, Characters(), marked=marked)
+    assert [i for i in done.labels[0] if i != MASKED] == [ord("b"), END]
+    whole = encode(WEIGHTED, Characters(), marked=marked, assistant_only=False)
+    hidden = [i for i, label in zip(whole.input_ids[0], whole.labels[0], strict=True) if label == MASKED]
+    assert hidden == [ord("a"), END]
+    assert (done.unmasked, whole.unmasked) == (0, 0)
+
+
+class Rewriting(Characters):
+    """Its template writes every chat anew, so that no part of it is a prefix of the whole."""
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+        rendered = super().apply_chat_template(conversation, **kwargs)
+        return {"input_ids": [len(conversation), *rendered["input_ids"]], "assistant_masks": []}
+
+
+def test_a_weight_that_cannot_be_placed_is_refused() -> None:
+    for options in ({}, {"marked": True}):
+        with pytest.raises(KubeTuneError, match="dataset line 1: it has messages of weight 0") as caught:
+            encode(WEIGHTED, Rewriting(), **options)
+        assert caught.value.reason == "WeightNotPossible"
+
+
+def test_a_chat_that_the_template_refuses_is_named() -> None:
+    class Strict(Characters):
+        def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+            raise TemplateError("Conversation roles must alternate")
+
+    with pytest.raises(
+        KubeTuneError, match="line 1: the model's chat template refuses it: Conversation roles"
+    ) as caught:
+        encode(CHAT, Strict())
+    assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_DATA, "ChatTemplateRefused")
+
+
+def test_everything_is_learned_where_that_is_asked_for() -> None:
+    for marked in (True, False):
+        done = encode(CHAT, Characters(), marked=marked, assistant_only=False)
+        assert done.labels == done.input_ids
+        assert done.unmasked == 0
+    done = encode(Row(1, prompt="ab", completion="cd"), Characters(), completion_only=False)
+    assert labelled(done) == "ABCD."
+
+
+def test_a_template_that_hides_the_turns_is_counted() -> None:
     done = encode(CHAT, Rewriting())
     assert done.unmasked == 1
     assert done.labels == done.input_ids
+
+
+def test_an_end_of_turn_that_is_learned_is_no_matter() -> None:
+    for row in (CHAT, Row(1, prompt="a", completion="b"), Row(1, text="a b")):
+        assert end_of_turn_not_learned(encode(row, Characters(), marked=True), {END}) is None
+    assert end_of_turn_not_learned(Tokenised([[1, 2, END, 10, 3]], [[MASKED, 2, END, 10, MASKED]]), {END}) is None
+
+
+def test_an_end_of_turn_left_out_is_told() -> None:
+    told = end_of_turn_not_learned(Tokenised([[1, 2, END, 1, 2]], [[MASKED, 2, MASKED, MASKED, 2]], truncated=1), {END})
+    assert told is not None
+    assert told.reason == "EndOfTurnNotLearned"
+    assert "none of the 2 learned turns" in told.message
+    assert "1 rows were cut" in told.message
+    assert end_of_turn_not_learned(Tokenised(), {END}) is None
 
 
 def test_long_rows_are_cut_and_counted() -> None:

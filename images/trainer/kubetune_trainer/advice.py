@@ -1,0 +1,47 @@
+"""What a user could do better, told from the configuration and the encoded data. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from kubetune_contract import Method, Suggestion, TrainConfig
+
+from .data import MASKED, Tokenised
+
+_TRAILING = 3
+"""Tokens looked at from the end of a learned part: templates write a line break after the end of a turn."""
+
+
+def end_of_turn_not_learned(data: Tokenised, ends: Collection[int]) -> Suggestion | None:
+    """EndOfTurnNotLearned when no learned part ends with one of the token ids ``ends``.
+
+    A model that is never shown the end of its turn goes on until it is cut off.
+    """
+    learned_parts = 0
+    for labels in data.labels:
+        for number, label in enumerate(labels):
+            if label == MASKED or (number + 1 < len(labels) and labels[number + 1] != MASKED):
+                continue
+            learned_parts += 1
+            if any(last in ends for last in labels[max(0, number + 1 - _TRAILING) : number + 1]):
+                return None
+    if not learned_parts:
+        return None
+    cut = f"; {data.truncated} rows were cut at maxSequenceLength, which takes their end" if data.truncated else ""
+    return Suggestion(
+        "EndOfTurnNotLearned",
+        f"none of the {learned_parts} learned turns ends with an end-of-turn token{cut}: the tuned model may not know "
+        "when to stop. Mark the turn with its end by {% generation %} in the chat template, or raise "
+        "maxSequenceLength where rows are cut",
+    )
+
+
+def dora_not_servable(config: TrainConfig) -> Suggestion | None:
+    """DoraNotServable when the adapter would need merging before vLLM takes it, and no merged model is asked for."""
+    if config.method is Method.FULL or not config.lora.use_dora or config.export.merged:
+        return None
+    return Suggestion(
+        "DoraNotServable",
+        "vLLM cannot serve a DoRA adapter on its base; set export.merged: true and deploy the merged model, or leave "
+        "lora.useDora out",
+    )
