@@ -16,6 +16,7 @@ PY := $(VENV)/bin/python
 export PATH := $(KUBETUNE_CACHE)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/operator:$(CURDIR)/images/contract:$(CURDIR)/images/shared
 N ?= 1000
+ROUNDS ?= 3
 # The cluster of `make demo`, cluster-up and cluster-down.
 NAME ?= demo
 
@@ -47,6 +48,10 @@ test-images: venv tools ## The images' own code inside the images: real training
 test-e2e: venv tools ## Train, evaluate, gate and serve on a full node
 	$(PY) -m tests.run e2e
 
+.PHONY: test-training
+test-training: venv tools ## Everything that is promised about training, at length: a line for each point
+	$(PY) -m tests.run training
+
 .PHONY: images
 images: venv ## Build the images this machine needs
 	$(PYTHON3) -m tests.cluster packages --only images
@@ -66,6 +71,10 @@ cluster-down: ## Stop it and leave nothing behind
 .PHONY: bench-reconcile
 bench-reconcile: venv tools ## Operator throughput beside a bare client, N=1000
 	$(PY) -m tests.bench.reconcile --count $(N)
+
+.PHONY: bench-training
+bench-training: venv tools ## The trainer beside transformers.Trainer and TRL, ROUNDS=3
+	$(PY) -m tests.bench.training --rounds $(ROUNDS)
 
 .PHONY: generate
 generate: venv ## Write the CRDs and the API reference from the models

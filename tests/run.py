@@ -1,7 +1,8 @@
 """Runs the named stages of the test suite one after the other and adds up what they counted.
 
-``python -m tests.run check|integration|images|e2e|all|generate``. A stage stops at its first failing step; the exit
-status is 0 only when every step passed and at least one test ran.
+``python -m tests.run check|integration|images|e2e|all|training|generate``. A stage stops at its first failing step; the
+exit status is 0 only when every step passed and at least one test ran. What a test records under the property
+``point`` (what was tried, how often, what came out) is printed at the end, a line each.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -35,6 +36,7 @@ class Count:
     passed: int = 0
     failed: int = 0
     skipped: int = 0
+    points: list[str] = field(default_factory=list)
 
 
 def _python(*argv: str) -> tuple[str, ...]:
@@ -59,11 +61,17 @@ STAGES: dict[str, tuple[Step, ...]] = {
         Step("build what changed", _python("images.build", "build")),
         Step(
             "real training, evaluation and vLLM inside the images",
-            _python("tests.inside", "all", "--durations=5"),
+            _python("tests.inside", "all", "--durations=5", "-m", "not training"),
             is_pytest=True,
         ),
     ),
-    "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s"),),
+    "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s", "-m", "not training"),),
+    "training": (
+        Step("build what changed", _python("images.build", "build")),
+        _pytest("the operator's part against a real API server", "tests/integration/test_finetunejob.py"),
+        Step("real processes, real S3, a tiny model", _python("tests.inside", "trainer"), is_pytest=True),
+        _pytest("real pods on a full node", "tests/e2e", "-s", "-k", "training or gpu or faults"),
+    ),
 }
 ALL = ("check", "integration", "images", "e2e")
 
@@ -93,6 +101,7 @@ def add(report: Path, count: Count) -> None:
         count.failed += failed
         count.skipped += skipped
         count.passed += int(suite.get("tests", 0)) - failed - skipped
+        count.points += [found.get("value", "") for found in suite.iter("property") if found.get("name") == "point"]
 
 
 def main(names: list[str]) -> int:
@@ -104,6 +113,9 @@ def main(names: list[str]) -> int:
     stages = ALL if "all" in names else tuple(names)
     count, started = Count(), time.monotonic()
     good = all(run_step(step, count) for name in stages for step in STAGES[name])
+    if count.points:
+        print("\n" + "\n".join(f"- {point}" for point in count.points))
+        print(f"{len(count.points)} points shown")
     print(f"\n{' + '.join(stages)} took {time.monotonic() - started:.0f} s")
     if stages != ("generate",):
         print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped", flush=True)
