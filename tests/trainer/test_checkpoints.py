@@ -12,7 +12,7 @@ import pytest
 from kubetune_contract import ExitCode, Lora
 from kubetune_shared.artifacts import fetch
 from kubetune_shared.manifest import describe
-from kubetune_trainer.checkpoints import complete
+from kubetune_trainer.checkpoints import Folder, complete
 from tests.support.training import Jobs, Trainer
 
 HYPER = {"max_steps": 60, "save_steps": 10, "logging_steps": 1}
@@ -55,7 +55,7 @@ def test_resumed_equals_uninterrupted(jobs: Jobs, tmp_path: Path, number: signal
 def test_a_damaged_checkpoint_is_passed_over(jobs: Jobs) -> None:
     job = killed_after(jobs, signal.SIGTERM, max_steps=5000)
     folder = f"{job.config.output}/checkpoints"
-    found = complete(jobs.store, folder)
+    found = complete(Folder(jobs.store, folder))
     assert len(found) <= 2
     newest = found[0]
     jobs.store.write(b"damaged", f"{newest.uri}/optimizer.pt")

@@ -13,7 +13,7 @@ from kubetune_contract import Artifact, ExitCode, KubeTuneError
 
 from . import manifest as manifests
 from .manifest import FileEntry, Manifest
-from .store import Store
+from .store import ConflictError, Store, UnsupportedError
 
 WORKERS = 8
 """Transfers at a time."""
@@ -22,11 +22,22 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def publish(store: Store, folder: Path, uri: str, *, kind: str, meta: dict[str, Any]) -> Artifact:
+def publish(  # noqa: PLR0913 (what, where, as what, and by whose leave)
+    store: Store,
+    folder: Path,
+    uri: str,
+    *,
+    kind: str,
+    meta: dict[str, Any],
+    guard: Callable[[], None] | None = None,
+) -> Artifact:
     """Uploads ``folder`` below ``uri``; the manifest goes last, so that a reader never sees half of it.
 
     Publishing the same content again uploads nothing. ``meta`` holds the manifest's other members (see Manifest).
+    ``guard`` is asked before every change and raises when this process must not make it; with one, a manifest that
+    somebody else has written in the meantime is not replaced without asking again.
     """
+    allowed = guard or _nobody_minds
     uri = uri.rstrip("/")
     manifest = manifests.build(kind, manifests.describe(folder), meta)
     data = manifests.serialise(manifest)
@@ -36,9 +47,16 @@ def publish(store: Store, folder: Path, uri: str, *, kind: str, meta: dict[str, 
         return artifact
     if present is not None:
         # Without this a reader could pair the old manifest with new files.
+        allowed()
         store.delete(f"{uri}/{manifests.NAME}")
-    in_parallel(lambda entry: store.upload(folder / entry.path, f"{uri}/{entry.path}"), manifest.files)
-    store.write(data, f"{uri}/{manifests.NAME}")
+
+    def upload(entry: FileEntry) -> None:
+        allowed()
+        store.upload(folder / entry.path, f"{uri}/{entry.path}")
+
+    in_parallel(upload, manifest.files)
+    allowed()
+    _write_manifest(store, data, f"{uri}/{manifests.NAME}", allowed)
     log.info("published %s: %d files, %d bytes", uri, len(manifest.files), manifest.size)
     return artifact
 
@@ -49,8 +67,8 @@ def read_manifest(store: Store, uri: str) -> tuple[Manifest, str] | None:
     return None if data is None else (manifests.parse(data, uri), manifests.bytes_sha256(data))
 
 
-def fetch(store: Store, uri: str, dest: Path) -> Manifest | None:
-    """Downloads the folder at ``uri`` to ``dest``; its manifest ends up there too.
+def fetch(store: Store, uri: str, dest: Path, wanted: Callable[[str], bool] = lambda path: True) -> Manifest | None:
+    """Downloads the files ``wanted`` of the folder at ``uri`` to ``dest``; its manifest ends up there too.
 
     Files already in ``dest`` with the right digest are kept, so an interrupted fetch goes on where it stopped. A
     folder without manifest is taken as listed (someone's own upload) and None is returned.
@@ -62,10 +80,11 @@ def fetch(store: Store, uri: str, dest: Path) -> Manifest | None:
     dest.mkdir(parents=True, exist_ok=True)
     data = store.find(f"{uri}/{manifests.NAME}")
     if data is None:
-        _fetch_listed(store, uri, dest)
+        _fetch_listed(store, uri, dest, wanted)
         return None
     manifest = manifests.parse(data, uri)
-    in_parallel(lambda entry: _fetch_verified(store, uri, dest, entry), manifest.files)
+    files = [entry for entry in manifest.files if wanted(entry.path)]
+    in_parallel(lambda entry: _fetch_verified(store, uri, dest, entry), files)
     _replace(dest / manifests.NAME, lambda path: path.write_bytes(data))
     return manifest
 
@@ -82,7 +101,21 @@ def in_parallel(task: Callable[[T], Any], items: Iterable[T]) -> None:
             raise
 
 
-def _fetch_listed(store: Store, uri: str, dest: Path) -> None:
+def _nobody_minds() -> None:
+    """The guard of those who need none."""
+
+
+def _write_manifest(store: Store, data: bytes, uri: str, allowed: Callable[[], None]) -> None:
+    try:
+        store.put_if(data, uri, None)
+    except UnsupportedError:
+        store.write(data, uri)
+    except ConflictError:
+        allowed()
+        store.write(data, uri)
+
+
+def _fetch_listed(store: Store, uri: str, dest: Path, wanted: Callable[[str], bool]) -> None:
     listed = store.list(uri)
     if not listed:
         raise KubeTuneError(
@@ -97,7 +130,7 @@ def _fetch_listed(store: Store, uri: str, dest: Path) -> None:
         if not (target.is_file() and target.stat().st_size == found.size):
             _replace(target, lambda path: store.download(f"{uri}/{found.path}", path))
 
-    in_parallel(one, listed)
+    in_parallel(one, [found for found in listed if wanted(found.path)])
 
 
 def _fetch_verified(store: Store, uri: str, dest: Path, entry: FileEntry) -> None:

@@ -111,6 +111,16 @@ class Store:
             body: bytes = self._client.get_object(Bucket=target.authority, Key=target.path)["Body"].read()
         return body
 
+    def read_range(self, uri: str, start: int, length: int) -> bytes:
+        """``length`` bytes from ``start`` on; fewer where the object ends before."""
+        target = s3_uri(uri)
+        with self._errors(uri):
+            wanted = f"bytes={start}-{start + length - 1}"
+            answer = self._client.get_object(Bucket=target.authority, Key=target.path, Range=wanted)
+            # A server that ignores the range would send all of it.
+            body: bytes = answer["Body"].read(length)
+        return body
+
     def find(self, uri: str) -> bytes | None:
         """The object, or None when there is none. A missing bucket is an error all the same."""
         try:
@@ -135,9 +145,9 @@ class Store:
     def put_if(self, data: bytes, uri: str, etag: str | None) -> str:
         """Replaces the object if it still has ``etag``, or writes it if there is none (``etag`` None).
 
-        Returns the new ETag. Raises ConflictError when the condition does not hold, which can also follow an answer that
-        was lost on its way, so compare contents; UnsupportedError when the store refuses conditions. A store may also
-        ignore them without a word.
+        Returns the new ETag. Raises ConflictError when the condition does not hold, which can also follow an answer
+        that was lost on its way, so compare contents; UnsupportedError when the store refuses conditions. A store may
+        also ignore them without a word.
         """
         target = s3_uri(uri)
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}

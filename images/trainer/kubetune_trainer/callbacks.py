@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from .checkpoints import Uploader
 from .guard import DivergenceGuard
 from .memory import peak_vram
 from .report import Reporter
-from .stop import StopRequest
 from .tracking import Tracker
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
-    """Reports every step, tracks what is logged, and stops a training that has diverged or was asked to stop."""
+    """Reports every step, tracks what is logged, and stops a training that has diverged."""
 
-    def __init__(self, reporter: Reporter, tracker: Tracker, guard: DivergenceGuard, stop: StopRequest) -> None:
-        self._reporter, self._tracker, self._guard, self._stop = reporter, tracker, guard, stop
+    def __init__(self, reporter: Reporter, tracker: Tracker, guard: DivergenceGuard) -> None:
+        self._reporter, self._tracker, self._guard = reporter, tracker, guard
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -29,9 +26,6 @@ class Watch(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._reporter.stepped(state.global_step)
-        if self._stop.requested:
-            control.should_training_stop = True
-            control.should_save = control.should_save or args.save_strategy == "steps"
 
     def on_log(
         self,
@@ -50,15 +44,4 @@ class Watch(TrainerCallback):  # type: ignore[misc]
             control.should_save = False
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._reporter.paused()
-
-
-class SaveToStore(TrainerCallback):  # type: ignore[misc]
-    """Hands every checkpoint that was written to the uploader."""
-
-    def __init__(self, uploader: Uploader, reporter: Reporter) -> None:
-        self._uploader, self._reporter = uploader, reporter
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._uploader.submit(state.global_step, Path(args.output_dir, f"checkpoint-{state.global_step}"))
         self._reporter.paused()

@@ -1,4 +1,4 @@
-"""Checkpoints in the object store: written in the background, complete when their manifest is there, newest first.
+"""Checkpoints in the object store: complete when their manifest is there, chosen with care, cleared away in time.
 
 Each lies in ``<output>/checkpoints/<step>-<attempt>/``; the attempt keeps two pods of one job from writing into the
 same folder.
@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 import shutil
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from kubetune_contract import KubeTuneError
-from kubetune_shared.artifacts import fetch, publish, read_manifest
+from kubetune_shared.artifacts import fetch, read_manifest
+from kubetune_shared.manifest import NAME
 from kubetune_shared.store import Store
 
-KEEP = 2
-"""Complete checkpoints kept in the store: the newest, and the one before in case that is damaged."""
-_NAME = re.compile(r"(?P<step>\d+)-(?P<attempt>\w+)/manifest\.json")
+from .runstate import Latest
+
+_FOLDER = re.compile(r"(?P<step>\d+)-(?P<attempt>\w+)/(?P<file>.+)")
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Checkpoint:
     """One in the store."""
 
@@ -35,77 +33,123 @@ class Checkpoint:
     uri: str
 
 
-def complete(store: Store, folder: str) -> list[Checkpoint]:
+@dataclass(frozen=True)
+class Folder:
+    """Where a run's checkpoints lie."""
+
+    store: Store
+    uri: str
+
+
+@dataclass(frozen=True)
+class Restored:
+    """One that was fetched and found whole."""
+
+    step: int
+    uri: str
+    path: Path
+    tokens: int
+    """Tokens learned up to it."""
+
+
+def stored(folder: Folder) -> list[Checkpoint]:
+    """All that lie there, whole or not, newest first."""
+    return _listed(folder, complete_only=False)
+
+
+def complete(folder: Folder) -> list[Checkpoint]:
     """Checkpoints that have a manifest, newest first."""
-    found = (_NAME.fullmatch(entry.path) for entry in store.list(folder))
-    named = [(int(match["step"]), match["attempt"]) for match in found if match]
-    return [Checkpoint(step, f"{folder}/{step}-{attempt}") for step, attempt in sorted(named, reverse=True)]
+    return _listed(folder, complete_only=True)
 
 
-def restore(store: Store, folder: str, config_sha256: str, dest: Path) -> tuple[int, Path] | None:
+def restore(
+    folder: Folder, config_sha256: str, dest: Path, latest: Latest | None = None, before: int | None = None
+) -> Restored | None:
     """Fetches the newest checkpoint that is whole and belongs to this configuration; None when there is none.
 
-    Damaged ones are passed over with a warning. Raises KubeTuneError when the store cannot be read at all.
+    Damaged ones are passed over with a warning, and so are those newer than ``latest``, where it is known: no attempt
+    in charge has recorded them. ``before`` leaves out those that are not before this step. Raises KubeTuneError when
+    the store cannot be read at all.
     """
-    for checkpoint in complete(store, folder):
+    for checkpoint in candidates(complete(folder), latest):
+        if before is not None and checkpoint.step >= before:
+            continue
         target = dest / f"checkpoint-{checkpoint.step}"
         shutil.rmtree(target, ignore_errors=True)
         try:
-            found = read_manifest(store, checkpoint.uri)
+            found = read_manifest(folder.store, checkpoint.uri)
             if not found or found[0].config.get("configSha256") != config_sha256:
                 log.warning("checkpoint %s belongs to another configuration; passed over", checkpoint.uri)
                 continue
-            fetch(store, checkpoint.uri, target)
+            fetch(folder.store, checkpoint.uri, target)
         except KubeTuneError as error:
             if error.reason in {"StoreUnavailable", "AccessDenied"}:
                 raise
             log.warning("checkpoint %s is damaged (%s); trying the one before", checkpoint.uri, error.message)
             continue
-        return checkpoint.step, target
+        tokens = found[0].config.get("tokens")
+        return Restored(checkpoint.step, checkpoint.uri, target, tokens if isinstance(tokens, int) else 0)
     return None
 
 
-def clear(store: Store, folder: str) -> None:
+def candidates(found: Iterable[Checkpoint], latest: Latest | None) -> list[Checkpoint]:
+    """Those that may be gone on from, best first."""
+    newest_first = sorted(found, reverse=True)
+    if latest is None:
+        return newest_first
+    recorded = [checkpoint for checkpoint in newest_first if checkpoint.uri == latest.uri]
+    if not recorded:
+        log.warning("the last checkpoint, of step %d, is not in the store any more", latest.step)
+    return recorded + [checkpoint for checkpoint in newest_first if checkpoint.step < latest.step]
+
+
+def clear(folder: Folder) -> None:
     """Removes every checkpoint of a job whose artifact is published; a store that refuses is only a warning."""
     try:
-        store.delete_folder(folder)
+        folder.store.delete_folder(folder.uri)
     except KubeTuneError as error:
-        log.warning("checkpoints in %s could not be removed: %s", folder, error.message)
+        log.warning("checkpoints in %s could not be removed: %s", folder.uri, error.message)
 
 
-class Uploader:
-    """Publishes checkpoints one by one in a thread; a failed upload is a warning, the next one a new chance."""
+class Shelf:
+    """Knows which checkpoints this attempt may remove: its own, and those that were there when it took charge.
 
-    def __init__(self, store: Store, folder: str, meta: dict[str, Any], stored: Callable[[int], None]) -> None:
-        self._store, self._folder, self._meta, self._stored = store, folder, meta, stored
-        self._attempt = secrets.token_hex(4)
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-        self._pending: Future[None] | None = None
-        self.last: int | None = None
-        """Step of the newest checkpoint known to be complete in the store."""
+    An attempt that was cut off for a while therefore never touches what its successor has stored.
+    """
 
-    def submit(self, step: int, path: Path) -> None:
-        """Takes over the folder ``path``; waits while the checkpoint before is still on its way."""
-        self.drain()
-        self._pending = self._pool.submit(self._upload, step, path)
+    def __init__(self, store: Store, keep: int, inherited: Iterable[Checkpoint] = (), resumed: int = -1) -> None:
+        """``resumed`` is the step this attempt goes on from; what it found beyond that is of no use."""
+        self._store, self._keep = store, max(keep, 1)
+        self._useless = [checkpoint for checkpoint in inherited if checkpoint.step > resumed]
+        self._known = [checkpoint for checkpoint in inherited if checkpoint.step <= resumed]
 
-    def drain(self) -> None:
-        """Waits until nothing is on its way."""
-        if self._pending:
-            self._pending.result()
-            self._pending = None
+    def add(self, checkpoint: Checkpoint) -> None:
+        """One of this attempt's own."""
+        if checkpoint not in self._known:
+            self._known.append(checkpoint)
 
-    def _upload(self, step: int, path: Path) -> None:
-        meta = {**self._meta, "config": {**self._meta["config"], "step": step}}
-        try:
-            publish(self._store, path, f"{self._folder}/{step}-{self._attempt}", kind="checkpoint", meta=meta)
-            self.last = step
-            self._stored(step)
-            for old in complete(self._store, self._folder)[KEEP:]:
-                # The manifest goes first, so that nobody trusts what is left of the rest.
-                self._store.delete(f"{old.uri}/manifest.json")
-                self._store.delete_folder(old.uri)
-        except KubeTuneError as error:
-            log.warning("checkpoint of step %d could not be stored: %s", step, error.message)
-        finally:
-            shutil.rmtree(path, ignore_errors=True)
+    def tidy(self, best: str | None) -> None:
+        """Removes all but the newest, and the one at ``best``."""
+        surplus = [*self._useless, *outdated(self._known, self._keep, best)]
+        for old in surplus:
+            # The manifest goes first, so that nobody trusts what is left of the rest.
+            self._store.delete(f"{old.uri}/{NAME}")
+            self._store.delete_folder(old.uri)
+            if old in self._known:
+                self._known.remove(old)
+        self._useless = []
+
+
+def outdated(known: Iterable[Checkpoint], keep: int, best: str | None) -> list[Checkpoint]:
+    """All but the ``keep`` newest and the one at ``best``."""
+    return [checkpoint for checkpoint in sorted(known, reverse=True)[keep:] if checkpoint.uri != best]
+
+
+def _listed(folder: Folder, *, complete_only: bool) -> list[Checkpoint]:
+    found = (_FOLDER.fullmatch(entry.path) for entry in folder.store.list(folder.uri))
+    named = {
+        (int(match["step"]), match["attempt"])
+        for match in found
+        if match and (match["file"] == NAME or not complete_only)
+    }
+    return sorted((Checkpoint(step, f"{folder.uri}/{step}-{attempt}") for step, attempt in named), reverse=True)

@@ -10,6 +10,7 @@ from kubetune_contract import TrainConfig, TrainSummary
 from kubetune_shared.store import Store
 
 from .report import Reporter
+from .runstate import RunState
 from .stop import StopRequest
 from .tracking import Tracker
 
@@ -23,6 +24,7 @@ class Job:
     reporter: Reporter
     tracker: Tracker
     stop: StopRequest
+    state: RunState
 
 
 @dataclass(frozen=True)

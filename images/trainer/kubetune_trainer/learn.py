@@ -16,9 +16,9 @@ from kubetune_contract import Artifact, TrainSummary
 from kubetune_contract.paths import SCHEMA
 from kubetune_shared.rows import load_rows
 
-from . import checkpoints
+from . import loopstate
 from .build import Material, build_trainer
-from .callbacks import SaveToStore, Watch
+from .callbacks import Watch
 from .data import Encoder, Tokenised
 from .device import Device, detect, threads
 from .guard import DivergenceGuard, diverged
@@ -26,8 +26,8 @@ from .job import Job, Learned
 from .memory import is_out_of_memory, out_of_memory, peak_vram
 from .model import all_finite, load_model, stored_dtype
 from .publishing import save_artifact
-from .report import mean_logged_loss
-from .results import artifact_uri, checkpoint_folder, config_sha256, manifest_meta
+from .results import artifact_uri
+from .saving import Saving
 from .stop import preempted
 from .tokenizer import encoder_for, load_tokenizer
 from .workspace import Inputs, train_file, validation_file, work_dir
@@ -67,8 +67,12 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
     job.stop.check()
-    train_loss = fit(job, inputs, trainer, device)
-    eval_loss = trainer.evaluate().get("eval_loss") if validation else None
+    saving = Saving(job, inputs, trainer)
+    try:
+        train_loss = fit(job, trainer, device, saving)
+        best_step, eval_loss = saving.load_best(final_loss(trainer) if validation else None)
+    finally:
+        saving.close()
     parts = [train_data, *([validation] if validation else [])]
     results = TrainSummary(
         schema=SCHEMA,
@@ -83,6 +87,8 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
         peak_vram_bytes=peak_vram(torch),
         dropped_rows=sum(part.dropped for part in parts),
         truncated_rows=sum(part.truncated for part in parts),
+        best_step=best_step,
+        tokens=loopstate.tokens(trainer),
     )
     return Learned(results, lambda folder: save_artifact(config, trainer.model, tokenizer, stored_dtype(path), folder))
 
@@ -99,32 +105,33 @@ def tokenise(encoder: Encoder, path: Path, what: str) -> Tokenised:
     return done
 
 
-def fit(job: Job, inputs: Inputs, trainer: Any, device: Device) -> float | None:
+def fit(job: Job, trainer: Any, device: Device, saving: Saving) -> float | None:
     """Runs the optimizer to the end and returns the mean training loss.
 
     Raises KubeTuneError: PREEMPTED when asked to stop before the end, DIVERGED when the numbers were lost.
     """
-    hyper, folder = job.config.hyperparameters, checkpoint_folder(job.config)
+    hyper = job.config.hyperparameters
     guard = DivergenceGuard(device.precision)
-    trainer.add_callback(Watch(job.reporter, job.tracker, guard, job.stop))
-    uploader = checkpoints.Uploader(job.store, folder, manifest_meta(job.config, inputs, {}), job.reporter.checkpointed)
-    resume: tuple[int, Path] | None = None
-    if hyper.save_steps:
-        trainer.add_callback(SaveToStore(uploader, job.reporter))
-        resume = checkpoints.restore(job.store, folder, config_sha256(job.config), work_dir() / "restored")
-        if resume:
-            log.info("going on from the checkpoint of step %d", resume[0])
-            uploader.last = resume[0]
-    outcome = trainer.train(resume_from_checkpoint=str(resume[1]) if resume else None)
-    uploader.drain()
+    trainer.add_callback(Watch(job.reporter, job.tracker, guard))
+    trainer.add_callback(saving)
+    trainer.train(resume_from_checkpoint=saving.resume_from)
     guard.check(hyper.learning_rate)
     if not all_finite(trainer.model):
         raise diverged("the trained weights hold numbers that are not finite", hyper.learning_rate)
     step, total = trainer.state.global_step, trainer.state.max_steps
     if step < total:
-        raise preempted(f"after step {step} of {total}", uploader.last)
-    # transformers divides a resumed run's loss by all steps although it only summed up the new ones.
-    return finite(mean_logged_loss(trainer.state.log_history) if resume else outcome.training_loss)
+        saving.drain()
+        raise preempted(f"after step {step} of {total}", saving.last)
+    # transformers divides a resumed run's loss by the new steps only.
+    return finite(trainer._total_loss_scalar / max(step, 1))
+
+
+def final_loss(trainer: Any) -> float | None:
+    """The last weights' validation loss; evaluated unless the loop has just done so."""
+    last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), None)
+    if last and last["step"] == trainer.state.global_step:
+        return finite(last["eval_loss"])
+    return finite(trainer.evaluate().get("eval_loss"))
 
 
 def finite(value: Any) -> float | None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
-from kubetune_contract import Artifact, ExitCode, KubeTuneError, TrainConfig
+from kubetune_contract import Artifact, TrainConfig
 from kubetune_shared.artifacts import publish
-from kubetune_shared.store import Store
 
-from .results import artifact_kind, artifact_uri
-from .stop import StopRequest
-
-PATIENCE_SECONDS = 900.0
-"""How long a finished training waits for a store that does not answer."""
-
-log = logging.getLogger(__name__)
+from .job import Job
+from .patience import patiently
+from .results import artifact_kind
 
 
 def save_artifact(config: TrainConfig, model: Any, tokenizer: Any, dtype: Any, folder: Path) -> None:
@@ -37,21 +31,15 @@ def save_artifact(config: TrainConfig, model: Any, tokenizer: Any, dtype: Any, f
     tokenizer.save_pretrained(folder)
 
 
-def publish_when_possible(
-    store: Store, folder: Path, config: TrainConfig, meta: dict[str, Any], stop: StopRequest
-) -> Artifact:
-    """Publishes, trying again for PATIENCE_SECONDS while the store is away: hours of training hang on it.
+def publish_when_possible(job: Job, folder: Path, uri: str, *, kind: str, meta: dict[str, Any]) -> Artifact:
+    """Publishes ``folder``, trying again while the store is away, and only as long as this attempt is in charge.
 
-    Raises the last KubeTuneError when that did not suffice, or at once when trying again cannot help.
+    Raises the last KubeTuneError when patience did not suffice, and at once when trying again cannot help.
     """
-    waited, pause = 0.0, 2.0
-    while True:
-        try:
-            return publish(store, folder, artifact_uri(config), kind=artifact_kind(config), meta=meta)
-        except KubeTuneError as error:
-            if error.code is not ExitCode.UNAVAILABLE or waited >= PATIENCE_SECONDS:
-                raise
-            log.warning("cannot publish yet, trying again in %.0f s: %s", pause, error.message)
-            if stop.wait(pause):
-                raise
-            waited, pause = waited + pause, min(pause * 2, 60.0)
+    latest = job.state.latest
+    return patiently(
+        lambda: publish(job.store, folder, uri, kind=kind, meta=meta, guard=job.state.confirm),
+        "publishing",
+        job.stop,
+        latest.step if latest else None,
+    )

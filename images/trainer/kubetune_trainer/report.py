@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping
+import threading
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kubetune_contract import TrainProgress
@@ -20,18 +21,8 @@ _MEMORY = 0.9
 """Weight of the past in the moving average of a step's time."""
 
 
-def mean_logged_loss(history: Iterable[Mapping[str, Any]]) -> float | None:
-    """Mean loss per step from a log whose entries each stand for the steps since the one before; None without any."""
-    total, last = 0.0, 0
-    for entry in history:
-        if "loss" in entry:
-            total += float(entry["loss"]) * (entry["step"] - last)
-            last = entry["step"]
-    return total / last if last else None
-
-
 class Reporter:
-    """Keeps the TrainProgress that ``publish`` is given after every change."""
+    """Keeps the TrainProgress that ``publish`` is given after every change. Thread-safe."""
 
     def __init__(self, publish: Callable[[TrainProgress], None], now: Callable[[], float]) -> None:
         self._publish = publish
@@ -39,8 +30,19 @@ class Reporter:
         self._step_seconds: float | None = None
         self._last_step_at: float | None = None
         self._tokens: tuple[float, float] | None = None
+        self._active: Callable[[], float] | None = None
+        self._lock = threading.Lock()
         self.progress = TrainProgress("preparing", 0, 0, now())
         publish(self.progress)
+
+    def counting(self, active: Callable[[], float]) -> None:
+        """From now on ``active`` tells the seconds all attempts have spent."""
+        self._active = active
+        self._update()
+
+    def resumed(self, step: int, at: float | None, tokens: int, best: int | None) -> None:
+        """The run goes on from the checkpoint of ``step``, stored ``at``; ``best`` is the step of the best one."""
+        self._update(step=step, last_checkpoint=step, last_checkpoint_at=at, tokens=tokens, best_step=best)
 
     def phase(self, phase: str) -> None:
         """``preparing``, ``training``, ``publishing``, ``done`` or ``failed``."""
@@ -60,7 +62,11 @@ class Reporter:
             self._step_seconds = seconds if mean is None else _MEMORY * mean + (1 - _MEMORY) * seconds
         self._last_step_at = now
         left = self.progress.total_steps - step
-        self._update(step=step, eta_seconds=None if self._step_seconds is None else left * self._step_seconds)
+        self._update(
+            step=step,
+            step_seconds=self._step_seconds,
+            eta_seconds=None if self._step_seconds is None else left * self._step_seconds,
+        )
 
     def paused(self) -> None:
         """Time since the last step went into something else, such as an evaluation, and tells nothing of steps."""
@@ -79,16 +85,21 @@ class Reporter:
             if self._tokens and now > self._tokens[1] and tokens > self._tokens[0]:
                 changes["tokens_per_second"] = (tokens - self._tokens[0]) / (now - self._tokens[1])
             self._tokens = (tokens, now)
+            changes["tokens"] = int(tokens)
         self._update(**changes)
 
     def memory(self, peak_bytes: int | None) -> None:
         """The accelerator's peak memory so far; None leaves it out."""
         self._update(peak_vram_bytes=peak_bytes)
 
-    def checkpointed(self, step: int) -> None:
-        """A checkpoint is safe in the store."""
-        self._update(last_checkpoint=step)
+    def checkpointed(self, step: int, at: float, seconds: float, best: int | None) -> None:
+        """A checkpoint is safe in the store since ``at``; it took ``seconds`` to get there."""
+        longest = max(seconds, self.progress.checkpoint_seconds or 0.0)
+        self._update(last_checkpoint=step, last_checkpoint_at=at, checkpoint_seconds=longest, best_step=best)
 
     def _update(self, **changes: Any) -> None:
-        self.progress = dataclasses.replace(self.progress, updated_at=self._now(), **changes)
-        self._publish(self.progress)
+        if self._active:
+            changes["active_seconds"] = round(self._active(), 3)
+        with self._lock:
+            self.progress = dataclasses.replace(self.progress, updated_at=self._now(), **changes)
+            self._publish(self.progress)

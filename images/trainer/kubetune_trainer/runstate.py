@@ -47,6 +47,8 @@ class Latest:
 
     step: int
     uri: str
+    at: float | None = None
+    """When it was complete, in seconds since the epoch (UTC)."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ class RunDocument:
 class RunState:
     """The document as this attempt knows it. Thread-safe.
 
-    Whatever is set is written at once, or with the next write where the store was away. Every write raises SupersededError
-    once a newer attempt holds the run.
+    Whatever is set is written at once, or with the next write where the store was away. Every write raises
+    SupersededError once a newer attempt holds the run.
     """
 
     def __init__(
@@ -177,6 +179,17 @@ class RunState:
     def flush(self) -> None:
         """Writes the time spent so far, and whatever could not be written before. Also asks: still in charge?"""
         self._change()
+
+    def confirm(self) -> None:
+        """Raises SupersededError when a newer attempt holds the run; reads only."""
+        with self._lock:
+            if self._superseded:
+                raise self._superseded
+            try:
+                self._check()
+            except SupersededError as error:
+                self._superseded = error
+                raise
 
     def _change(self, **values: Any) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from kubetune_contract import Hyperparameters, Lora, Method, TrainConfig
@@ -36,8 +37,8 @@ def sft_arguments(config: TrainConfig, device: Device, output_dir: str, *, has_v
         "eval_strategy": "steps" if has_validation and hyper.eval_steps else "no",
         "eval_steps": hyper.eval_steps if has_validation else None,
         "prediction_loss_only": True,
-        "save_strategy": "steps" if hyper.save_steps else "no",
-        "save_steps": hyper.save_steps or 500,
+        # Checkpoints are asked for by the callback in saving.py, which also knows minutes.
+        "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
     }
@@ -57,6 +58,7 @@ def _optimisation(hyper: Hyperparameters) -> dict[str, Any]:
         "lr_scheduler_type": hyper.lr_scheduler_type,
         "optim": hyper.optimizer,
         "max_grad_norm": hyper.max_grad_norm,
+        "neftune_noise_alpha": hyper.neftune_noise_alpha,
     }
 
 
@@ -79,14 +81,31 @@ def lora_arguments(lora: Lora) -> dict[str, Any]:
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "target_modules": "all-linear" if targets == ["all-linear"] else targets,
+        "use_rslora": lora.use_rslora,
+        "use_dora": lora.use_dora,
         "bias": "none",
         "task_type": "CAUSAL_LM",
     }
 
 
-def quantization_arguments(device: Device) -> dict[str, Any]:
-    """Keyword arguments of ``transformers.BitsAndBytesConfig``: NF4 with double quantisation (arXiv 2305.14314)."""
+def loraplus_arguments(config: TrainConfig) -> dict[str, Any] | None:
+    """Keyword arguments of ``peft.optimizers.create_loraplus_optimizer``; None for one learning rate for all."""
+    if config.method is Method.FULL or config.lora.loraplus_lr_ratio is None:
+        return None
     return {
+        "lr": config.hyperparameters.learning_rate,
+        "loraplus_lr_ratio": config.lora.loraplus_lr_ratio,
+        "loraplus_weight_decay": config.hyperparameters.weight_decay,
+    }
+
+
+def quantization_arguments(device: Device, keep: Sequence[str] = ()) -> dict[str, Any]:
+    """Keyword arguments of ``transformers.BitsAndBytesConfig``: NF4 with double quantisation (arXiv 2305.14314).
+
+    ``keep`` are modules that are not quantised; empty means the library's own choice, the output layer.
+    """
+    return {
+        **({"llm_int8_skip_modules": list(keep)} if keep else {}),
         "load_in_4bit": True,
         "bnb_4bit_quant_type": "nf4",
         "bnb_4bit_use_double_quant": True,

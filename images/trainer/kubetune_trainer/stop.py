@@ -54,6 +54,6 @@ def preempted(when: str, checkpoint: int | None) -> KubeTuneError:
     onward = (
         f"the next attempt goes on from the checkpoint of step {checkpoint}"
         if checkpoint
-        else "the next attempt starts from the beginning (set saveSteps to keep checkpoints)"
+        else "the next attempt starts from the beginning, as no checkpoint is stored (see saveMinutes and saveSteps)"
     )
     return KubeTuneError(ExitCode.PREEMPTED, "Preempted", f"asked to stop {when}; {onward}")

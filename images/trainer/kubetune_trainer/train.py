@@ -15,7 +15,6 @@ from kubetune_contract import (
     Artifact,
     ExitCode,
     KubeTuneError,
-    Method,
     TrainConfig,
     TrainSummary,
     read_config,
@@ -26,11 +25,16 @@ from kubetune_shared.progress import ProgressServer
 from kubetune_shared.store import Store
 
 from . import checkpoints
+from .card import card
 from .device import visible_devices
+from .export import export
 from .job import Job, Learned
+from .patience import patiently
 from .publishing import publish_when_possible
+from .records import track_results, track_settings
 from .report import Reporter
-from .results import checkpoint_folder, config_sha256, manifest_meta, published
+from .results import artifact_kind, artifact_uri, checkpoint_folder, config_sha256, manifest_meta, origin, published
+from .runstate import RunState
 from .stop import StopRequest
 from .tracking import Tracker
 from .workspace import Inputs, load_inputs, work_dir
@@ -43,18 +47,30 @@ def train(stop: StopRequest) -> ExitCode:
     config = read_config(TrainConfig)
     tracker = Tracker(config.tracking, config.owner)
     with ProgressServer("kubetune_train") as server:
-        job = Job(config, Store(config.store), Reporter(server.publish, time.time), tracker, stop)
+        reporter = Reporter(server.publish, time.time)
         try:
-            summary = published(job.store, config) or run(job)
+            job = start(config, reporter, tracker, stop)
+            summary = export(job, published(job.store, config) or run(job))
         except BaseException as error:
-            job.reporter.phase("failed")
-            killed = isinstance(error, KubeTuneError) and error.code is ExitCode.PREEMPTED
-            tracker.finish("KILLED" if killed else "FAILED", seconds=10)
+            reporter.phase("failed")
+            code = error.code if isinstance(error, KubeTuneError) else None
+            if code is not ExitCode.SUPERSEDED:
+                # Else the tracker's run belongs to the newer attempt.
+                tracker.finish("KILLED" if code is ExitCode.PREEMPTED else "FAILED", seconds=10)
             raise
-        track_results(job, summary)
-        write_termination(dataclasses.replace(summary, mlflow_run_id=tracker.run_id or summary.mlflow_run_id))
+        write_termination(track_results(job, summary))
         job.reporter.phase("done")
     return ExitCode.OK
+
+
+def start(config: TrainConfig, reporter: Reporter, tracker: Tracker, stop: StopRequest) -> Job:
+    """Takes charge of the run. Raises KubeTuneError when the store stays away."""
+    store = Store(config.store)
+    state = patiently(
+        lambda: RunState.claim(store, config.output, config_sha256(config)), "taking charge of the run", stop
+    )
+    reporter.counting(lambda: state.active_seconds)
+    return Job(config, store, reporter, tracker, stop, state)
 
 
 def run(job: Job) -> TrainSummary:
@@ -66,17 +82,33 @@ def run(job: Job) -> TrainSummary:
     os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(job.config.gpus, shown)
     from .learn import learn  # noqa: PLC0415 (torch: seconds, and not needed for what is above)
 
-    learned = learn(job, inputs)
+    try:
+        return finish(job, inputs, learn(job, inputs), started)
+    finally:
+        remember(job)
+
+
+def finish(job: Job, inputs: Inputs, learned: Learned, started: float) -> TrainSummary:
+    """Publishes what was learned; ``started`` is the monotonic time at which this attempt began."""
     job.reporter.phase("publishing")
     results = dataclasses.replace(
         learned.results,
         duration_seconds=round(time.monotonic() - started, 3),
         mlflow_run_id=job.tracker.run_id,
+        active_seconds=round(job.state.active_seconds, 3),
+        recovery=job.state.recovery,
     )
     artifact = publish(job, inputs, learned, results)
-    if job.config.hyperparameters.save_steps:
-        checkpoints.clear(job.store, checkpoint_folder(job.config))
+    checkpoints.clear(checkpoints.Folder(job.store, checkpoint_folder(job.config)))
     return dataclasses.replace(results, artifact=artifact)
+
+
+def remember(job: Job) -> None:
+    """Leaves the time spent in the run's state; a store that is away is no reason to fail."""
+    try:
+        job.state.flush()
+    except KubeTuneError as error:
+        log.warning("the time spent could not be stored: %s", error.message)
 
 
 def publish(job: Job, inputs: Inputs, learned: Learned, results: TrainSummary) -> Artifact:
@@ -85,40 +117,8 @@ def publish(job: Job, inputs: Inputs, learned: Learned, results: TrainSummary) -
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     learned.save(folder)
+    described = card(artifact_kind(job.config), job.config, results, origin(job.config, inputs))
+    (folder / "README.md").write_text(described, encoding="utf-8")
     known = {name: value for name, value in to_json(results).items() if name != "artifact"}
-    return publish_when_possible(job.store, folder, job.config, manifest_meta(job.config, inputs, known), job.stop)
-
-
-def track_settings(job: Job, inputs: Inputs) -> None:
-    """The run's parameters and lineage in the tracker."""
-    config = job.config
-    lora = {} if config.method is Method.FULL else dataclasses.asdict(config.lora)
-    job.tracker.params(
-        {
-            "base_model": config.base_model,
-            "method": config.method,
-            "dataset": config.dataset.uri,
-            "dataset_sha256": inputs.dataset_sha256,
-            "train_rows": inputs.train_rows,
-            "validation_rows": inputs.validation_rows,
-            **dataclasses.asdict(config.hyperparameters),
-            **{f"lora_{name}": value for name, value in lora.items()},
-        }
-    )
-    job.tracker.tags({"kubetune.dataset.sha256": inputs.dataset_sha256, "kubetune.config.sha256": inputs.config_sha256})
-
-
-def track_results(job: Job, summary: TrainSummary) -> None:
-    """The outcome in the tracker, and the end of its run."""
-    job.tracker.metrics(
-        {
-            "final/train_loss": summary.train_loss,
-            "final/eval_loss": summary.eval_loss,
-            "final/duration_seconds": summary.duration_seconds,
-            "final/peak_vram_bytes": summary.peak_vram_bytes,
-        },
-        summary.steps,
-    )
-    artifact = summary.artifact
-    job.tracker.tags({"kubetune.artifact.uri": artifact.uri, "kubetune.artifact.sha256": artifact.manifest_sha256})
-    job.tracker.finish("FINISHED")
+    meta = manifest_meta(job.config, inputs, known)
+    return publish_when_possible(job, folder, artifact_uri(job.config), kind=artifact_kind(job.config), meta=meta)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from kubetune_contract import KubeTuneError, ObjectStore
+from kubetune_contract import KubeTuneError
 from kubetune_shared.store import Store
-from kubetune_trainer.checkpoints import Uploader, clear, complete, restore
+from kubetune_trainer.cadence import Cadence
+from kubetune_trainer.checkpoints import Folder, Shelf, clear, complete, restore, stored
+from kubetune_trainer.runstate import Best, RunState, SupersededError
+from kubetune_trainer.uploader import Saved, Stored, Uploader, worth_keeping
 from tests.support.s3 import S3Server, free_port, s3_server
 
 META = {"config": {"configSha256": "this"}}
@@ -43,30 +48,135 @@ def written(tmp_path: Path, step: int) -> Path:
     return path
 
 
-def upload(store: Store, folder: str, tmp_path: Path, *steps: int) -> Uploader:
-    uploader = Uploader(store, folder, META, lambda step: None)
+def attempt(store: Store, folder: str, seen: list[Stored] | None = None, keep: int = 2) -> tuple[RunState, Uploader]:
+    """One that has just taken charge and found what the ones before have left."""
+    state = RunState.claim(store, folder.removesuffix("/checkpoints"), "this")
+    latest = state.latest
+    shelf = Shelf(store, keep, stored(Folder(store, folder)), latest.step if latest else -1)
+    return state, Uploader(Folder(store, folder), META, state, shelf, (seen if seen is not None else []).append)
+
+
+def upload(store: Store, folder: str, tmp_path: Path, *steps: int, keep: int = 2) -> RunState:
+    state, uploader = attempt(store, folder, keep=keep)
     for step in steps:
-        uploader.submit(step, written(tmp_path, step))
-    uploader.drain()
-    return uploader
+        uploader.submit(Saved(step, written(tmp_path, step), step * 10))
+        assert uploader.drain()
+    uploader.close()
+    return state
 
 
-def test_the_last_two_are_kept_and_the_newest_is_restored(store: Store, folder: str, tmp_path: Path) -> None:
-    seen: list[int] = []
-    uploader = Uploader(store, folder, META, seen.append)
+def test_the_newest_are_kept_and_the_last_is_restored(store: Store, folder: str, tmp_path: Path) -> None:
+    seen: list[Stored] = []
+    state, uploader = attempt(store, folder, seen)
     for step in (5, 10, 100):
-        uploader.submit(step, written(tmp_path, step))
-    uploader.drain()
-    assert (seen, uploader.last) == ([5, 10, 100], 100)
-    assert [found.step for found in complete(store, folder)] == [100, 10]
+        uploader.submit(Saved(step, written(tmp_path, step), step * 10, seconds=1.0))
+        assert uploader.drain()
+    uploader.close()
+    assert [done.step for done in seen] == [5, 10, 100]
+    assert all(1.0 < done.seconds < 10 for done in seen)
+    assert [found.step for found in complete(Folder(store, folder))] == [100, 10]
     assert len(store.list(folder)) == 6
     assert not list(tmp_path.glob("checkpoint-*"))
-    found = restore(store, folder, "this", tmp_path / "restored")
-    assert found == (100, tmp_path / "restored/checkpoint-100")
-    assert (found[1] / "optimizer.pt").read_text().startswith("momentum of 100")
-    clear(store, folder)
+    assert state.latest is not None
+    assert (state.latest.step, state.tokens) == (100, 1000)
+    found = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest)
+    assert found is not None
+    assert (found.step, found.path, found.tokens) == (100, tmp_path / "restored/checkpoint-100", 1000)
+    assert (found.path / "optimizer.pt").read_text().startswith("momentum of 100")
+    earlier = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest, before=100)
+    assert earlier is not None
+    assert earlier.step == 10
+    clear(Folder(store, folder))
     assert store.list(folder) == []
-    assert restore(store, folder, "this", tmp_path / "restored") is None
+    assert restore(Folder(store, folder), "this", tmp_path / "restored") is None
+
+
+def test_the_best_is_kept_beside_the_newest(store: Store, folder: str, tmp_path: Path) -> None:
+    state, uploader = attempt(store, folder)
+    for step, loss in ((1, 0.9), (2, 0.5), (3, 0.7), (4, None), (5, 0.5), (6, 0.6)):
+        uploader.submit(Saved(step, written(tmp_path, step), eval_loss=loss))
+        assert uploader.drain()
+    uploader.close()
+    assert [found.step for found in complete(Folder(store, folder))] == [6, 5, 2]
+    assert state.best == Best(2, f"{folder}/2-{state.attempt}", 0.5)
+
+
+def test_what_an_attempt_left_is_cleared_by_the_next(store: Store, folder: str, tmp_path: Path) -> None:
+    first = upload(store, folder, tmp_path, 10, 20)
+    store.write(b"half of it", f"{folder}/30-{first.attempt}/optimizer.pt")
+    store.write(b"unrecorded", f"{folder}/25-{first.attempt}/manifest.json")
+    store.write(b"incomplete", f"{folder}/15-{first.attempt}/optimizer.pt")
+    upload(store, folder, tmp_path, 40)
+    assert [found.step for found in stored(Folder(store, folder))] == [40, 20]
+
+
+def test_an_older_attempt_removes_nothing_of_a_newer(store: Store, folder: str, tmp_path: Path) -> None:
+    old, uploader = attempt(store, folder)
+    uploader.submit(Saved(10, written(tmp_path, 10)))
+    assert uploader.drain()
+    upload(store, folder, tmp_path, 20, 30)
+    before = store.list(folder)
+    uploader.submit(Saved(90, written(tmp_path, 90)))
+    with pytest.raises(SupersededError):
+        uploader.drain()
+    with pytest.raises(SupersededError):
+        uploader.check()
+    uploader.close()
+    assert store.list(folder) == before
+    found = restore(
+        Folder(store, folder), "this", tmp_path / "restored", RunState.claim(store, folder[:-12], "this").latest
+    )
+    assert found is not None
+    assert found.step == 30
+    assert old.latest is not None
+
+
+def test_the_claim_is_renewed_between_uploads(
+    store: Store, folder: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBETUNE_HEARTBEAT_SECONDS", "0.2")
+    _, uploader = attempt(store, folder)
+    time.sleep(0.5)
+    spent = RunState.claim(store, folder[:-12], "this").active_seconds
+    assert spent > 0.15
+    deadline = time.monotonic() + 10
+    while not uploader.superseded:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    uploader.close()
+
+
+def test_one_waits_behind_the_one_on_its_way_and_the_best_beside_it() -> None:
+    one, two, three = (Saved(step, Path(str(step)), eval_loss=loss) for step, loss in ((1, 0.5), (2, None), (3, 0.7)))
+    assert worth_keeping([one, two, three], None) == [one, three]
+    assert worth_keeping([one, two, three], 0.4) == [three]
+    assert worth_keeping([one, two], 0.5) == [two]
+    assert worth_keeping([], 0.5) == []
+
+
+def test_training_does_not_wait_for_an_upload(
+    store: Store, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, slow = store.upload, threading.Event()
+
+    def upload_slowly(path: Path, uri: str) -> None:
+        slow.wait(10)
+        real(path, uri)
+
+    monkeypatch.setattr(store, "upload", upload_slowly)
+    seen: list[Stored] = []
+    _, uploader = attempt(store, folder, seen)
+    began = time.monotonic()
+    for step in (1, 2, 3, 4):
+        uploader.submit(Saved(step, written(tmp_path, step)))
+        time.sleep(0.1)
+    assert time.monotonic() - began < 2
+    slow.set()
+    assert uploader.drain()
+    uploader.close()
+    # The first was on its way, the last took the place of those between. Draining hurries: only the newest counts.
+    assert [done.step for done in seen][-1] == 4
+    assert not {2, 3} & {done.step for done in seen}
 
 
 def cut(store: Store, uri: str) -> None:
@@ -93,29 +203,84 @@ def unfinish(store: Store, uri: str) -> None:
 def test_the_one_before_is_taken_when_the_newest_is_damaged(
     store: Store, folder: str, tmp_path: Path, damage: Callable[[Store, str], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    upload(store, folder, tmp_path, 10, 20)
-    newest = complete(store, folder)[0].uri
+    state = upload(store, folder, tmp_path, 10, 20)
+    newest = complete(Folder(store, folder))[0].uri
     damage(store, newest)
     with caplog.at_level(logging.WARNING):
-        found = restore(store, folder, "this", tmp_path / "restored")
+        found = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest)
     assert found is not None
-    assert found[0] == 10
+    assert found.step == 10
+    assert damage is not unfinish or "is not in the store any more" in caplog.text
     assert damage is unfinish or f"{newest} is damaged" in caplog.text
 
 
 def test_another_configuration_starts_anew(store: Store, folder: str, tmp_path: Path) -> None:
     upload(store, folder, tmp_path, 10)
-    assert restore(store, folder, "other", tmp_path / "restored") is None
+    assert restore(Folder(store, folder), "other", tmp_path / "restored") is None
 
 
-def test_a_store_that_is_away_costs_checkpoints_but_not_the_run(
+def swap(store: Store, uri: str) -> None:
+    changed = store.read(f"{uri}/manifest.json").replace(b'"configSha256":"this"', b'"configSha256":"other"')
+    store.write(changed, f"{uri}/manifest.json")
+
+
+def test_the_manifest_of_another_configuration(
     store: Store, folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    away = Store(ObjectStore(f"http://127.0.0.1:{free_port()}"))
-    uploader = upload(away, folder, tmp_path, 10)
-    assert uploader.last is None
-    assert "checkpoint of step 10 could not be stored" in caplog.text
-    clear(away, folder)
+    state = upload(store, folder, tmp_path, 10, 20)
+    swap(store, complete(Folder(store, folder))[0].uri)
+    found = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest)
+    assert found is not None
+    assert found.step == 10
+    assert "belongs to another configuration" in caplog.text
+
+
+def test_a_store_that_is_away_delays_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    with s3_server(tmp_path / "s3", port) as running:
+        running.make_bucket("out")
+        for name, value in running.environment.items():
+            monkeypatch.setenv(name, value)
+        store, folder = Store(running.store), "s3://out/away/checkpoints"
+        state, uploader = attempt(store, folder)
+    for step in (10, 20):
+        uploader.submit(Saved(step, written(tmp_path, step), step))
+    assert not uploader.drain(patience=2)
+    assert "training goes on and it is sent later" in caplog.text
     with pytest.raises(KubeTuneError) as caught:
-        restore(away, folder, "this", tmp_path / "restored")
+        restore(Folder(store, folder), "this", tmp_path / "restored")
     assert caught.value.reason == "StoreUnavailable"
+    clear(Folder(store, folder))
+    with s3_server(tmp_path / "s3", port):
+        deadline = time.monotonic() + 60
+        while state.latest is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert state.latest.step == 20
+        assert uploader.drain()
+        uploader.close()
+        assert [found.step for found in complete(Folder(store, folder))] == [20]
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+def test_a_closed_uploader_writes_no_more(store: Store, folder: str, tmp_path: Path) -> None:
+    _, uploader = attempt(store, folder)
+    uploader.close()
+    uploader.submit(Saved(10, written(tmp_path, 10)))
+    time.sleep(0.3)
+    assert store.list(folder) == []
+
+
+def test_by_steps_by_minutes_or_not_at_all() -> None:
+    clock = [0.0]
+    both = Cadence(10, 1.0, lambda: clock[0])
+    assert (both.enabled, both.due(9), both.due(10)) == (True, False, True)
+    clock[0] = 60
+    assert both.due(11)
+    both.begin()
+    assert not both.due(11)
+    off = Cadence(None, 0, lambda: clock[0])
+    clock[0] = 1e9
+    assert (off.enabled, off.due(10)) == (False, False)

@@ -11,6 +11,7 @@ import pytest
 from kubetune_contract import (
     Dataset,
     ExitCode,
+    Export,
     Hyperparameters,
     KubeTuneError,
     Lora,
@@ -20,12 +21,13 @@ from kubetune_contract import (
     TrainConfig,
     TrainProgress,
 )
-from kubetune_trainer.device import Device, cpu_quota, detect, precision_for, visible_devices
+from kubetune_trainer.advice import dora_not_servable
+from kubetune_trainer.device import Device, cpu_quota, detect, visible_devices
 from kubetune_trainer.guard import DivergenceGuard
 from kubetune_trainer.memory import is_out_of_memory, out_of_memory
-from kubetune_trainer.report import Reporter, mean_logged_loss
+from kubetune_trainer.report import Reporter
 from kubetune_trainer.results import artifact_uri, config_sha256
-from kubetune_trainer.sft import base_dtype, lora_arguments, quantization_arguments, sft_arguments
+from kubetune_trainer.sft import base_dtype, lora_arguments, loraplus_arguments, quantization_arguments, sft_arguments
 from kubetune_trainer.stop import StopRequest, preempted
 from kubetune_trainer.validate import validate
 
@@ -85,10 +87,20 @@ def test_logged_numbers(reporter: Reporter, clock: Clock, seen: list[TrainProgre
     assert last.tokens_per_second == pytest.approx(50)
 
 
-def test_mean_loss_of_a_log() -> None:
-    log = [{"loss": 4.0, "step": 1}, {"eval_loss": 9.0, "step": 2}, {"loss": 1.0, "step": 4}, {"train_loss": 7.0}]
-    assert mean_logged_loss(log) == pytest.approx((4.0 * 1 + 1.0 * 3) / 4)
-    assert mean_logged_loss([]) is None
+def test_what_survives_a_pod_is_told(reporter: Reporter, clock: Clock, seen: list[TrainProgress]) -> None:
+    reporter.counting(lambda: clock.now - 900)
+    reporter.resumed(20, 990.0, 700, 10)
+    last = seen[-1]
+    assert (last.step, last.last_checkpoint, last.last_checkpoint_at, last.best_step) == (20, 20, 990.0, 10)
+    assert (last.tokens, last.active_seconds) == (700, 100.0)
+    reporter.begin(20, 100)
+    clock.now += 3
+    reporter.stepped(21)
+    reporter.checkpointed(21, clock.now, 5.0, 21)
+    reporter.checkpointed(22, clock.now, 2.0, 21)
+    last = seen[-1]
+    assert (last.step_seconds, last.checkpoint_seconds, last.last_checkpoint, last.best_step) == (3.0, 5.0, 22, 21)
+    assert last.active_seconds == 103.0
 
 
 @pytest.mark.parametrize(
@@ -113,16 +125,6 @@ def test_guard(precision: str, logs: list[dict[str, float]], stopped_at: int | N
         guard.check(1e-3)
     assert caught.value.code is ExitCode.DIVERGED
     assert "Lower learningRate (now 0.001)" in caught.value.message
-
-
-def test_precision_by_compute_capability() -> None:
-    assert [precision_for(c) for c in ((6, 1), (7, 5), (8, 0), (8, 9), (12, 0))] == [
-        "float16",
-        "float16",
-        "bfloat16",
-        "bfloat16",
-        "bfloat16",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -192,20 +194,45 @@ def test_traps_of_the_defaults_are_avoided() -> None:
     old, new = arguments("float16", "cuda"), arguments("bfloat16", "cuda", eval_steps=5, save_steps=7)
     assert (old["bf16"], old["fp16"]) == (False, True)
     assert (new["bf16"], new["fp16"], new["use_cpu"]) == (True, False, False)
-    assert (new["eval_strategy"], new["eval_steps"], new["save_strategy"], new["save_steps"]) == (
-        "steps",
-        5,
-        "steps",
-        7,
-    )
+    assert (new["eval_strategy"], new["eval_steps"], new["save_strategy"]) == ("steps", 5, "no")
 
 
 def test_adapter_and_quantisation_arguments() -> None:
     assert lora_arguments(Lora())["target_modules"] == "all-linear"
+    plain = lora_arguments(Lora())
+    assert (plain["use_rslora"], plain["use_dora"]) == (False, False)
+    special = lora_arguments(Lora(use_rslora=True, use_dora=True))
+    assert (special["use_rslora"], special["use_dora"]) == (True, True)
     assert lora_arguments(Lora(target_modules=("q_proj", "v_proj")))["target_modules"] == ["q_proj", "v_proj"]
     assert quantization_arguments(Device("cuda", "float16"))["bnb_4bit_compute_dtype"] == "float16"
+    assert "llm_int8_skip_modules" not in quantization_arguments(Device("cpu", "float32"))
+    assert quantization_arguments(Device("cpu", "float32"), ["lm_head"])["llm_int8_skip_modules"] == ["lm_head"]
     assert base_dtype(Method.FULL, Device("cuda", "bfloat16")) == "float32"
     assert base_dtype(Method.LORA, Device("cuda", "bfloat16")) == "bfloat16"
+
+
+def test_loraplus_arguments() -> None:
+    assert loraplus_arguments(CONFIG) is None
+    config = dataclasses.replace(
+        CONFIG, lora=Lora(loraplus_lr_ratio=16.0), hyperparameters=Hyperparameters(learning_rate=1e-4, weight_decay=0.1)
+    )
+    assert loraplus_arguments(config) == {"lr": 1e-4, "loraplus_lr_ratio": 16.0, "loraplus_weight_decay": 0.1}
+    assert loraplus_arguments(dataclasses.replace(config, method=Method.FULL)) is None
+
+
+def test_noise_on_the_embeddings() -> None:
+    assert arguments()["neftune_noise_alpha"] is None
+    assert arguments(neftune_noise_alpha=5.0)["neftune_noise_alpha"] == 5.0
+
+
+def test_dora_is_told_to_need_merging() -> None:
+    dora = dataclasses.replace(CONFIG, lora=Lora(use_dora=True))
+    told = dora_not_servable(dora)
+    assert told is not None
+    assert told.reason == "DoraNotServable"
+    assert "export.merged: true" in told.message
+    assert dora_not_servable(dataclasses.replace(dora, export=Export(merged=True))) is None
+    assert dora_not_servable(CONFIG) is None
 
 
 def test_every_problem_is_named_at_once() -> None:

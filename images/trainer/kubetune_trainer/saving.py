@@ -1,0 +1,233 @@
+"""Checkpoints of one training: where it goes on from, when they are saved, which is the best. Imports torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from kubetune_contract import KubeTuneError
+from kubetune_shared.artifacts import fetch
+
+from . import loopstate, ranks
+from .cadence import Cadence
+from .checkpoints import Folder, Restored, Shelf, restore, stored
+from .job import Job
+from .model import all_finite
+from .patience import patiently
+from .results import checkpoint_folder, config_sha256, manifest_meta
+from .runstate import Best, Latest
+from .uploader import Saved, Stored, Uploader
+from .workspace import Inputs, work_dir
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A validation loss and the step it belongs to."""
+
+    step: int
+    loss: float
+
+
+class Saving(TrainerCallback):  # type: ignore[misc]
+    """Restores, saves when it is due or the pod is asked to go, and hands over to the uploader."""
+
+    def __init__(self, job: Job, inputs: Inputs, trainer: Any, before: int | None = None) -> None:
+        """Fetches the checkpoint to go on from (``before`` a step, where given), and takes charge of the rest.
+
+        Raises KubeTuneError when the store stays away.
+        """
+        hyper = job.config.hyperparameters
+        self._job, self._trainer = job, trainer
+        self._cadence = Cadence(hyper.save_steps, hyper.save_minutes, time.monotonic)
+        self._keep_best = hyper.load_best_model_at_end
+        self._evaluated: Evaluated | None = None
+        self._local_best: tuple[Evaluated, Path] | None = None
+        self._began = 0.0
+        self._uploader: Uploader | None = None
+        found = self._take_over(inputs, before) if trainer.is_world_process_zero() else None
+        self.restored: Restored | None = ranks.from_first(found)
+
+    @property
+    def resume_from(self) -> str | None:
+        """For ``Trainer.train``."""
+        return str(self.restored.path) if self.restored else None
+
+    @property
+    def last(self) -> int | None:
+        """Step of the newest checkpoint in the store."""
+        latest = self._job.state.latest
+        return latest.step if latest else None
+
+    def drain(self) -> None:
+        """Before an early end: what was saved goes into the store, unless that stays away."""
+        if self._uploader and not self._uploader.drain():
+            log.warning("the object store is away: the last checkpoint is lost with this pod")
+
+    def close(self) -> None:
+        """After the end: uploads stop."""
+        if self._uploader:
+            self._uploader.close()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if self.restored:
+            loopstate.load(self._trainer, self.restored.path)
+        self._cadence.begin()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        if self._uploader:
+            self._uploader.check()
+        step, ended = state.global_step, state.global_step >= state.max_steps
+        asked, due = ranks.agreed((self._job.stop.requested, self._cadence.due(step)), args.device)
+        if asked:
+            control.should_training_stop = True
+        if self._cadence.enabled and (asked or due) and not ended:
+            self._ask_to_save(control)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        loss = (metrics or {}).get("eval_loss")
+        if loss is None:
+            return
+        self._evaluated = Evaluated(state.global_step, float(loss))
+        best = self._best_loss()
+        if self._keep_best and (best is None or loss < best) and state.global_step < state.max_steps:
+            control.should_save = True
+        self._began = time.monotonic()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        path = Path(args.output_dir, f"checkpoint-{state.global_step}")
+        loopstate.save(self._trainer, path)
+        ranks.together()
+        self._cadence.begin()
+        if not self._uploader:
+            return
+        evaluated = self._evaluated if self._evaluated and self._evaluated.step == state.global_step else None
+        if self._keep_best and evaluated:
+            self._note_best(evaluated, path)
+        self._uploader.submit(
+            Saved(
+                state.global_step,
+                path,
+                loopstate.tokens(self._trainer),
+                evaluated.loss if evaluated else None,
+                time.monotonic() - self._began,
+            )
+        )
+        self._job.reporter.paused()
+
+    def load_best(self, eval_loss: float | None) -> tuple[int | None, float | None]:
+        """Puts the best checkpoint's weights into the model, unless the last ones are as good.
+
+        Returns its step and validation loss; None and ``eval_loss`` (the last weights') when the last ones stay.
+        """
+        best = ranks.from_first(self._best_to_publish(eval_loss) if self._uploader else None)
+        if best is None:
+            return None, eval_loss
+        evaluated, path = best
+        self._trainer._load_from_checkpoint(str(path))
+        log.info("publishing the weights of step %d, the best with a validation loss of %.4g", *_pair(evaluated))
+        return evaluated.step, evaluated.loss
+
+    def _take_over(self, inputs: Inputs, before: int | None) -> Restored | None:
+        job = self._job
+        folder = Folder(job.store, checkpoint_folder(job.config))
+        if not (self._cadence.enabled or self._keep_best):
+            return None
+        inherited = patiently(lambda: stored(folder), "looking for checkpoints", job.stop)
+        sha, dest = config_sha256(job.config), work_dir() / "restored"
+        found = patiently(
+            lambda: restore(folder, sha, dest, job.state.latest, before), "fetching a checkpoint", job.stop
+        )
+        self._remember(found)
+        shelf = Shelf(job.store, job.config.hyperparameters.save_total_limit, inherited, found.step if found else -1)
+        meta = manifest_meta(job.config, inputs, {})
+        self._uploader = Uploader(folder, meta, job.state, shelf, self._stored)
+        return found
+
+    def _remember(self, found: Restored | None) -> None:
+        """Brings the run's state in step with where it really goes on from."""
+        state = self._job.state
+        if found:
+            log.info("going on from the checkpoint of step %d", found.step)
+        known = state.latest
+        if (known.uri if known else None) != (found.uri if found else None):
+            patiently(
+                lambda: state.rewind(Latest(found.step, found.uri) if found else None, found.tokens if found else 0),
+                "going back to an earlier checkpoint",
+                self._job.stop,
+            )
+        if found and state.latest:
+            best = state.best
+            self._job.reporter.resumed(found.step, state.latest.at, found.tokens, best.step if best else None)
+
+    def _ask_to_save(self, control: TrainerControl) -> None:
+        if not all_finite(self._trainer.model):
+            log.warning("no checkpoint is saved: the weights hold numbers that are not finite")
+            return
+        control.should_save = True
+        self._began = time.monotonic()
+
+    def _stored(self, done: Stored) -> None:
+        best = self._job.state.best
+        self._job.reporter.checkpointed(done.step, done.at, done.seconds, best.step if best else None)
+
+    def _best_loss(self) -> float | None:
+        known: Best | None = self._job.state.best
+        losses = [known.eval_loss] if known else []
+        if self._local_best:
+            losses.append(self._local_best[0].loss)
+        return min(losses, default=None)
+
+    def _note_best(self, evaluated: Evaluated, path: Path) -> None:
+        """Keeps the weights at hand; as links they cost nothing while the checkpoint is there."""
+        best = self._best_loss()
+        if best is not None and evaluated.loss >= best:
+            return
+        target = work_dir() / "best" / str(evaluated.step)
+        shutil.rmtree(target.parent, ignore_errors=True)
+        shutil.copytree(path, target, copy_function=os.link, ignore=shutil.ignore_patterns("optimizer*", "rng_state*"))
+        self._local_best = evaluated, target
+
+    def _best_to_publish(self, eval_loss: float | None) -> tuple[Evaluated, Path] | None:
+        best = self._best_loss()
+        if best is None or (eval_loss is not None and eval_loss <= best):
+            return None
+        if self._local_best and self._local_best[0].loss <= best:
+            return self._local_best
+        known = self._job.state.best
+        if known is None:
+            return None
+        target = work_dir() / "best" / str(known.step)
+        try:
+            patiently(lambda: fetch(self._job.store, known.uri, target), "fetching the best checkpoint", self._job.stop)
+        except KubeTuneError as error:
+            if error.reason in {"StoreUnavailable", "AccessDenied", "Preempted"}:
+                raise
+            log.warning(
+                "the best checkpoint, of step %d, is damaged (%s); the last weights are published",
+                known.step,
+                error.message,
+            )
+            return None
+        return Evaluated(known.step, known.eval_loss), target
+
+
+def _pair(evaluated: Evaluated) -> tuple[int, float]:
+    return evaluated.step, evaluated.loss
