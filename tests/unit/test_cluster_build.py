@@ -28,11 +28,44 @@ def test_sources_of_a_module_change_the_keys_of_its_programs_alone(
     for module in ("kube", "pause"):
         (tmp_path / module).mkdir()
         (tmp_path / module / "main.go").write_text("package main")
-    before = {program.name: program.key for program in (build.KUBE, build.PAUSE, build.HELM)}
+    before = {program.name: program.key for program in (build.KUBE, build.PAUSE, build.VERSITYGW)}
     (tmp_path / "kube" / "main.go").write_text("package main // changed")
     assert build.KUBE.key != before["kube"]
     assert build.PAUSE.key == before["pause"]
-    assert build.HELM.key == before["helm"]
+    assert build.VERSITYGW.key == before["versitygw"]
+
+
+def test_programs_that_share_libraries_are_built_by_one_command() -> None:
+    shared = [build.KUBE, build.KUBECTL, build.HELM, build.COREDNS]
+    assert len({(program.source, program.command) for program in shared}) == 1
+    assert len({(program.source, program.command) for program in build.CONTAINERD}) == 1
+    assert len({program.source for program in build.EVERYTHING}) == 5
+
+
+@pytest.mark.parametrize(
+    ("program", "module"),
+    [
+        (build.KUBE, "k8s.io/kubernetes"),
+        (build.KUBECTL, "k8s.io/kubernetes"),
+        (build.HELM, "helm.sh/helm/v4"),
+        (build.COREDNS, "github.com/coredns/coredns"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_the_version_that_is_told_is_the_one_that_is_built(program: build.Program, module: str) -> None:
+    assert program.module
+    required = (build.COMPONENTS / program.module / "go.mod").read_text()
+    assert f"\t{module} {program.version}" in required
+
+
+def test_a_source_in_a_folder_of_its_own_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "COMPONENTS", tmp_path)
+    source = tmp_path / "kube" / "coredns" / "main.go"
+    source.parent.mkdir(parents=True)
+    source.write_text("package main")
+    before = build.COREDNS.key
+    source.write_text("package main // changed")
+    assert build.COREDNS.key != before
 
 
 def test_a_control_plane_needs_less_than_a_node() -> None:
