@@ -45,8 +45,12 @@ VALUES: dict[str, tuple[Any, Any]] = {
         ["all-linear", "q_proj"],
         ["all-linear"],
     ),
+    "MLflow allows neither '/' nor ':' in the name of a registered model": ("team/support", "team.support"),
     "columns maps our names to the dataset's; "
-    "the names are messages, prompt, completion, instruction, input, output, text": ({"frage": "q"}, {"prompt": "q"}),
+    "the names are messages, conversations, prompt, completion, instruction, input, output, text": (
+        {"frage": "q"},
+        {"prompt": "q"},
+    ),
     f"these options follow from other fields and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}": (
         ["--served_model_name=x"],
         ["--model-impl=auto", "--port-less"],
@@ -54,6 +58,12 @@ VALUES: dict[str, tuple[Any, Any]] = {
 }
 """Message of a rule about a value -> one that is refused, one that is taken."""
 
+_NO_EVAL = {
+    "evalSteps": None,
+    "loadBestModelAtEnd": None,
+    "earlyStoppingPatience": None,
+    "earlyStoppingThreshold": None,
+}
 _REF = {"fineTuneJobRef": {"name": "demo"}, "uri": None, "adapterUri": None}
 _NAME = "metadata.name must have at most 52 characters, because the names of its pods are made from it"
 
@@ -71,12 +81,43 @@ PATCHES: dict[str, tuple[Object, Object]] = {
         {"validationUri": None, "validationShare": 0.1},
     ),
     "method full trains every weight and has no adapter; remove lora, or use method lora or qlora": (
-        {"method": "full", "lora": {"rank": 8}},
-        {"method": "full", "lora": None},
+        {"method": "full", "lora": {"rank": 8}, "export": None},
+        {"method": "full", "lora": None, "export": None},
     ),
     "hyperparameters.evalSteps needs validation rows; set dataset.validationUri or dataset.validationShare too": (
         {"hyperparameters": {"evalSteps": 5}, "dataset": {"validationUri": None, "validationShare": None}},
         {"hyperparameters": {"evalSteps": 5}, "dataset": {"validationUri": None, "validationShare": 0.1}},
+    ),
+    "method full publishes a whole model anyway; remove export.merged, or use method lora or qlora": (
+        {"method": "full", "lora": None, "export": {"merged": True}},
+        {"method": "full", "lora": None, "export": {"merged": False, "gguf": "f16"}},
+    ),
+    "rows of format text are no chats and have no place for a systemPrompt": (
+        {"format": "text", "systemPrompt": "Be brief."},
+        {"format": "text", "systemPrompt": None},
+    ),
+    "loadBestModelAtEnd compares validation losses on the way; set evalSteps too": (
+        {**_NO_EVAL, "loadBestModelAtEnd": True},
+        {**_NO_EVAL, "loadBestModelAtEnd": False},
+    ),
+    "earlyStoppingPatience counts validation losses on the way; set evalSteps too": (
+        {**_NO_EVAL, "earlyStoppingPatience": 3},
+        {**_NO_EVAL, "evalSteps": 5, "earlyStoppingPatience": 3},
+    ),
+    "earlyStoppingThreshold is about early stopping; set earlyStoppingPatience too": (
+        {**_NO_EVAL, "earlyStoppingThreshold": 0.1},
+        {**_NO_EVAL, "evalSteps": 5, "earlyStoppingPatience": 3, "earlyStoppingThreshold": 0.1},
+    ),
+    "recovery.divergence.rollback needs checkpoints to go back to; "
+    "set hyperparameters.saveMinutes above 0 or saveSteps": (
+        {
+            "recovery": {"divergence": {"rollback": True}},
+            "hyperparameters": {"saveMinutes": 0, "saveSteps": None},
+        },
+        {
+            "recovery": {"divergence": {"rollback": True}},
+            "hyperparameters": {"saveMinutes": 0, "saveSteps": 5},
+        },
     ),
     "gate.metric must be one of metrics; add it there, otherwise it is not measured": (
         {"gate": {"metric": "bleu"}, "metrics": ["exactMatch"]},
@@ -194,7 +235,7 @@ def _items(place: Place, count: int) -> list[Any]:
 
 def _entries(place: Place, count: int) -> dict[str, str]:
     """A map of that many entries; the columns of a dataset take only our own names."""
-    names = ["messages", "prompt", "completion", "instruction", "input", "output", "text"]
+    names = ["messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text"]
     if not place.name.endswith("columns"):
         names = []
     return {key: "value" for key in (names + [f"key{index}" for index in range(count)])[:count]}

@@ -37,7 +37,12 @@ _JOB = {
 }
 _OTHER_JOB = {**_OTHER_POD, "backoffLimit": 0}
 
-_DATASET = {"uri": "s3://data/train.jsonl", "format": "promptCompletion", "columns": {"prompt": "question"}}
+_DATASET = {
+    "uri": "s3://data/train.jsonl",
+    "format": "promptCompletion",
+    "columns": {"prompt": "question"},
+    "systemPrompt": "Be brief.",
+}
 
 _MEASUREMENT = {
     "dataset": _DATASET,
@@ -66,6 +71,14 @@ _HYPERPARAMETERS = {
     "loggingSteps": 5,
     "evalSteps": 50,
     "saveSteps": 100,
+    "saveMinutes": 5,
+    "saveTotalLimit": 3,
+    "loadBestModelAtEnd": True,
+    "earlyStoppingPatience": 3,
+    "earlyStoppingThreshold": 0.01,
+    "neftuneNoiseAlpha": 5,
+    "assistantOnlyLoss": False,
+    "completionOnlyLoss": False,
 }
 
 VALID: dict[str, tuple[Object, Object]] = {
@@ -76,9 +89,24 @@ VALID: dict[str, tuple[Object, Object]] = {
                 "baseModel": {"uri": "hf://owner/name@main"},
                 "dataset": {**_DATASET, "validationUri": "pvc://claim/validation.jsonl"},
                 "method": "qlora",
-                "lora": {"rank": 8, "alpha": 16, "dropout": 0.05, "targetModules": ["q_proj", "v_proj"]},
+                "preset": "support",
+                "lora": {
+                    "rank": 8,
+                    "alpha": 16,
+                    "dropout": 0.05,
+                    "targetModules": ["q_proj", "v_proj"],
+                    "useRslora": True,
+                    "useDora": True,
+                    "loraplusLrRatio": 16,
+                },
                 "hyperparameters": _HYPERPARAMETERS,
-                "tracking": {"uri": "http://mlflow:5000", "experiment": "demo"},
+                "preflight": {"fit": "Warn"},
+                "recovery": {
+                    "outOfMemory": "Fail",
+                    "divergence": {"lossSigmas": 6, "patience": 5, "rollback": True},
+                },
+                "export": {"merged": True, "gguf": "q8_0"},
+                "tracking": {"uri": "http://mlflow:5000", "experiment": "demo", "registeredModel": "demo"},
                 "evaluation": {**_MEASUREMENT, "resources": {"gpu": 1, "cpu": "500m", "memory": "8Gi"}},
                 **_JOB,
             },

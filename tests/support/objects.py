@@ -9,8 +9,12 @@ Object = dict[str, Any]
 
 
 def finetunejob(name: str = "demo", namespace: str = "default", **spec: Any) -> Object:
-    """A valid FineTuneJob; keywords replace members of its spec."""
-    base: Object = {"baseModel": {"uri": "s3://models/tiny"}, "dataset": {"uri": "s3://data/train.jsonl"}}
+    """A valid FineTuneJob without a preflight; keywords replace members of its spec."""
+    base: Object = {
+        "baseModel": {"uri": "s3://models/tiny"},
+        "dataset": {"uri": "s3://data/train.jsonl"},
+        "preflight": {"fit": "Skip"},
+    }
     return {
         "apiVersion": "kubetune.io/v1alpha1",
         "kind": "FineTuneJob",
@@ -39,6 +43,23 @@ def train_summary(**members: Any) -> str:
         "durationSeconds": 12.5,
         "trainLoss": 1.25,
         "mlflowRunId": "run-1",
+    }
+    return json.dumps(summary | members)
+
+
+def preflight_summary(**members: Any) -> str:
+    """A preflight's termination message on success."""
+    summary: Object = {
+        "schema": 1,
+        "fit": "Fits",
+        "fitMessage": "Needs 7.1 of 12.0 GiB.",
+        "trainRows": 100,
+        "validationRows": 10,
+        "datasetSha256": "ef" * 32,
+        "steps": 50,
+        "tokensPerEpoch": 12_345,
+        "tokenLengths": {"p50": 80, "p90": 200, "p99": 400, "max": 512},
+        "histogram": {"64": 10, "128": 50, "512": 40},
     }
     return json.dumps(summary | members)
 

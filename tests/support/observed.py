@@ -11,7 +11,14 @@ TIME = "2026-01-01T00:00:00Z"
 
 
 def job(
-    *, final: str = "", reason: str = "", suspend: bool = False, failed: int = 0, succeeded: int = 0, **spec: Any
+    name: str = "demo-train",
+    *,
+    final: str = "",
+    reason: str = "",
+    suspend: bool = False,
+    failed: int = 0,
+    succeeded: int = 0,
+    **spec: Any,
 ) -> Object:
     """``final`` is Complete or Failed; further keywords go to the Job's spec."""
     status: Object = {key: n for key, n in (("failed", failed), ("succeeded", succeeded)) if n}
@@ -20,9 +27,9 @@ def job(
         status["conditions"] = [condition]
     reference = {"apiVersion": "kubetune.io/v1alpha1", "kind": "FineTuneJob", "name": "demo", "uid": OWNER}
     metadata = {
-        "name": "demo-train",
+        "name": name,
         "namespace": "ns",
-        "uid": "job",
+        "uid": name,
         "ownerReferences": [reference | {"controller": True}],
     }
     return {"metadata": metadata, "spec": {"suspend": suspend, "backoffLimit": 3, **spec}, "status": status}

@@ -31,8 +31,6 @@ def _job(**spec: Any) -> finetunejob.FineTuneJob:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (finetunejob.Hyperparameters, train.Hyperparameters),
-        (finetunejob.Lora, train.Lora),
         (evaluation.Generation, evaluate.Generation),
         (evaluation.Gate, evaluate.Gate),
         (evaluation.MetricResult, evaluate.MetricResult),
@@ -46,6 +44,32 @@ def test_members_and_defaults_agree_with_the_contract(ours: type[ApiModel], thei
     for name, default in contract.items():
         if default is not dataclasses.MISSING:
             assert api[name] == default, name
+
+
+BUILT_OTHERWISE = {train.Hyperparameters: {"fsdp"}, train.Lora: set()}
+"""Members of the contract that a FineTuneJob does not offer."""
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(finetunejob.Hyperparameters, train.Hyperparameters), (finetunejob.Lora, train.Lora)]
+)
+def test_members_under_presets_have_no_default_but_name_that_of_the_contract(ours: type[ApiModel], theirs: Any) -> None:
+    contract = {field.name: getattr(theirs(), field.name) for field in dataclasses.fields(theirs)}
+    assert contract.keys() - BUILT_OTHERWISE[theirs] == ours.model_fields.keys()
+    for name, field in ours.model_fields.items():
+        assert field.default is None, name
+        text = " ".join((field.description or "").split())
+        wanted = "Unset: " if contract[name] is None else f"Default {_spelled(contract[name])}"
+        assert wanted in text, f"{name}: the description must say {wanted!r}"
+
+
+def _spelled(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        # 2e-4, as people write it.
+        return f"{value:g}" if value >= 1e-3 or value == 0 else f"{value:.0e}".replace("e-0", "e-")
+    return f"[{', '.join(value)}]" if isinstance(value, tuple) else str(value)
 
 
 def test_admission_refuses_the_arguments_that_the_server_would_refuse() -> None:

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from kubetune.common.decision import Decision
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.decide import Observed, decide
+from kubetune.finetunejob.decide import decide
+from kubetune.finetunejob.observed import Observed
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
-from kubetune_contract import TrainProgress
-from tests.support.objects import EVALUATION, failure_summary, finetunejob, train_summary
+from kubetune_contract import RecoveryStep, Suggestion, TrainProgress
+from tests.support.objects import EVALUATION, failure_summary, finetunejob, preflight_summary, train_summary
 from tests.support.observed import OWNER, job, pod, waiting
 
 Object = dict[str, Any]
@@ -58,6 +59,26 @@ def failed(code: int = 65) -> Observed:
     return Observed(JobObservation(job(final="Failed", reason="PodFailurePolicy", failed=1), (dead,)))
 
 
+def checking(**pod_members: Any) -> Observed:
+    """The preflight's Job with one pod."""
+    return Observed(preflight=JobObservation(job("demo-preflight"), (pod("c1", **pod_members),)))
+
+
+def checked(message: str | None = None, **summary: Any) -> Observed:
+    """A preflight that has ended well."""
+    said = preflight_summary(**summary) if message is None else message
+    state = {"terminated": {"exitCode": 0, "message": said}}
+    done = pod("c1", phase="Succeeded", started=True, containers={"preflight": state})
+    return Observed(preflight=JobObservation(job("demo-preflight", final="Complete", succeeded=1), (done,)))
+
+
+def check_failed(code: int = 65) -> Observed:
+    state = {"terminated": {"exitCode": code, "message": failure_summary(code, "MalformedRow", "line 17")}}
+    dead = pod("c1", phase="Failed", started=True, containers={"preflight": state})
+    ended = job("demo-preflight", final="Failed", reason="PodFailurePolicy", failed=1)
+    return Observed(preflight=JobObservation(ended, (dead,)))
+
+
 SITUATIONS = {
     "nothing yet": Observed(),
     "job without pod": Observed(JobObservation(job())),
@@ -69,30 +90,54 @@ SITUATIONS = {
     "failed": failed(),
     "succeeded": succeeded(),
     "result lost": succeeded("nonsense"),
+    "checking": checking(node="n1", started=True, containers={"preflight": {"running": {}}}),
+    "check is stuck": checking(node="n1", containers={"preflight": waiting("ErrImagePull", "no")}),
+    "check is suspended": Observed(preflight=JobObservation(job("demo-preflight", suspend=True))),
+    "check failed": check_failed(),
+    "checked": checked(),
+    "does not fit": checked(fit="DoesNotFit", fitMessage="Needs 14.0 of 12.0 GiB."),
+    "check unreadable": checked("nonsense"),
     "foreign job": Observed(JobObservation(job() | {"metadata": {"name": "demo-train", "uid": "x"}})),
 }
 
 
+CHECKS = [name for name, observed in SITUATIONS.items() if observed.preflight.job]
+"""Situations of the preflight; the others are the training's."""
+OPEN = ["nothing yet", "checking", "check is stuck", "check is suspended"]
+"""Those that decide nothing for good."""
+
+
 @pytest.mark.parametrize("name", SITUATIONS)
+@pytest.mark.parametrize("fit", ["Require", "Warn", "Skip"])
 @pytest.mark.parametrize("evaluation", [None, EVALUATION])
-def test_feeding_the_result_back_changes_nothing(name: str, evaluation: Object | None) -> None:
-    spec = {"evaluation": evaluation} if evaluation else {}
+def test_feeding_the_result_back_changes_nothing(name: str, fit: str, evaluation: Object | None) -> None:
+    spec: Object = {"preflight": {"fit": fit}} | ({"evaluation": evaluation} if evaluation else {})
     first = judge(custom(**spec), SITUATIONS[name])
     second = judge(custom(first.status, **spec), SITUATIONS[name], NOW + timedelta(hours=1))
     assert second.status == first.status
     assert second.events == ()
 
 
-@given(st.lists(st.sampled_from(sorted(SITUATIONS)), min_size=1, max_size=6))
+@given(st.lists(st.sampled_from(sorted(SITUATIONS.keys() - set(CHECKS))), min_size=1, max_size=6))
 def test_any_history_leads_to_the_same_place(names: list[str]) -> None:
     """Level-triggered: unless it has ended, only the last situation counts, however it came about."""
+    assert_only_the_last_counts(names, "Skip")
+
+
+@given(st.lists(st.sampled_from(OPEN), max_size=6), st.sampled_from([*OPEN, *CHECKS]))
+def test_any_history_of_checks_leads_to_the_same_place(names: list[str], last: str) -> None:
+    assert_only_the_last_counts([*names, last], "Require")
+
+
+def assert_only_the_last_counts(names: list[str], fit: str) -> None:
+    spec = {"preflight": {"fit": fit}}
     status: Object | None = None
     last = names[0]
     for last in names:
-        status = judge(custom(status), SITUATIONS[last]).status
+        status = judge(custom(status, **spec), SITUATIONS[last]).status
         if "completionTime" in status:
             break
-    alone = judge(custom(), SITUATIONS[last]).status
+    alone = judge(custom(**spec), SITUATIONS[last]).status
     assert status is not None
     assert status["phase"] == alone["phase"]
     reasons = {c["type"]: c["reason"] for c in status["conditions"]}
@@ -231,3 +276,185 @@ def test_transition_times_move_with_the_status_only() -> None:
     later = judge(custom(first), running(), NOW + timedelta(minutes=5))
     assert condition(later, "Accepted")["lastTransitionTime"] == "2026-01-02T00:00:00Z"
     assert condition(later, "Running")["lastTransitionTime"] == "2026-01-02T00:05:00Z"
+
+
+def test_a_new_job_is_checked_first() -> None:
+    decision = judge(custom(preflight={}))
+    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-preflight"]
+    assert (decision.events, decision.requeue_after) == ((), None)
+    assert condition(decision, "Preflighted")["status"] == "Unknown"
+    assert decision.status["phase"] == "Pending"
+
+
+def test_while_it_is_checked_nothing_is_trained() -> None:
+    decision = judge(custom(preflight={}), SITUATIONS["checking"])
+    assert (decision.create, decision.status["phase"]) == ((), "Preflight")
+    assert (condition(decision, "Preflighted")["status"], condition(decision, "Running")["status"]) == (
+        "Unknown",
+        "False",
+    )
+
+
+def test_a_passed_preflight_starts_the_training_in_the_same_pass() -> None:
+    decision = judge(custom(preflight={}), checked())
+    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-train"]
+    passed = condition(decision, "Preflighted")
+    assert (passed["status"], passed["reason"]) == ("True", "PreflightPassed")
+    assert passed["message"] == "100 rows, 50 steps. Needs 7.1 of 12.0 GiB."
+    assert decision.status["preflight"]["tokenLengths"]["p90"] == 200
+    assert [event.reason for event in decision.events] == ["PreflightPassed"]
+
+
+def test_killed_between_the_training_job_and_the_status() -> None:
+    """The Job exists, the status does not say why: the preflight is read, not run again."""
+    before = judge(custom(preflight={}), SITUATIONS["checking"]).status
+    decision = judge(custom(before, preflight={}), replace(running(), preflight=checked().preflight))
+    assert (decision.create, decision.delete) == ((), ())
+    assert condition(decision, "Preflighted")["reason"] == "PreflightPassed"
+    assert decision.status["preflight"]["fit"] == "Fits"
+    assert decision.status["phase"] == "Running"
+
+
+def test_a_lost_status_does_not_stop_a_training() -> None:
+    decision = judge(custom(preflight={}), running())
+    assert (decision.create, decision.status["phase"]) == ((), "Running")
+    assert condition(decision, "Preflighted")["status"] == "True"
+
+
+def test_what_has_passed_is_not_checked_again() -> None:
+    status = judge(custom(preflight={}), checked()).status
+    decision = judge(custom(status, preflight={}))
+    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-train"]
+    assert decision.status["preflight"] == status["preflight"]
+
+
+def test_a_preflight_deleted_by_hand_is_made_again() -> None:
+    status = judge(custom(preflight={}), SITUATIONS["checking"]).status
+    assert [obj["metadata"]["name"] for obj in judge(custom(status, preflight={})).create] == ["demo-preflight"]
+
+
+def test_findings_that_nobody_read_are_found_again() -> None:
+    gone = Observed(preflight=JobObservation(job("demo-preflight", final="Complete", succeeded=1)))
+    status = judge(custom(preflight={}), SITUATIONS["checking"]).status
+    decision = judge(custom(status, preflight={}), gone)
+    assert [ref.name for ref in decision.delete] == ["demo-preflight"]
+    assert (decision.create, decision.status) == ((), status)
+
+
+def test_an_unreadable_preflight_ends_the_job() -> None:
+    status = judge(custom(preflight={}), checked("nonsense")).status
+    assert (status["phase"], status["failure"]["reason"]) == ("Failed", "ResultLost")
+
+
+@pytest.mark.parametrize(("fit", "phase", "created"), [("Require", "Failed", []), ("Warn", "Pending", ["demo-train"])])
+def test_what_does_not_fit(fit: str, phase: str, created: list[str]) -> None:
+    decision = judge(custom(preflight={"fit": fit}), SITUATIONS["does not fit"])
+    assert decision.status["phase"] == phase
+    assert [obj["metadata"]["name"] for obj in decision.create] == created
+    assert "Needs 14.0 of 12.0 GiB." in condition(decision, "Preflighted")["message"]
+    assert ("DoesNotFit", True) in [(event.reason, event.warning) for event in decision.events]
+    assert decision.status["preflight"]["fit"] == "DoesNotFit"
+    if fit == "Require":
+        assert decision.status["failure"]["reason"] == "DoesNotFit"
+        assert condition(decision, "Succeeded")["status"] == "False"
+
+
+@pytest.mark.parametrize("fit", ["Tight", "Unknown"])
+def test_a_tight_or_unknown_fit_is_trained(fit: str) -> None:
+    assert judge(custom(preflight={}), checked(fit=fit)).create
+
+
+def test_a_failed_preflight_ends_the_job() -> None:
+    decision = judge(custom(preflight={}), check_failed())
+    assert decision.create == ()
+    assert decision.status["failure"] == {"reason": "MalformedRow", "message": "line 17", "exitCode": 65, "pod": "c1"}
+    assert condition(decision, "Preflighted")["reason"] == "MalformedRow"
+    later = judge(custom(decision.status, preflight={}))
+    assert (later.create, later.status) == ((), decision.status)
+
+
+@pytest.mark.parametrize(("wanted", "is_so"), [(True, False), (False, True)])
+def test_suspend_is_passed_on_to_the_preflight(wanted: bool, is_so: bool) -> None:
+    observed = Observed(preflight=JobObservation(job("demo-preflight", suspend=is_so)))
+    decision = judge(custom(suspend=wanted, preflight={}), observed)
+    assert [(patch.ref.name, patch.body) for patch in decision.patch] == [
+        ("demo-preflight", {"spec": {"suspend": wanted}})
+    ]
+
+
+def test_a_missing_input_found_after_the_preflight_keeps_what_it_found() -> None:
+    spec: Object = {"preflight": {}, "baseModel": {"uri": "pvc://models/tiny"}}
+    decision = judge(custom(**spec), replace(checked(), inputs=Inputs(claims={"models": None})))
+    assert decision.create == ()
+    assert condition(decision, "Accepted")["reason"] == "ClaimNotFound"
+    assert condition(decision, "Preflighted")["status"] == "True"
+
+
+def test_a_registry_without_a_server_is_refused() -> None:
+    spec = {"tracking": {"registeredModel": "support"}}
+    assert "spec.tracking.uri" in condition(judge(custom(**spec)), "Accepted")["message"]
+    assert decide(custom(**spec), Observed(), NOW, Settings(tracking_uri="http://mlflow:5000")).create
+
+
+STEP = RecoveryStep(
+    kind="OutOfMemory",
+    action="halveBatch",
+    message="1.2 GiB were missing",
+    at=NOW.timestamp(),
+    step=3,
+    per_device_train_batch_size=2,
+    gradient_accumulation_steps=8,
+    gradient_checkpointing=False,
+    optimizer="adamw_torch",
+    learning_rate=2e-4,
+)
+
+
+def test_a_recovery_shows_at_once_and_stays() -> None:
+    status = judge(custom(), running(loss=1.5)).status
+    decision = judge(custom(status), running(recovery=(STEP,), updated_at=NOW.timestamp() + 1))
+    (shown,) = decision.status["recovery"]
+    assert (shown["action"], shown["perDeviceTrainBatchSize"], shown["time"]) == (
+        "halveBatch",
+        2,
+        "2026-01-02T00:00:00Z",
+    )
+    fresh_pod = judge(custom(decision.status), running(step=0))
+    assert fresh_pod.status["recovery"] == decision.status["recovery"]
+    assert judge(custom(decision.status), failed()).status["recovery"] == decision.status["recovery"]
+
+
+def test_suggestions_are_kept_one_of_each_reason() -> None:
+    said = preflight_summary(suggestions=[{"reason": "Leak", "message": "3 rows"}])
+    status = judge(custom(preflight={}), checked(said)).status
+    flat, flatter = (Suggestion("FlatLoss", text) for text in ("flat", "flatter"))
+    status = judge(custom(status, preflight={}), running(suggestions=(flat,))).status
+    later = running(suggestions=(flatter,), updated_at=NOW.timestamp() + 60)
+    status = judge(custom(status, preflight={}), later).status
+    assert status["suggestions"] == [
+        {"reason": "Leak", "message": "3 rows"},
+        {"reason": "FlatLoss", "message": "flatter"},
+    ]
+
+
+def test_figures_that_cannot_be_are_ignored() -> None:
+    assert "progress" not in judge(custom(), running(step=-1)).status
+
+
+def test_the_result_tells_what_came_of_it() -> None:
+    export = {"uri": "s3://kubetune/x/merged", "kind": "merged", "manifestSha256": "cd" * 32, "bytes": 9}
+    said = train_summary(exports=[export], bestStep=40, stoppedEarly=True, tokens=9000, modelVersion="ns.demo/3")
+    decision = judge(custom(), succeeded(said))
+    status = decision.status
+    assert status["exports"] == [
+        {"uri": "s3://kubetune/x/merged", "kind": "merged", "manifestSHA256": "cd" * 32, "bytes": 9}
+    ]
+    assert (status["results"]["bestStep"], status["results"]["stoppedEarly"]) == (40, True)
+    assert (status["results"]["tokens"], status["modelVersion"]) == (9000, "ns.demo/3")
+    assert "stopped early" in condition(decision, "Succeeded")["message"]
+
+
+def test_the_settings_in_force_are_shown_from_the_start() -> None:
+    shown = judge(custom(preset="code", lora={"rank": 4}, hyperparameters={"seed": 1})).status["effective"]
+    assert (shown["lora"]["rank"], shown["lora"]["alpha"]) == (4, 64)
+    assert (shown["hyperparameters"]["seed"], shown["hyperparameters"]["numTrainEpochs"]) == (1, 2.0)

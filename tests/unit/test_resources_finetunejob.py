@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.resources import build_config, build_evaluation, build_train_job, output_uri, used_uris
+from kubetune.finetunejob.config import build_config
+from kubetune.finetunejob.resources import build_evaluation, build_preflight_job, build_train_job
+from kubetune.finetunejob.uris import output_uri, used_uris
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import SPEC_HASH, is_current, is_owned_by, stamp
 from kubetune.workload.pod import CONFIG_ANNOTATION
@@ -39,7 +41,11 @@ def full() -> FineTuneJob:
             "format": "promptCompletion",
             "columns": {"prompt": "question"},
             "validationUri": "configmap://small/val.jsonl",
+            "systemPrompt": "Be brief.",
         },
+        preset="code",
+        recovery={"outOfMemory": "Fail", "divergence": {"lossSigmas": 0, "patience": 5, "rollback": True}},
+        export={"merged": True, "gguf": "q8_0"},
         method="qlora",
         lora={"rank": 8, "alpha": 16, "dropout": 0.05, "targetModules": ["q_proj", "v_proj"]},
         hyperparameters={"learningRate": 1e-4, "maxSteps": 500, "optimizer": "paged_adamw_8bit", "saveSteps": 50},
@@ -67,6 +73,51 @@ def test_a_job_with_nothing_but_what_it_needs() -> None:
     assert_golden("finetunejob-job-least", build_train_job(custom(), Settings()))
 
 
+def test_a_preflight_job_with_every_field() -> None:
+    assert_golden("finetunejob-preflight", build_preflight_job(full(), SETTINGS))
+
+
+def test_the_preflight_takes_no_gpu_and_little_else() -> None:
+    job = build_preflight_job(full(), SETTINGS)
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    assert "initContainers" not in spec
+    assert container["command"] == ["python", "-m", "kubetune_trainer", "preflight"]
+    assert container["resources"] == {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "16Gi"}}
+    assert "runtimeClassName" not in spec
+    assert job["spec"]["ttlSecondsAfterFinished"] == 3600
+
+
+def test_the_preflight_reads_what_the_training_reads_where_the_user_says() -> None:
+    checks = build_preflight_job(full(), SETTINGS)["spec"]["template"]
+    training = build_train_job(full(), SETTINGS)["spec"]["template"]
+    assert checks["metadata"]["annotations"] == training["metadata"]["annotations"]
+    for member in ("volumes", "nodeSelector", "tolerations", "securityContext"):
+        assert checks["spec"][member] == training["spec"][member], member
+    assert checks["spec"]["containers"][0]["env"] == training["spec"]["containers"][0]["env"]
+
+
+def test_a_runtime_class_without_a_gpu_is_a_wish_of_its_own() -> None:
+    job = build_preflight_job(custom(runtimeClassName="gvisor"), SETTINGS)
+    assert job["spec"]["template"]["spec"]["runtimeClassName"] == "gvisor"
+
+
+@pytest.mark.parametrize(("asked", "requested"), [("256Mi", "256Mi"), ("1Gi", "512Mi"), (536870912, "512Mi")])
+def test_the_preflight_requests_no_more_than_its_limit(asked: Any, requested: str) -> None:
+    container = build_preflight_job(custom(resources={"memory": asked}), SETTINGS)["spec"]["template"]["spec"]
+    assert container["containers"][0]["resources"]["requests"]["memory"] == requested
+
+
+def test_the_result_is_registered_under_the_objects_name() -> None:
+    tracking = build_config(custom(), SETTINGS).tracking
+    assert tracking is not None
+    assert (tracking.experiment, tracking.registered_model) == ("research", "research.demo")
+    own = build_config(custom(tracking={"registeredModel": "support-bot"}), SETTINGS).tracking
+    assert own is not None
+    assert own.registered_model == "support-bot"
+    assert build_config(custom(), Settings()).tracking is None
+
+
 def test_configuration_of_every_field() -> None:
     assert_golden("finetunejob-config", to_json(build_config(full(), SETTINGS)))
 
@@ -90,9 +141,9 @@ def test_building_changes_nothing_and_depends_on_nothing_else() -> None:
 
 @pytest.mark.parametrize("name", ["a", "x" * 52])
 def test_names_fit(name: str) -> None:
-    job = build_train_job(custom(name), SETTINGS)
-    assert len(job["metadata"]["name"]) <= 63
-    assert all(len(value) <= 63 for value in job["metadata"]["labels"].values())
+    for job in (build_train_job(custom(name), SETTINGS), build_preflight_job(custom(name), SETTINGS)):
+        assert len(job["metadata"]["name"]) <= 63
+        assert all(len(value) <= 63 for value in job["metadata"]["labels"].values())
 
 
 def test_pods_are_locked_down() -> None:
@@ -167,6 +218,7 @@ def test_the_evaluation_takes_over_where_to_run_but_not_how_long() -> None:
     spec = evaluation["spec"]
     assert spec["credentials"] == {"objectStoreSecret": "mine", "huggingFaceSecret": "hub"}
     assert spec["output"] == {"uri": "s3://results/runs/"}
+    assert spec["dataset"]["systemPrompt"] == "Be brief.", "the model is asked the way it was taught"
     assert "activeDeadlineSeconds" not in spec
 
 

@@ -11,21 +11,30 @@ from kubetune_contract.types import RowFormat
 from .model import ApiModel, Rule, checked
 from .uris import DataUri
 
-COLUMNS = ("messages", "prompt", "completion", "instruction", "input", "output", "text")
+COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text")
 """Members of a row that ``columns`` may rename."""
 
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
 
 
 class Dataset(ApiModel):
-    """Rows of JSON Lines, a JSON array or CSV with a header."""
+    """Rows of JSON Lines, a JSON array, CSV with a header, or Parquet."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.systemPrompt) || self.format != 'text'",
+            "rows of format text are no chats and have no place for a systemPrompt",
+            "systemPrompt",
+        ),
+    )
 
     uri: DataUri
     """The file: `s3://bucket/file`, `pvc://claim/file`, `configmap://name/key`, or `hf://owner/name@revision` (its
     train split)."""
     format: RowFormat = RowFormat.AUTO
-    """What a row looks like. `auto` decides by the members of the first row; `messages` is a chat, `promptCompletion`
-    has `prompt` and `completion`, `instruction` has `instruction`, optional `input` and `output`, `text` has `text`."""
+    """What a row looks like. `auto` decides by the members of the first row; `messages` is a chat, `sharegpt` one under
+    `conversations` with `from` and `value`, `promptCompletion` has `prompt` and `completion`, `instruction` has
+    `instruction`, optional `input` and `output`, `text` has `text`."""
     columns: dict[str, ColumnName] | None = Field(
         default=None,
         max_length=len(COLUMNS),
@@ -38,6 +47,9 @@ class Dataset(ApiModel):
     )
     """Our name of a member -> the dataset's own name for it, for example `{prompt: question, completion: answer}`.
     Members not listed keep their name."""
+    system_prompt: str | None = Field(default=None, min_length=1, max_length=16_384)
+    """System message of every chat that has none of its own; put before the prompt of other rows. Serve the model with
+    the same one."""
 
 
 class TrainingDataset(Dataset):

@@ -14,6 +14,8 @@ class JobPhase(enum.StrEnum):
     """One word for the printer column, derived from the conditions."""
 
     PENDING = "Pending"
+    PREFLIGHT = "Preflight"
+    """Only a FineTuneJob has one."""
     RUNNING = "Running"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
@@ -25,6 +27,8 @@ class JobCondition(enum.StrEnum):
 
     ACCEPTED = "Accepted"
     """The spec and everything it names are usable."""
+    PREFLIGHTED = "Preflighted"
+    """Data, model and access were checked and the run fits the GPU's memory; only a FineTuneJob has it."""
     SCHEDULED = "Scheduled"
     """A node was found for the pod."""
     RUNNING = "Running"
@@ -49,7 +53,7 @@ class JobStatus(Status):
     """What is measured of something that runs once."""
 
     phase: JobPhase | None = None
-    """Pending, Running, Suspended, Succeeded or Failed."""
+    """Pending, Preflight (a FineTuneJob's), Running, Suspended, Succeeded or Failed."""
     attempts: int | None = Field(default=None, ge=0)
     """Pods started so far."""
     start_time: Timestamp | None = None

@@ -16,6 +16,7 @@ SELECTOR = f"{MANAGED_BY}={MANAGER}"
 class Component(enum.StrEnum):
     """What a workload does."""
 
+    PREFLIGHT = "preflight"
     TRAINER = "trainer"
     EVALUATOR = "evaluator"
     SERVER = "server"

@@ -89,7 +89,10 @@ def _baselines(evaluation: Evaluation, jobs: Jobs) -> tuple[tuple[str, Model | U
 def eval_config(evaluation: Evaluation, models: Models, settings: Settings) -> EvalConfig:
     """The spec in the evaluator's words."""
     spec, metadata = evaluation.spec, evaluation.metadata
-    dataset = Dataset(uri=spec.dataset.uri, format=spec.dataset.format, columns=dict(spec.dataset.columns or {}))
+    data = spec.dataset
+    dataset = Dataset(
+        uri=data.uri, format=data.format, columns=dict(data.columns or {}), system_prompt=data.system_prompt
+    )
     gate = Gate(spec.gate.metric, spec.gate.margin, spec.gate.alpha) if spec.gate else None
     return EvalConfig(
         schema=SCHEMA,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from kubetune.common.decision import Decision
@@ -15,15 +16,19 @@ from kubetune.runtime.controller import Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.run import JobObservation, read_run
+from kubetune.workload.inputs import Inputs
+from kubetune.workload.run import JobObservation, final_condition, read_run
 from kubetune.workload.status import is_final
 from kubetune_contract import ContractError, TrainProgress, from_json
 
 from .api import FineTuneJob
-from .decide import Observed, decide
-from .preflight import check_uris
-from .resources import MAIN, job_name, used_uris
+from .checks import check_uris
+from .decide import decide
+from .observed import Observed
+from .preflight import is_owed
+from .resources import MAIN, job_name, preflight_name
 from .series import ProgressSeries
+from .uris import used_uris
 
 
 class FineTuneJobController:
@@ -47,28 +52,38 @@ class FineTuneJobController:
             owes_evaluation = status.phase is JobPhase.SUCCEEDED and not status.evaluation_ref
             self._series.remove(meta.namespace, meta.name)
             return Observed(evaluation=await self._evaluation(client, obj) if owes_evaluation else None)
-        run = JobObservation()
-        if not fresh:
-            run = await read_job(client, meta.namespace, job_name(meta.name), self._settings.gpu_resource)
-        if run.job is None:
-            is_readable = check_uris(obj, self._settings) is None
-            used = used_uris(obj, self._settings) if is_readable else ()
-            return Observed(run, await read_inputs(client, meta.namespace, used))
-        return await self._follow(client, obj, run)
+        if fresh:
+            return Observed(inputs=await self._inputs(client, obj))
+        gpu = self._settings.gpu_resource
+        run = await read_job(client, meta.namespace, job_name(meta.name), gpu)
+        checks = JobObservation()
+        if is_owed(obj):
+            checks = await read_job(client, meta.namespace, preflight_name(meta.name), gpu)
+        if run.job is not None:
+            return replace(await self._follow(client, obj, run), preflight=checks)
+        if checks.job is not None and final_condition(checks.job) is None:
+            return Observed(preflight=checks)
+        return Observed(preflight=checks, inputs=await self._inputs(client, obj))
 
     def decide(self, obj: FineTuneJob, observed: Observed, now: datetime) -> Decision:
         return decide(obj, observed, now, self._settings)
 
     def children(self, observed: Observed) -> Iterable[Object]:
-        if observed.run.job is not None:
-            yield observed.run.job
-        yield from observed.run.pods
+        for observation in (observed.preflight, observed.run):
+            if observation.job is not None:
+                yield observation.job
+            yield from observation.pods
 
     def references(self, obj: FineTuneJob) -> Iterable[Key]:
         return ()
 
     def forget(self, key: Key) -> None:
         self._series.remove(key.namespace, key.name)
+
+    async def _inputs(self, client: Client, obj: FineTuneJob) -> Inputs:
+        is_readable = check_uris(obj, self._settings) is None
+        used = used_uris(obj, self._settings) if is_readable else ()
+        return await read_inputs(client, obj.metadata.namespace, used)
 
     async def _follow(self, client: Client, obj: FineTuneJob, observation: JobObservation) -> Observed:
         meta = obj.metadata

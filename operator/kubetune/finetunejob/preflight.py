@@ -1,25 +1,139 @@
-"""What must hold before a training is started; each check tells the user what to do."""
+"""The preflight as its Job tells it: not begun, under way, passed or failed."""
 
 from __future__ import annotations
 
-from kubetune.settings import Settings
-from kubetune.workload.inputs import Inputs, Problem, check_inputs
-from kubetune_contract.uris import UriError, parse
+import json
+from dataclasses import dataclass, replace
 
-from .api import FineTuneJob, Reason
-from .resources import used_uris
+from kubetune.common.conditions import ConditionStatus, get_condition, is_true
+from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.workload.explain import WAITING_TEXT, Fact
+from kubetune.workload.run import JobObservation, Run, read_run
+from kubetune_contract import ContractError, Fit, PreflightSummary, from_json
+
+from .api import FineTuneJob, FitPolicy, PreflightStatus, Reason
+from .figures import preflight_status, read_suggestions
+from .measured import Suggestion
+from .observed import Observed
+from .resources import PREFLIGHT
+
+AFTER_TEXT = "The training starts once the preflight has passed."
 
 
-def find_problem(job: FineTuneJob, inputs: Inputs, settings: Settings) -> Problem | None:
-    """The first check that does not hold."""
-    return check_uris(job, settings) or check_inputs(inputs, used_uris(job, settings), job.metadata.namespace)
+@dataclass(frozen=True)
+class Preflight:
+    """How far it is."""
+
+    fact: Fact
+    """The condition Preflighted."""
+    is_passed: bool = False
+    run: Run | None = None
+    """The preflight's Job; None where it does not matter any more."""
+    figures: PreflightStatus | None = None
+    suggestions: tuple[Suggestion, ...] = ()
+    is_lost: bool = False
+    """It has succeeded and its pod is gone before anybody read what it found."""
 
 
-def check_uris(job: FineTuneJob, settings: Settings) -> Problem | None:
-    """The API server refuses wrong URIs already; an object stored under an older CRD may still carry one."""
-    for uri in used_uris(job, settings):
-        try:
-            parse(uri)
-        except UriError as error:
-            return Problem(Reason.INVALID_SPEC, error.message)
-    return None
+def is_owed(job: FineTuneJob) -> bool:
+    """Whether nobody knows yet that it has passed."""
+    return job.spec.preflight.fit is not FitPolicy.SKIP and not is_true(job.status.conditions, JobCondition.PREFLIGHTED)
+
+
+def read_preflight(job: FineTuneJob, observed: Observed) -> Preflight:
+    """What is known of the preflight. It is run once: after it has passed, the status or the training's Job tells."""
+    known = known_result(job)
+    if known:
+        return known
+    run = read_run(observed.preflight, main=PREFLIGHT, gpu_resource="")
+    found = _read(job, run)
+    if observed.run.job is not None and not found.is_passed:
+        # Only a preflight that has passed lets the training start; its figures went with the status.
+        return Preflight(Fact(ConditionStatus.TRUE, Reason.PREFLIGHT_PASSED, "The training was started."), True)
+    return found
+
+
+def known_result(job: FineTuneJob) -> Preflight | None:
+    """What needs no look at the Job: it is left out, or the status says that it has passed."""
+    if job.spec.preflight.fit is FitPolicy.SKIP:
+        text = "Left out, as spec.preflight.fit says; the training checks its inputs itself."
+        return Preflight(Fact(ConditionStatus.TRUE, Reason.PREFLIGHT_SKIPPED, text), is_passed=True)
+    stored = get_condition(job.status.conditions, JobCondition.PREFLIGHTED)
+    if stored is None or stored.status is not ConditionStatus.TRUE:
+        return None
+    fact = Fact(stored.status, stored.reason, stored.message)
+    return Preflight(fact, is_passed=True, figures=job.status.preflight)
+
+
+def _read(job: FineTuneJob, run: Run) -> Preflight:
+    if run.phase is JobPhase.SUCCEEDED:
+        return _conclude(job, run)
+    if run.phase is JobPhase.FAILED:
+        return Preflight(Fact(ConditionStatus.FALSE, run.succeeded.reason, run.succeeded.message), run=run)
+    if run.phase is JobPhase.SUSPENDED:
+        return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.SUSPENDED, run.succeeded.message), run=run)
+    if run.phase is JobPhase.RUNNING:
+        text = f"Pod {run.pod} checks data, model, access and memory."
+        return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.PREFLIGHT, text), run=run)
+    stuck = run.running if run.scheduled.status is ConditionStatus.TRUE else run.scheduled
+    is_stuck = stuck.reason not in {Reason.WAITING, Reason.PREPARING}
+    status = ConditionStatus.FALSE if is_stuck else ConditionStatus.UNKNOWN
+    return Preflight(Fact(status, stuck.reason, stuck.message), run=run)
+
+
+def _conclude(job: FineTuneJob, run: Run) -> Preflight:
+    if run.message is None and run.pod is None:
+        return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.WAITING, WAITING_TEXT), run=run, is_lost=True)
+    summary = _read_summary(run.message)
+    if summary is None:
+        text = (
+            f"Pod {run.pod} has left no summary that can be read: the trainer's image and the operator are not of one "
+            "release. Let both be of one, or leave the preflight out (spec.preflight.fit: Skip)."
+        )
+        return _fail(run, Reason.RESULT_LOST, text)
+    figures, suggestions = preflight_status(summary), read_suggestions(summary.suggestions)
+    found = Preflight(Fact(ConditionStatus.TRUE, Reason.PREFLIGHT_PASSED, _describe(job, summary)), True, run, figures)
+    if summary.fit is Fit.DOES_NOT_FIT and job.spec.preflight.fit is FitPolicy.REQUIRE:
+        found = replace(_fail(run, Reason.DOES_NOT_FIT, summary.fit_message), figures=figures)
+    return replace(found, suggestions=suggestions)
+
+
+def _fail(run: Run, reason: Reason, text: str) -> Preflight:
+    fact = Fact(ConditionStatus.FALSE, reason, text)
+    failure = Failure(reason=reason, message=text, pod=run.pod)
+    failed = replace(run, phase=JobPhase.FAILED, succeeded=fact, failure=failure)
+    return Preflight(fact, run=failed)
+
+
+def _describe(job: FineTuneJob, summary: PreflightSummary) -> str:
+    text = f"{summary.train_rows} rows, {summary.steps} steps. {summary.fit_message}"
+    if summary.fit is Fit.DOES_NOT_FIT:
+        return f"{text} It is trained all the same, because spec.preflight.fit is {job.spec.preflight.fit}."
+    return text
+
+
+def _read_summary(message: str | None) -> PreflightSummary | None:
+    try:
+        summary = from_json(PreflightSummary, json.loads(message or ""))
+        preflight_status(summary)
+    except (ValueError, ContractError):
+        return None
+    return summary
+
+
+def run_before_training(preflight: Preflight) -> Run:
+    """The facts of the training while the preflight decides."""
+    run = preflight.run or read_run(JobObservation(), main=PREFLIGHT, gpu_resource="")
+    fact = preflight.fact
+    has_ended = run.phase is JobPhase.FAILED
+    return Run(
+        phase=JobPhase.PREFLIGHT if run.phase is JobPhase.RUNNING else run.phase,
+        scheduled=Fact(ConditionStatus.UNKNOWN, fact.reason, AFTER_TEXT),
+        running=Fact(ConditionStatus.FALSE, fact.reason, AFTER_TEXT),
+        succeeded=Fact(ConditionStatus.FALSE if has_ended else ConditionStatus.UNKNOWN, fact.reason, fact.message),
+        failure=run.failure,
+        pod=run.pod,
+        finished=run.finished,
+        is_unsettled=run.is_unsettled,
+        recheck_after=run.recheck_after,
+    )

@@ -1,31 +1,76 @@
-"""From what the trainer says to ``status.progress``."""
+"""From what the running trainer says to the status, and when that is worth a write."""
 
 from __future__ import annotations
 
-import math
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 from kubetune.common.units import format_duration, format_percent, format_progress
 from kubetune_contract import TrainProgress, TrainSummary
 
-from .api import TrainingProgress
+from .api import FineTuneJobStatus, TrainingProgress
+from .figures import finite, merge_suggestions, moment, read_recovery, read_suggestions
+
+
+@dataclass(frozen=True)
+class Live:
+    """Members of the status that a running trainer changes, as keyword arguments of FineTuneJobStatus."""
+
+    members: dict[str, Any]
+
+    @classmethod
+    def stored(cls, status: FineTuneJobStatus) -> Live:
+        """As they are."""
+        names = ("progress", "recovery", "suggestions")
+        return cls({name: getattr(status, name) for name in names})
+
+
+def follow(status: FineTuneJobStatus, said: TrainProgress | None, interval: float) -> Live:
+    """The stored members, or the trainer's new ones when they are due."""
+    new = _read(status, said) if said else None
+    stored = Live.stored(status)
+    return new if new and _is_due(stored, new, interval) else stored
+
+
+def _read(status: FineTuneJobStatus, said: TrainProgress) -> Live | None:
+    """None for figures that cannot be: a trainer of another release; the run itself is none the worse."""
+    try:
+        members = {
+            "progress": read_progress(said),
+            # A new pod says what it was told before it has read what older ones did.
+            "recovery": read_recovery(said.recovery) or status.recovery,
+            "suggestions": merge_suggestions(status.suggestions, read_suggestions(said.suggestions)),
+        }
+    except ValueError:
+        return None
+    return Live(members)
+
+
+def _is_due(stored: Live, new: Live, interval: float) -> bool:
+    has_recovered = stored.members["recovery"] != new.members["recovery"]
+    return has_recovered or is_due(stored.members["progress"], new.members["progress"], interval)
 
 
 def read_progress(said: TrainProgress) -> TrainingProgress:
     """Numbers that are not finite are left out: JSON has no word for them."""
-    eta = _finite(said.eta_seconds)
+    eta = finite(said.eta_seconds)
     return TrainingProgress(
         step=said.step,
         total_steps=said.total_steps,
         percent=format_percent(said.step, said.total_steps),
-        epoch=_finite(said.epoch),
-        loss=_finite(said.loss),
-        eval_loss=_finite(said.eval_loss),
-        learning_rate=_finite(said.learning_rate),
-        grad_norm=_finite(said.grad_norm),
-        tokens_per_second=_finite(said.tokens_per_second),
+        epoch=finite(said.epoch),
+        loss=finite(said.loss),
+        eval_loss=finite(said.eval_loss),
+        learning_rate=finite(said.learning_rate),
+        grad_norm=finite(said.grad_norm),
+        tokens=said.tokens,
+        tokens_per_second=finite(said.tokens_per_second),
         eta_seconds=None if eta is None else round(eta),
-        updated_at=datetime.fromtimestamp(int(said.updated_at), UTC),
+        last_checkpoint=said.last_checkpoint,
+        last_checkpoint_time=None if said.last_checkpoint_at is None else moment(said.last_checkpoint_at),
+        best_step=said.best_step,
+        updated_at=moment(said.updated_at),
         display=format_progress(said.step, said.total_steps),
         eta=None if eta is None else format_duration(eta),
     )
@@ -42,19 +87,18 @@ def is_due(stored: TrainingProgress | None, new: TrainingProgress, interval: flo
 
 def final_progress(stored: TrainingProgress | None, summary: TrainSummary, finished: datetime) -> TrainingProgress:
     """The last word: all steps done, with the last known loss."""
-    last_loss = stored.loss if stored and stored.loss is not None else _finite(summary.train_loss)
+    last_loss = stored.loss if stored and stored.loss is not None else finite(summary.train_loss)
     return TrainingProgress(
         step=summary.steps,
         total_steps=summary.steps,
         percent=100,
         epoch=stored.epoch if stored else None,
         loss=last_loss,
-        eval_loss=_finite(summary.eval_loss),
+        eval_loss=finite(summary.eval_loss),
+        tokens=summary.tokens,
+        last_checkpoint=stored.last_checkpoint if stored else None,
+        last_checkpoint_time=stored.last_checkpoint_time if stored else None,
+        best_step=summary.best_step or (stored.best_step if stored else None),
         updated_at=finished,
         display=format_progress(summary.steps, summary.steps),
     )
-
-
-def _finite(value: float | None) -> float | None:
-    """To four significant digits: that is what a person reads, and all that a mean over a few batches is worth."""
-    return float(f"{value:.4g}") if value is not None and math.isfinite(value) else None

@@ -1,4 +1,4 @@
-"""Builds what a FineTuneJob needs in the cluster: the trainer's configuration, its Job, and the Evaluation after it."""
+"""Builds what a FineTuneJob needs in the cluster: the Jobs of preflight and training, and the Evaluation after them."""
 
 from __future__ import annotations
 
@@ -7,80 +7,42 @@ from typing import Any
 from kubetune.common.labels import Component, labels
 from kubetune.common.meta import API_VERSION
 from kubetune.common.names import child_name
+from kubetune.common.pod_options import Resources
+from kubetune.common.quantity import smaller
 from kubetune.settings import Settings
 from kubetune.workload.job import build_job
 from kubetune.workload.pod import Container, PodPlan, pod_template
-from kubetune_contract import (
-    Dataset,
-    Hyperparameters,
-    Lora,
-    Method,
-    ObjectStore,
-    Owner,
-    Tracking,
-    TrainConfig,
-    dumps,
-    paths,
-)
+from kubetune_contract import dumps, paths
 
 from .api import FineTuneJob
+from .config import build_config
+from .spec import FineTuneJobSpec
+from .uris import used_uris
 
 Object = dict[str, Any]
 
-INIT, MAIN = "prepare", "train"
+INIT, MAIN, PREFLIGHT = "prepare", "train", "preflight"
+"""Names of the containers."""
 MODULE = "kubetune_trainer"
 GRACE_SECONDS = 120
 """The trainer saves and uploads a checkpoint when it is asked to stop."""
+PREFLIGHT_GRACE_SECONDS = 10
+"""There is nothing to save."""
+PREFLIGHT_CPU = "250m"
+PREFLIGHT_MEMORY = "512Mi"
+"""Requested; it may use as much as the training, which reads the same rows."""
+PREFLIGHT_TTL_SECONDS = 3600
+"""Its findings are in the status; pod and log stay this long for who wants to read on."""
 
 
 def job_name(name: str) -> str:
-    """Name of the Job of the FineTuneJob called ``name``."""
+    """Name of the training's Job of the FineTuneJob called ``name``."""
     return child_name(name, "train")
 
 
-def output_uri(job: FineTuneJob, settings: Settings) -> str:
-    """The folder that belongs to this object alone: its uid keeps a later object of the same name apart."""
-    meta = job.metadata
-    default = f"s3://{settings.store_bucket}/finetunejobs/{meta.namespace}/{meta.name}"
-    prefix = job.spec.output.uri if job.spec.output else default
-    return f"{prefix.rstrip('/')}/{meta.uid}"
-
-
-def artifact_uri(job: FineTuneJob, settings: Settings) -> str:
-    """Where the trainer publishes its result."""
-    folder = "model" if job.spec.method is Method.FULL else "adapter"
-    return f"{output_uri(job, settings)}/{folder}"
-
-
-def used_uris(job: FineTuneJob, settings: Settings) -> tuple[str, ...]:
-    """Everything the trainer reads or writes."""
-    spec = job.spec
-    reads = (spec.base_model.uri, spec.dataset.uri, spec.dataset.validation_uri)
-    return (*(uri for uri in reads if uri), output_uri(job, settings))
-
-
-def build_config(job: FineTuneJob, settings: Settings) -> TrainConfig:
-    """The trainer's whole configuration, without secrets."""
-    meta, spec, data = job.metadata, job.spec, job.spec.dataset
-    return TrainConfig(
-        schema=paths.SCHEMA,
-        owner=Owner(meta.namespace, meta.name, meta.uid),
-        base_model=spec.base_model.uri,
-        dataset=Dataset(
-            uri=data.uri,
-            format=data.format,
-            columns=dict(data.columns or {}),
-            validation_uri=data.validation_uri,
-            validation_share=data.validation_share,
-        ),
-        output=output_uri(job, settings),
-        store=ObjectStore(settings.store_endpoint or None, settings.store_region),
-        method=spec.method,
-        lora=Lora(**spec.lora.model_dump()) if spec.lora else Lora(),
-        hyperparameters=Hyperparameters(**spec.hyperparameters.model_dump(mode="json")),
-        tracking=_tracking(job, settings),
-        gpus=spec.resources.gpu,
-    )
+def preflight_name(name: str) -> str:
+    """Name of the preflight's Job of the FineTuneJob called ``name``."""
+    return child_name(name, "preflight")
 
 
 def build_train_job(job: FineTuneJob, settings: Settings) -> Object:
@@ -101,6 +63,34 @@ def build_train_job(job: FineTuneJob, settings: Settings) -> Object:
     return build_job(metadata, pod_template(settings, plan), job.spec)
 
 
+def build_preflight_job(job: FineTuneJob, settings: Settings) -> Object:
+    """The Job that checks everything on the CPU, where the training may run as far as its user says."""
+    own_labels = labels(job.info, job.metadata.name, Component.PREFLIGHT)
+    memory = job.spec.resources.memory
+    resources = {
+        "requests": {"cpu": PREFLIGHT_CPU, "memory": smaller(PREFLIGHT_MEMORY, memory)},
+        "limits": {"memory": memory},
+    }
+    plan = PodPlan(
+        labels=own_labels,
+        config=dumps(build_config(job, settings)),
+        options=_without_gpu(job.spec),
+        uris=used_uris(job, settings),
+        init=None,
+        main=Container(PREFLIGHT, settings.trainer_image, MODULE, "preflight", {"resources": resources}),
+        grace_seconds=PREFLIGHT_GRACE_SECONDS,
+    )
+    metadata = _child_metadata(job, preflight_name(job.metadata.name), own_labels)
+    return build_job(metadata, pod_template(settings, plan), job.spec, ttl_seconds=PREFLIGHT_TTL_SECONDS)
+
+
+def _without_gpu(spec: FineTuneJobSpec) -> FineTuneJobSpec:
+    """Node selector and tolerations hold for every pod: claims and networks are where the user says. A runtime class
+    given along with a GPU is the GPU's."""
+    runtime_class = None if spec.resources.gpu else spec.runtime_class_name
+    return spec.model_copy(update={"resources": Resources(), "runtime_class_name": runtime_class})
+
+
 def build_evaluation(job: FineTuneJob) -> Object | None:
     """The Evaluation of ``spec.evaluation``: this job against its own base model, run where the job ran."""
     template = job.spec.evaluation
@@ -111,6 +101,9 @@ def build_evaluation(job: FineTuneJob) -> Object | None:
     for member in ("resources", "nodeSelector", "tolerations", "runtimeClassName", "credentials", "output"):
         if member in place and member not in spec:
             spec[member] = place[member]
+    if job.spec.dataset.system_prompt:
+        # The model is asked the way it was taught.
+        spec["dataset"].setdefault("systemPrompt", job.spec.dataset.system_prompt)
     spec["candidate"] = {"fineTuneJobRef": {"name": job.metadata.name}}
     return {
         "apiVersion": API_VERSION,
@@ -127,11 +120,3 @@ def _child_metadata(job: FineTuneJob, name: str, own_labels: dict[str, str]) -> 
         "labels": own_labels,
         "ownerReferences": [job.owner_reference()],
     }
-
-
-def _tracking(job: FineTuneJob, settings: Settings) -> Tracking | None:
-    own = job.spec.tracking
-    uri = (own and own.uri) or settings.tracking_uri
-    if not uri:
-        return None
-    return Tracking(uri, (own and own.experiment) or job.metadata.namespace)

@@ -12,8 +12,11 @@ from .fingerprint import stamp
 Object = dict[str, Any]
 
 
-def build_job(metadata: Object, template: Object, options: JobOptions) -> Object:
-    """A stamped Job with one pod at a time; ``metadata`` brings name, namespace, labels and the owner's reference."""
+def build_job(metadata: Object, template: Object, options: JobOptions, *, ttl_seconds: int | None = None) -> Object:
+    """A stamped Job with one pod at a time; ``metadata`` brings name, namespace, labels and the owner's reference.
+
+    ``ttl_seconds`` after its end it is deleted with its pods; None keeps it as long as its owner.
+    """
     spec: Object = {
         "completions": 1,
         "parallelism": 1,
@@ -25,6 +28,8 @@ def build_job(metadata: Object, template: Object, options: JobOptions) -> Object
     }
     if options.active_deadline_seconds is not None:
         spec["activeDeadlineSeconds"] = options.active_deadline_seconds
+    if ttl_seconds is not None:
+        spec["ttlSecondsAfterFinished"] = ttl_seconds
     return stamp({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
 
 
@@ -32,6 +37,9 @@ def _failure_rules() -> list[Object]:
     """First match wins. A rule without a container's name applies to init containers, too."""
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
-        {"action": "Ignore", "onExitCodes": {"operator": "In", "values": [int(ExitCode.PREEMPTED), int(ExitCode.SUPERSEDED)]}},
+        {
+            "action": "Ignore",
+            "onExitCodes": {"operator": "In", "values": [int(ExitCode.PREEMPTED), int(ExitCode.SUPERSEDED)]},
+        },
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(int(code) for code in PERMANENT)}},
     ]

@@ -63,7 +63,7 @@ class PodPlan:
     options: PodOptions
     uris: tuple[str, ...]
     """All URIs the containers read or write; they decide on mounts and credentials."""
-    init: Container
+    init: Container | None
     main: Container
     grace_seconds: int
     """Between SIGTERM and SIGKILL."""
@@ -72,7 +72,7 @@ class PodPlan:
 
 
 def pod_template(settings: Settings, plan: PodPlan) -> Object:
-    """A complete pod template with one init and one main container."""
+    """A complete pod template with one main container and at most one init container."""
     options = plan.options
     mounted = (*_base_volumes(), *_uri_volumes(plan.uris), *plan.volumes)
 
@@ -104,10 +104,11 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "initContainers": [_container(plan.init, common | env_of(plan.init), _init_resources(options))],
         "containers": [_container(plan.main, common | env_of(plan.main), _resources(settings, options))],
         "volumes": [{"name": volume.name, **volume.source} for volume in mounted],
     }
+    if plan.init:
+        spec["initContainers"] = [_container(plan.init, common | env_of(plan.init), _init_resources(options))]
     spec |= _placement(settings, options)
     metadata = {"labels": plan.labels, "annotations": {CONFIG_ANNOTATION: plan.config}}
     return {"metadata": metadata, "spec": spec}

@@ -15,7 +15,7 @@ from .explain import Fact
 from .inputs import Problem
 from .run import Run
 
-_UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled"}
+_UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"}
 """Reasons every run passes through; an Event for each would be noise and one more write per object."""
 _NO_WARNING = {"Suspended", "Completed", "Running"}
 

@@ -1,0 +1,129 @@
+"""The end of a training: its result, a result that is lost, and the Evaluation that follows."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus
+from kubetune.common.decision import Decision, Event
+from kubetune.common.job_status import Failure, JobPhase
+from kubetune.workload.explain import Fact
+from kubetune.workload.fingerprint import is_owned_by
+from kubetune.workload.run import Run
+from kubetune.workload.status import accepted
+from kubetune_contract import ContractError, TrainSummary, from_json
+
+from .api import EvaluationRef, FineTuneJob, Reason
+from .conclude import conclude
+from .figures import merge_suggestions, read_artifact, read_exports, read_recovery, read_results, read_suggestions
+from .observed import Look, Observed
+from .preflight import Preflight
+from .progress import final_progress
+from .resources import build_evaluation
+from .uris import artifact_uri
+
+Object = dict[str, Any]
+
+CONFLICT_SECONDS = 60.0
+
+
+def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
+    """The training's Job is done: records what it published, and owes the Evaluation."""
+    summary = _read_summary(run.message)
+    if summary is None:
+        return _lose(look, preflight, run)
+    job = look.job
+    evaluation = _Evaluation.of(job, look.observed)
+    text = f"{_describe(summary)} {evaluation.note}".strip()
+    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, text))
+    finished = run.finished or look.now.replace(microsecond=0)
+    decision = conclude(
+        look,
+        accepted(),
+        preflight,
+        run,
+        progress=final_progress(job.status.progress, summary, finished),
+        recovery=read_recovery(summary.recovery) or job.status.recovery,
+        suggestions=merge_suggestions(job.status.suggestions, read_suggestions(summary.suggestions)),
+        artifact=read_artifact(summary.artifact),
+        exports=read_exports(summary.exports),
+        results=read_results(summary),
+        mlflow_run_id=summary.mlflow_run_id,
+        model_version=summary.model_version,
+        evaluation_ref=evaluation.ref,
+    )
+    events = (*decision.events, *evaluation.events)
+    return replace(decision, create=evaluation.create, events=events, requeue_after=evaluation.again)
+
+
+def keep_final(job: FineTuneJob, observed: Observed) -> Decision:
+    """Ended and recorded: only an Evaluation that could not be created then is still owed."""
+    status = job.status
+    if status.phase is not JobPhase.SUCCEEDED or status.evaluation_ref or job.spec.evaluation is None:
+        return Decision(status=status.to_dict())
+    evaluation = _Evaluation.of(job, observed)
+    kept = status.model_copy(update={"evaluation_ref": evaluation.ref})
+    return Decision(status=kept.to_dict(), create=evaluation.create, requeue_after=evaluation.again)
+
+
+def _describe(summary: TrainSummary) -> str:
+    artifact = summary.artifact
+    ended = " It stopped early, because the validation loss did not improve any more." if summary.stopped_early else ""
+    best = f" Its weights are those of step {summary.best_step}." if summary.best_step else ""
+    return (
+        f"Trained {summary.steps} steps on {summary.train_rows} rows; the {artifact.kind} is at {artifact.uri}."
+        f"{ended}{best}"
+    )
+
+
+def _lose(look: Look, preflight: Preflight, run: Run) -> Decision:
+    """The Job says it completed, but nobody read the result in time: without its digest it must not be trusted."""
+    what = "left no summary that can be read" if run.pod else "was deleted before its summary was read"
+    text = (
+        f"The training completed, but its pod {what}, so the result is not known for sure. What it published "
+        f"should be at {artifact_uri(look.job, look.settings)}; use that URI directly, or create the FineTuneJob again."
+    )
+    run = replace(
+        run,
+        phase=JobPhase.FAILED,
+        succeeded=Fact(ConditionStatus.FALSE, Reason.RESULT_LOST, text),
+        failure=Failure(reason=Reason.RESULT_LOST, message=text, pod=run.pod),
+    )
+    return conclude(look, accepted(), preflight, run, progress=look.job.status.progress)
+
+
+@dataclass(frozen=True)
+class _Evaluation:
+    """What to do about the Evaluation of ``spec.evaluation``."""
+
+    ref: EvaluationRef | None = None
+    create: tuple[Object, ...] = ()
+    note: str = ""
+    events: tuple[Event, ...] = ()
+    again: float | None = None
+
+    @classmethod
+    def of(cls, job: FineTuneJob, observed: Observed) -> _Evaluation:
+        wanted = build_evaluation(job)
+        if wanted is None:
+            return cls()
+        name, live = job.metadata.name, observed.evaluation
+        if live is not None and not is_owned_by(live, job.metadata.uid):
+            note = (
+                f"Evaluation {name} exists and does not belong to this FineTuneJob, so spec.evaluation waits: delete "
+                "or rename it."
+            )
+            return cls(note=note, events=(Event(Reason.NAME_CONFLICT, note, warning=True),), again=CONFLICT_SECONDS)
+        return cls(ref=EvaluationRef(name=name), create=() if live else (wanted,))
+
+
+def _read_summary(message: str | None) -> TrainSummary | None:
+    """None also for figures that cannot be; they must not stop the reconciler."""
+    try:
+        summary = from_json(TrainSummary, json.loads(message or ""))
+        read_artifact(summary.artifact), read_results(summary), read_recovery(summary.recovery)
+    except (ValueError, ContractError):
+        return None
+    return summary

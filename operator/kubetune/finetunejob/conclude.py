@@ -1,0 +1,40 @@
+"""From facts to the status and the Events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kubetune.common.decision import Decision
+from kubetune.common.job_status import JobCondition
+from kubetune.workload.explain import Fact
+from kubetune.workload.run import Run
+from kubetune.workload.status import Stamp, job_status, set_facts, transitions
+
+from .api import FineTuneJobStatus
+from .effective import effective
+from .figures import merge_suggestions
+from .observed import Look
+from .preflight import Preflight
+
+
+def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: Any) -> Decision:
+    """``own`` are members of the status beside conditions, attempts and failure; what is not named and not measured
+    again by every pass stays as it is."""
+    job, stamp = look.job, Stamp(look.now, look.job.metadata.generation)
+    old = job.status
+    facts = {
+        JobCondition.ACCEPTED: accepted,
+        JobCondition.PREFLIGHTED: preflight.fact,
+        JobCondition.SCHEDULED: run.scheduled,
+        JobCondition.RUNNING: run.running,
+        JobCondition.SUCCEEDED: run.succeeded,
+    }
+    conditions = set_facts(old.conditions, facts, stamp)
+    members = {
+        "effective": effective(job.spec),
+        "preflight": preflight.figures or old.preflight,
+        "recovery": old.recovery,
+        "suggestions": merge_suggestions(old.suggestions, preflight.suggestions),
+    }
+    status = FineTuneJobStatus(**job_status(old, conditions, run, stamp), **(members | own))
+    return Decision(status=status.to_dict(), events=transitions(old.conditions, conditions))

@@ -1,0 +1,47 @@
+"""Reasons of a FineTuneJob's conditions."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Reason(enum.StrEnum):
+    """Reasons of a FineTuneJob's conditions; a failure may also carry a reason of the trainer's own."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    RUNTIME_CLASS_NOT_FOUND = "RuntimeClassNotFound"
+    NO_NODE_WITH_GPU = "NoNodeWithGPU"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    CREATION_REFUSED = "CreationRefused"
+    PREFLIGHT = "Preflight"
+    PREFLIGHT_PASSED = "PreflightPassed"
+    PREFLIGHT_SKIPPED = "PreflightSkipped"
+    DOES_NOT_FIT = "DoesNotFit"
+    WAITING = "Waiting"
+    UNSCHEDULABLE = "Unschedulable"
+    SCHEDULED = "Scheduled"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_NOT_STARTED = "ContainerNotStarted"
+    PREPARING = "Preparing"
+    RUNNING = "Running"
+    SUSPENDED = "Suspended"
+    RETRYING = "Retrying"
+    COMPLETED = "Completed"
+    OUT_OF_MEMORY = "OutOfMemory"
+    BAD_CONFIG = "BadConfig"
+    BAD_DATA = "BadData"
+    INPUT_NOT_FOUND = "InputNotFound"
+    PERMISSION_DENIED = "PermissionDenied"
+    UNAVAILABLE = "Unavailable"
+    PREEMPTED = "Preempted"
+    EVICTED = "Evicted"
+    DIVERGED = "Diverged"
+    ERROR = "Error"
+    RESULT_LOST = "ResultLost"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"

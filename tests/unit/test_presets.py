@@ -1,0 +1,89 @@
+"""Presets, defaults and what the user writes, merged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubetune.finetunejob.api import FineTuneJobSpec, Hyperparameters, Lora, LrSchedulerType, Optimizer, Preset
+from kubetune.finetunejob.effective import DEFAULT_HYPERPARAMETERS, DEFAULT_LORA, effective
+from kubetune.finetunejob.presets import PRESETS
+from kubetune_contract import Method, train
+
+EXAMPLES: dict[str, st.SearchStrategy[Any]] = {
+    "lr_scheduler_type": st.sampled_from(LrSchedulerType),
+    "optimizer": st.sampled_from(Optimizer),
+    "target_modules": st.sampled_from([("q_proj",), ("all-linear",)]),
+    "rank": st.integers(1, 512),
+    "alpha": st.integers(1, 512),
+    "dropout": st.floats(0, 0.5),
+    "loraplus_lr_ratio": st.floats(1, 32),
+    "learning_rate": st.floats(1e-6, 1),
+    "num_train_epochs": st.floats(0.1, 10),
+    "warmup_ratio": st.floats(0, 1),
+    "weight_decay": st.floats(0, 1),
+    "max_grad_norm": st.floats(0, 10),
+    "save_minutes": st.floats(0, 60),
+    "early_stopping_threshold": st.floats(0, 1),
+    "neftune_noise_alpha": st.floats(1, 20),
+}
+FLAGS = {
+    "use_rslora",
+    "use_dora",
+    "packing",
+    "gradient_checkpointing",
+    "load_best_model_at_end",
+    "assistant_only_loss",
+    "completion_only_loss",
+}
+
+
+def members(model: type[Lora] | type[Hyperparameters]) -> st.SearchStrategy[dict[str, Any]]:
+    """Any choice of members with any values."""
+    values = {
+        name: EXAMPLES.get(name, st.booleans() if name in FLAGS else st.integers(8, 100)) for name in model.model_fields
+    }
+    return st.fixed_dictionaries({}, optional=values)
+
+
+def spec(**more: Any) -> FineTuneJobSpec:
+    base = {"base_model": {"uri": "s3://models/tiny"}, "dataset": {"uri": "s3://data/train.jsonl"}}
+    return FineTuneJobSpec.model_validate(base | more)
+
+
+@given(members(Lora), members(Hyperparameters), st.sampled_from([None, *Preset]), st.sampled_from(Method))
+def test_what_the_user_wrote_always_wins(
+    lora: dict[str, Any], hyperparameters: dict[str, Any], preset: Preset | None, method: Method
+) -> None:
+    more: dict[str, Any] = {} if method is Method.FULL else {"lora": lora}
+    chosen = effective(spec(preset=preset, method=method, hyperparameters=hyperparameters, **more))
+    for name, value in hyperparameters.items():
+        assert getattr(chosen.hyperparameters, name) == value, name
+    assert (chosen.lora is None) is (method is Method.FULL)
+    for name, value in lora.items() if chosen.lora else ():
+        assert getattr(chosen.lora, name) == value, name
+
+
+@pytest.mark.parametrize("preset", Preset)
+def test_a_presets_values_hold_where_nothing_is_written(preset: Preset) -> None:
+    chosen, values = effective(spec(preset=preset)), PRESETS[preset]
+    assert chosen.lora is not None
+    assert values.lora.model_dump(exclude_none=True).items() <= chosen.lora.model_dump().items()
+    assert values.hyperparameters.model_dump(exclude_none=True).items() <= chosen.hyperparameters.model_dump().items()
+
+
+def test_without_a_preset_the_defaults_are_those_of_the_contract() -> None:
+    chosen = effective(spec())
+    assert (chosen.lora, chosen.hyperparameters) == (DEFAULT_LORA, DEFAULT_HYPERPARAMETERS)
+    assert train.Hyperparameters(**chosen.hyperparameters.model_dump(mode="json")) == train.Hyperparameters()
+
+
+@pytest.mark.parametrize(("preset", "rate"), [(None, 2e-5), (Preset.SUPPORT, 3e-5), (Preset.CODE, 1e-5)])
+def test_method_full_learns_at_a_tenth_of_an_adapters_rate(preset: Preset | None, rate: float) -> None:
+    chosen = effective(spec(method="full", preset=preset))
+    assert (chosen.lora, chosen.hyperparameters.learning_rate) == (None, rate)
+    written = effective(spec(method="full", preset=preset, hyperparameters={"learningRate": 1e-3}))
+    assert written.hyperparameters.learning_rate == 1e-3
