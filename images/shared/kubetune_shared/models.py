@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from kubetune_contract import ExitCode, KubeTuneError
 
+HEADER_LIMIT = 100_000_000
+"""Bytes the safetensors format allows a header."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
@@ -17,52 +20,80 @@ def check_model(folder: Path, uri: str) -> dict[str, Any]:
 
     Raises KubeTuneError: INPUT_NOT_FOUND (ModelIncomplete) or BAD_DATA (ModelDamaged).
     """
-    config = _read_object(folder / "config.json", uri)
-    if not any((folder / name).is_file() for name in _TOKENIZERS):
-        raise _incomplete(uri, f"has no tokenizer (one of {', '.join(_TOKENIZERS)})")
+    config = model_config(folder, uri)
     for weights in weight_files(folder, uri):
         check_safetensors(weights, uri)
     return config
 
 
+def model_config(folder: Path, uri: str) -> dict[str, Any]:
+    """The model's ``config.json``, once its tokenizer is seen to be there. Raises as ``check_model`` does."""
+    config = _read_object(folder / "config.json", uri)
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise _incomplete(uri, f"has no tokenizer (one of {', '.join(_TOKENIZERS)})")
+    return config
+
+
 def weight_files(folder: Path, uri: str) -> list[Path]:
     """The safetensors files of a model, all present. Pickled weights are refused: loading them runs their code."""
+    present = {path.name for path in folder.glob("*.safetensors")}
+    return [folder / name for name in weight_names(folder, present, uri)]
+
+
+def weight_names(folder: Path, present: Collection[str], uri: str) -> list[str]:
+    """Which of the safetensors files ``present`` make up the model, by its index if it has one in ``folder``.
+
+    Raises KubeTuneError (INPUT_NOT_FOUND, ModelIncomplete) when one is missing or there are none.
+    """
     index = folder / "model.safetensors.index.json"
     if index.is_file():
         names = sorted(set(_read_object(index, uri).get("weight_map", {}).values()))
-        missing = [name for name in names if not (folder / name).is_file()]
+        missing = [name for name in names if name not in present]
         if missing or not names:
             raise _incomplete(uri, f"lacks {', '.join(missing) or 'a weight_map'} of {index.name}")
-        return [folder / name for name in names]
-    found = sorted(folder.glob("*.safetensors"))
-    if not found:
+        return names
+    if not present:
         raise _incomplete(uri, "has no *.safetensors weights; convert pickled weights (*.bin) to safetensors first")
-    return found
+    return sorted(present)
 
 
 def check_safetensors(path: Path, uri: str) -> None:
     """Raises KubeTuneError (BAD_DATA, ModelDamaged) when the header is broken or the file shorter than it says."""
-    header = safetensors_header(path, uri)
-    size = path.stat().st_size
-    end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-    with path.open("rb") as file:
-        expected = 8 + struct.unpack("<Q", file.read(8))[0] + end
-    if size != expected:
-        raise _damaged(uri, path, f"has {size} bytes, its header says {expected}")
+    safetensors_header(path, uri)
 
 
 def safetensors_header(path: Path, uri: str) -> dict[str, Any]:
-    """Names, types, shapes and offsets of the tensors, without reading them."""
+    """``read_header`` of a local file."""
+    with path.open("rb") as file:
+
+        def read(start: int, length: int) -> bytes:
+            file.seek(start)
+            return file.read(length)
+
+        return read_header(read, path.stat().st_size, path.name, uri)
+
+
+def read_header(read: Callable[[int, int], bytes], size: int, name: str, uri: str) -> dict[str, Any]:
+    """Names, types, shapes and offsets of the tensors in a safetensors file of ``size`` bytes, without reading them.
+
+    ``read(start, length)`` gives a part of the file. Raises KubeTuneError (BAD_DATA, ModelDamaged) when the header is
+    broken or the file is not as long as it says.
+    """
+    if size < 8:
+        raise damaged(uri, name, f"is no safetensors file ({size} bytes)")
     try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if length > path.stat().st_size:
-                raise _damaged(uri, path, "is cut off inside its header")
-            header = json.loads(file.read(length))
+        (length,) = struct.unpack("<Q", read(0, 8))
+        if not 0 < length <= min(size - 8, HEADER_LIMIT):
+            raise damaged(uri, name, "is cut off inside its header")
+        header = json.loads(read(8, length))
     except (struct.error, ValueError) as error:
-        raise _damaged(uri, path, f"is no safetensors file ({error})") from error
+        raise damaged(uri, name, f"is no safetensors file ({error})") from error
     if not isinstance(header, dict):
-        raise _damaged(uri, path, "is no safetensors file")
+        raise damaged(uri, name, "is no safetensors file")
+    header.pop("__metadata__", None)
+    expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
+    if size != expected:
+        raise damaged(uri, name, f"has {size} bytes, its header says {expected}")
     return header
 
 
@@ -72,9 +103,9 @@ def _read_object(path: Path, uri: str) -> dict[str, Any]:
     except OSError as error:
         raise _incomplete(uri, f"has no {path.name}; it must be a folder in the Hugging Face layout") from error
     except ValueError as error:
-        raise _damaged(uri, path, f"is not JSON ({error})") from error
+        raise damaged(uri, path.name, f"is not JSON ({error})") from error
     if not isinstance(data, dict):
-        raise _damaged(uri, path, "is not a JSON object")
+        raise damaged(uri, path.name, "is not a JSON object")
     return data
 
 
@@ -82,7 +113,6 @@ def _incomplete(uri: str, problem: str) -> KubeTuneError:
     return KubeTuneError(ExitCode.INPUT_NOT_FOUND, "ModelIncomplete", f"model {uri} {problem}")
 
 
-def _damaged(uri: str, path: Path, problem: str) -> KubeTuneError:
-    return KubeTuneError(
-        ExitCode.BAD_DATA, "ModelDamaged", f"model {uri}: {path.name} {problem}; upload the model again"
-    )
+def damaged(uri: str, name: str, problem: str) -> KubeTuneError:
+    """The failure for a file that is not what it should be."""
+    return KubeTuneError(ExitCode.BAD_DATA, "ModelDamaged", f"model {uri}: {name} {problem}; upload the model again")

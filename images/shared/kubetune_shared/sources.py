@@ -17,7 +17,7 @@ from .manifest import Manifest
 from .store import Store
 
 # Weights only as safetensors, and no Python: a repository's code is never run.
-HUB_MODEL_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]
+HUB_MODEL_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
 _HUB_DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
@@ -28,6 +28,8 @@ class LocalModel:
     path: Path
     manifest: Manifest | None
     manifest_sha256: str | None
+    revision: str | None = None
+    """Commit on the hub."""
 
 
 def resolve_model(uri: str, store: Store, dest: Path) -> LocalModel:
@@ -46,8 +48,7 @@ def resolve_model(uri: str, store: Store, dest: Path) -> LocalModel:
         return _local(folder, manifests.parse(data.read_bytes(), uri) if data.is_file() else None)
     if parsed.scheme == "hf":
         dest.mkdir(parents=True, exist_ok=True)
-        _hub_snapshot(parsed, uri, dest)
-        return _local(dest, None)
+        return LocalModel(dest, None, None, _hub_snapshot(parsed, uri, dest))
     raise UriError(uri, "holds no models; use s3://, pvc:// or hf://")
 
 
@@ -98,16 +99,15 @@ def _not_found(uri: str, problem: str) -> KubeTuneError:
     return KubeTuneError(ExitCode.INPUT_NOT_FOUND, "ObjectNotFound", f"{uri} {problem}; correct the URI")
 
 
-def _hub_snapshot(parsed: Uri, uri: str, dest: Path) -> None:
-    from huggingface_hub import snapshot_download  # noqa: PLC0415 (only when a URI asks for it)
+def _hub_snapshot(parsed: Uri, uri: str, dest: Path) -> str:
+    """Downloads the model and returns its commit, which is the same for all files even if a branch moves meanwhile."""
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 (only when a URI asks for it)
 
     with hub_errors(uri):
-        snapshot_download(
-            f"{parsed.authority}/{parsed.path}",
-            revision=parsed.revision,
-            local_dir=dest,
-            allow_patterns=HUB_MODEL_FILES,
-        )
+        repository = f"{parsed.authority}/{parsed.path}"
+        commit = str(HfApi().model_info(repository, revision=parsed.revision).sha)
+        snapshot_download(repository, revision=commit, local_dir=dest, allow_patterns=HUB_MODEL_FILES)
+        return commit
 
 
 def _hub_data_file(parsed: Uri, uri: str, dest: Path) -> Path:

@@ -1,4 +1,4 @@
-"""``python -m kubetune_trainer prepare|train``; see prepare.py and train.py."""
+"""``python -m kubetune_trainer preflight|prepare|train``; see preflight/, prepare.py and train.py."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ import os
 from kubetune_contract import ExitCode, run
 
 from .stop import StopRequest
+
+
+def _preflight() -> ExitCode | None:
+    from .preflight.command import preflight  # noqa: PLC0415 (no command pays for another's imports)
+
+    return preflight()
 
 
 def _prepare() -> ExitCode | None:
@@ -37,9 +43,9 @@ def _train() -> ExitCode | None:
 def main() -> None:
     """Runs the command and exits with the contract's code."""
     parser = argparse.ArgumentParser(prog="kubetune_trainer", description=__doc__)
-    parser.add_argument("command", choices=("prepare", "train"))
-    command = parser.parse_args().command
-    run(_prepare if command == "prepare" else _train)
+    commands = {"preflight": _preflight, "prepare": _prepare, "train": _train}
+    parser.add_argument("command", choices=commands)
+    run(commands[parser.parse_args().command])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,198 @@
+"""The preflight command: gathers what the pure modules of this package judge, and leaves the summary."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import shutil
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubetune_contract import (
+    ExitCode,
+    Fit,
+    KubeTuneError,
+    Method,
+    PreflightSummary,
+    Suggestion,
+    TrainConfig,
+    read_config,
+    write_termination,
+)
+from kubetune_contract.paths import SCHEMA
+from kubetune_shared.cpus import cpu_limit, memory_limit
+from kubetune_shared.outlines import Outline, outline_model
+from kubetune_shared.rows import Row, digest
+from kubetune_shared.store import Store
+from kubetune_trainer.advice import dora_not_servable, end_of_turn_not_learned
+from kubetune_trainer.exportable import check_exports
+from kubetune_trainer.prepare import check_chat_template, fetch_rows
+from kubetune_trainer.validate import validate
+from kubetune_trainer.workspace import work_dir
+
+from . import surroundings, tokens
+from .advice import Seen, suggestions
+from .costs import Costs, Cpu, Task, on_cpu, on_gpus, startup, work
+from .disk import checkpoint_bytes, disk_bytes
+from .estimate import recipe
+from .fit import Verdict, verdict
+from .profile import Lengths, Plan, duplicates, histogram, leaks, percentiles, plan
+from .shapes import ModelShape, ShapeError, model_shape
+from .summary import fitted, rounded, table
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The rows, and what they are in tokens."""
+
+    train: list[Row]
+    validation: list[Row]
+    train_lengths: Lengths
+    validation_lengths: Lengths | None
+    end_of_turn: Suggestion | None
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row after truncation."""
+        held = self.validation_lengths.kept if self.validation_lengths else []
+        return max([*self.train_lengths.kept, *held])
+
+
+def preflight() -> ExitCode:
+    """Raises KubeTuneError with the first thing that is wrong."""
+    # As process 1 of a container, Python would ignore SIGTERM and be killed only after the grace period.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(ExitCode.PREEMPTED)))
+    started = time.monotonic()
+    config = read_config(TrainConfig)
+    validate(config)
+    store = Store(config.store)
+    output = surroundings.try_output(store, config.output)
+    folder = work_dir() / "preflight"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    outline = outline_model(config.base_model, store, folder / "model")
+    check_exports(config, outline.path)
+    data = read_data(config, store, outline, folder / "data")
+    summary = summarise(config, outline, data, output)
+    log.info(
+        "preflight of %s in %.1f s:\n%s",
+        config.owner.name,
+        time.monotonic() - started,
+        table(summary, config.placement.currency),
+    )
+    write_termination(summary)
+    return ExitCode.OK
+
+
+def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path) -> Data:
+    """Every row checked and tokenised. Raises KubeTuneError (BAD_DATA) naming lines."""
+    train, validation = fetch_rows(config.dataset, store, folder)
+    check_chat_template(outline.path, config.base_model, [*train, *validation])
+    tokenizer = tokens.load(outline.path, config.base_model)
+    encoder = tokens.encoder(tokenizer, config.hyperparameters)
+    limit = config.hyperparameters.max_sequence_length
+    train_lengths, sample = tokens.measure(encoder, train, limit)
+    if not train_lengths.kept:
+        # Raises what the training would, in the same words.
+        encoder.encode(train, "training")
+    validation_lengths = tokens.measure(encoder, validation, limit)[0] if validation else None
+    if validation_lengths and not validation_lengths.kept:
+        encoder.encode(validation, "validation")
+    told = end_of_turn_not_learned(sample, tokens.end_ids(tokenizer))
+    return Data(train, validation, train_lengths, validation_lengths, told)
+
+
+def summarise(config: TrainConfig, outline: Outline, data: Data, output: surroundings.Output) -> PreflightSummary:
+    """Everything that was found out."""
+    lengths, held = data.train_lengths, data.validation_lengths
+    planned = plan(lengths.kept, config.hyperparameters, config.processes or max(1, config.gpus))
+    shape, problem = shape_of(config, outline)
+    found = judge(config, shape, data.longest) if shape else Verdict(Fit.UNKNOWN, problem)
+    costs = cost(config, outline, shape, data, planned) if shape else Costs()
+    seen = Seen(
+        config=config,
+        train=lengths,
+        validation=held,
+        plan=planned,
+        duplicate_rows=duplicates(data.train),
+        leaked_rows=leaks(data.train, data.validation),
+        conditional_writes=output.conditional,
+        tracker_problem=surroundings.tracker_problem(config.tracking),
+        disk_bytes=disk_bytes(config, shape, outline.download_bytes) if shape else outline.download_bytes,
+        free_bytes=surroundings.free_bytes(work_dir()),
+    )
+    told = (data.end_of_turn, dora_not_servable(config))
+    parts = [lengths, *([held] if held else [])]
+    return fitted(
+        PreflightSummary(
+            schema=SCHEMA,
+            fit=found.fit,
+            fit_message=found.message,
+            train_rows=len(data.train),
+            validation_rows=len(data.validation),
+            dataset_sha256=digest([*data.train, *data.validation]),
+            steps=planned.steps,
+            tokens_per_epoch=lengths.tokens,
+            token_lengths=percentiles(lengths.full),
+            histogram=histogram(lengths.full),
+            truncated_rows=sum(part.truncated for part in parts),
+            dropped_rows=sum(part.dropped for part in parts),
+            masked_share=round(lengths.masked_share, 4),
+            duplicate_rows=seen.duplicate_rows,
+            leaked_rows=seen.leaked_rows,
+            memory=found.memory,
+            disk_bytes=seen.disk_bytes,
+            seconds=rounded(costs.seconds),
+            cost=rounded(costs.cost),
+            kwh=rounded(costs.kwh),
+            checkpoint_bytes=checkpoint_bytes(config, shape) if shape else 0,
+            upload_bytes_per_second=round(output.bytes_per_second),
+            suggestions=tuple(one for one in (*told, *suggestions(seen)) if one),
+        )
+    )
+
+
+def shape_of(config: TrainConfig, outline: Outline) -> tuple[ModelShape | None, str]:
+    """The model's dimensions, or why they cannot be told.
+
+    Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when the adapter's layers are not in the model.
+    """
+    try:
+        shape = model_shape(outline.config, outline.tensors)
+    except ShapeError as error:
+        return None, f"the size of {config.base_model} cannot be told: {error}"
+    if config.method is not Method.FULL and shape.linears and not shape.targets(config.lora.target_modules):
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "UnknownTargetModules",
+            f"lora.targetModules {', '.join(config.lora.target_modules)} are not in {config.base_model}; it has "
+            f"{', '.join(shape.linear_names)} (or use all-linear)",
+        )
+    return shape, ""
+
+
+def judge(config: TrainConfig, shape: ModelShape, longest: int) -> Verdict:
+    """For the rows as they are: a limit that no row comes near costs no memory."""
+    hyper = config.hyperparameters
+    if hyper.packing:
+        return verdict(config, shape, memory_limit())
+    real = dataclasses.replace(hyper, max_sequence_length=min(longest, hyper.max_sequence_length))
+    return verdict(dataclasses.replace(config, hyperparameters=real), shape, memory_limit())
+
+
+def cost(config: TrainConfig, outline: Outline, shape: ModelShape, data: Data, planned: Plan) -> Costs:
+    """Of the whole run, from the pod's start."""
+    run = recipe(config)
+    held = data.validation_lengths.kept if data.validation_lengths else []
+    before = startup(outline.weight_bytes, outline.download_bytes)
+    task = Task(shape, run, work(planned, held, config, run), before)
+    if config.gpus:
+        return on_gpus(task, config)
+    cpu = Cpu(surroundings.core_tflops(), cpu_limit(), len(os.sched_getaffinity(0)))
+    return on_cpu(task, config, cpu)

@@ -1,0 +1,92 @@
+"""The termination message, within its limit, and the same for people. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from kubetune_contract import Fit, PreflightSummary, Range, Suggestion, dumps
+from kubetune_contract.paths import TERMINATION_LIMIT
+
+LONGEST = 700
+"""Characters of a message."""
+
+
+def fitted(summary: PreflightSummary) -> PreflightSummary:
+    """At most TERMINATION_LIMIT bytes: long messages are cut, then the last suggestions left out."""
+    short = dataclasses.replace(
+        summary,
+        fit_message=_cut(summary.fit_message, LONGEST),
+        suggestions=tuple(Suggestion(one.reason, _cut(one.message, LONGEST // 2)) for one in summary.suggestions),
+    )
+    while len(dumps(short).encode()) > TERMINATION_LIMIT and short.suggestions:
+        short = dataclasses.replace(short, suggestions=short.suggestions[:-1])
+    return short
+
+
+def rounded(value: Range | None) -> Range | None:
+    """To three significant figures, more than an estimate deserves."""
+    if value is None:
+        return None
+    return Range(*(float(f"{part:.3g}") for part in (value.low, value.estimate, value.high)))
+
+
+def table(summary: PreflightSummary, currency: str) -> str:
+    """One line per finding."""
+    lines = [f"  {name:<12} {said}" for name, said in _findings(summary, currency)]
+    lines += [f"  {'!':<12} {one.reason}: {one.message}" for one in summary.suggestions]
+    return "\n".join(lines)
+
+
+def _findings(summary: PreflightSummary, currency: str) -> Iterator[tuple[str, str]]:
+    lengths, train = summary.token_lengths, summary.train_rows
+    yield "rows", f"{train} training, {summary.validation_rows} validation"
+    yield (
+        "left out",
+        f"{summary.truncated_rows} cut, {summary.dropped_rows} with nothing to learn; "
+        f"{summary.duplicate_rows} duplicates, {summary.leaked_rows} leaks",
+    )
+    if lengths:
+        yield "lengths", ", ".join(f"{name} {value}" for name, value in lengths.items()) + " tokens"
+        yield "histogram", ", ".join(f"<={bound}: {rows}" for bound, rows in summary.histogram.items())
+    yield (
+        "plan",
+        f"{summary.steps} steps, {summary.tokens_per_epoch} tokens per epoch, {summary.masked_share:.0%} without loss",
+    )
+    yield "fit", f"{summary.fit}: {summary.fit_message}" if summary.fit is not Fit.FITS else summary.fit_message
+    if summary.memory:
+        parts = {name: getattr(summary.memory, name) for name in _PARTS}
+        yield "memory", ", ".join(f"{name} {size / 2**30:.2f}" for name, size in parts.items()) + " GiB"
+    yield "disk", f"{_size(summary.disk_bytes)} of scratch space, {_size(summary.checkpoint_bytes)} per checkpoint"
+    if summary.upload_bytes_per_second:
+        yield "upload", f"{_size(summary.upload_bytes_per_second)}/s"
+    if summary.seconds:
+        yield "time", _range(summary.seconds, _duration)
+    if summary.cost:
+        yield "cost", _range(summary.cost, lambda value: f"{value:.2f} {currency}".strip())
+    if summary.kwh:
+        yield "energy", _range(summary.kwh, lambda value: f"{value:.3g} kWh")
+
+
+_PARTS = ("weights", "adapter", "gradients", "optimizer", "activations", "overhead", "total")
+
+
+def _range(value: Range, show: Callable[[float], str]) -> str:
+    return f"{show(value.estimate)} (between {show(value.low)} and {show(value.high)})"
+
+
+def _duration(value: float) -> str:
+    if value < 120:
+        return f"{value:.0f} s"
+    return f"{value / 60:.0f} min" if value < 7200 else f"{value / 3600:.1f} h"
+
+
+def _size(value: float) -> str:
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if value >= size:
+            return f"{value / size:.1f} {unit}"
+    return f"{value:.0f} bytes"
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -1,0 +1,70 @@
+"""Rows become token counts, exactly as the training will tokenise them, without importing torch."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kubetune_contract import Hyperparameters
+from kubetune_shared.rows import Row
+from kubetune_trainer.data import MASKED, Tokenised
+
+from .profile import Lengths
+
+SAMPLE = 2000
+"""Rows whose labels are kept, to see how turns end."""
+
+if TYPE_CHECKING:
+    from kubetune_trainer.data import Encoder
+
+
+def without_torch() -> None:
+    """Makes torch look absent to the libraries imported from now on: it would take seconds and 300 MB for nothing.
+
+    ``None`` in ``sys.modules`` is the import system's own word for "do not look".
+    """
+    if "torch" not in sys.modules and importlib.util.find_spec("torch"):
+        sys.modules["torch"] = None  # type: ignore[assignment]
+        # Else transformers says that it found no torch.
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def measure(encoder: Encoder, rows: Iterable[Row], limit: int) -> tuple[Lengths, Tokenised]:
+    """Token counts of ``rows``, of which ``limit`` tokens each are learned from, and the labels of the first SAMPLE."""
+    found, done = Lengths(limit), Tokenised()
+    for row in rows:
+        ids, labels = encoder.row(row, done)
+        found.add(len(ids), [position for position, label in enumerate(labels) if label != MASKED])
+        if len(done.labels) < SAMPLE:
+            done.truncated += len(ids) > limit
+            done.labels.append(labels[:limit])
+    found.unmasked = done.unmasked
+    return found, done
+
+
+def load(path: Path, uri: str) -> Any:
+    """The tokenizer in ``path``."""
+    without_torch()
+    from kubetune_trainer.tokenizer import load_tokenizer  # noqa: PLC0415 (takes seconds)
+
+    return load_tokenizer(path, uri)
+
+
+def end_ids(tokenizer: Any) -> frozenset[int]:
+    """Tokens that may end a turn."""
+    without_torch()
+    from kubetune_trainer.tokenizer import end_tokens  # noqa: PLC0415
+
+    return end_tokens(tokenizer)
+
+
+def encoder(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
+    """As the training chooses it."""
+    without_torch()
+    from kubetune_trainer.tokenizer import encoder_for  # noqa: PLC0415
+
+    return encoder_for(tokenizer, hyper)
