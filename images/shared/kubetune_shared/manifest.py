@@ -29,6 +29,8 @@ class BaseModel:
 
     uri: str
     manifest_sha256: str | None = None
+    revision: str | None = None
+    """Commit of a model from the hub, whatever name its URI gives the revision."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Manifest:
 
     schema: int
     kind: str
-    """``adapter``, ``model``, ``report``, ``dataset`` or ``checkpoint``."""
+    """``adapter``, ``model``, ``merged``, ``gguf``, ``report``, ``dataset`` or ``checkpoint``."""
     files: tuple[FileEntry, ...]
     base_model: BaseModel | None = None
     dataset_sha256: str | None = None

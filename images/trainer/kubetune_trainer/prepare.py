@@ -20,6 +20,8 @@ from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
 from kubetune_shared.store import Store
 
+from .card import base_license
+from .exportable import check_exports, missing
 from .results import config_sha256, published
 from .validate import validate
 from .workspace import Inputs, inputs_dir, save_inputs, train_file, validation_file
@@ -36,7 +38,8 @@ def prepare() -> ExitCode:
     validate(config)
     store = Store(config.store)
     store.check_writable(config.output)
-    if published(store, config):
+    earlier = published(store, config)
+    if earlier and not missing(config, earlier):
         log.info("an earlier attempt has published the artifact; nothing to prepare")
         return ExitCode.OK
     shutil.rmtree(inputs_dir(), ignore_errors=True)
@@ -44,6 +47,7 @@ def prepare() -> ExitCode:
     train, validation = fetch_rows(config.dataset, store, inputs_dir() / "data")
     model = resolve_model(config.base_model, store, inputs_dir() / "model")
     check_model(model.path, config.base_model)
+    check_exports(config, model.path)
     check_chat_template(model.path, config.base_model, [*train, *validation])
     _save(config, model, train, validation)
     log.info(
@@ -97,5 +101,7 @@ def _save(config: TrainConfig, model: LocalModel, train: list[Row], validation: 
             train_rows=len(train),
             validation_rows=len(validation),
             base_manifest_sha256=model.manifest_sha256,
+            base_revision=model.revision,
+            base_license=base_license(model.path),
         )
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
+from datetime import UTC, datetime
 from typing import Any
 
 from kubetune_contract import Artifact, ContractError, Method, TrainConfig, TrainSummary, dumps, from_json, to_json
@@ -11,6 +13,9 @@ from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.manifest import BaseModel
 from kubetune_shared.store import Store
 
+from .card import Origin
+from .exportable import wanted
+from .hardware import describe
 from .workspace import Inputs
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "tokenizers")
@@ -31,6 +36,11 @@ def artifact_uri(config: TrainConfig) -> str:
     return f"{config.output.rstrip('/')}/{artifact_kind(config)}"
 
 
+def export_uri(config: TrainConfig, kind: str) -> str:
+    """Where an export of this kind goes."""
+    return f"{config.output.rstrip('/')}/{kind}"
+
+
 def checkpoint_folder(config: TrainConfig) -> str:
     """Where checkpoints go."""
     return f"{config.output.rstrip('/')}/checkpoints"
@@ -45,21 +55,54 @@ def published(store: Store, config: TrainConfig) -> TrainSummary | None:
     manifest, sha256 = found
     artifact = Artifact(uri, manifest.kind, sha256, manifest.size)
     try:
-        return from_json(TrainSummary, {**manifest.config.get("results", {}), "artifact": to_json(artifact)})
+        summary = from_json(TrainSummary, {**manifest.config.get("results", {}), "artifact": to_json(artifact)})
     except ContractError:
         # Written by another release: its results cannot be told, so the run is made again.
         return None
+    return dataclasses.replace(summary, exports=_published_exports(store, config, artifact))
 
 
-def manifest_meta(config: TrainConfig, inputs: Inputs, results: dict[str, Any]) -> dict[str, Any]:
-    """Lineage for the artifact's manifest; ``results`` are TrainSummary's members without the artifact."""
+def _published_exports(store: Store, config: TrainConfig, source: Artifact) -> tuple[Artifact, ...]:
+    """What was exported from this very ``source``."""
+    done = []
+    for kind in wanted(config):
+        uri = export_uri(config, kind)
+        found = read_manifest(store, uri)
+        if found and found[0].config.get("derivedFrom", {}).get("manifestSha256") == source.manifest_sha256:
+            done.append(Artifact(uri, kind, found[1], found[0].size))
+    return tuple(done)
+
+
+def manifest_meta(
+    config: TrainConfig, inputs: Inputs, results: dict[str, Any], derived_from: Artifact | None = None
+) -> dict[str, Any]:
+    """Lineage for the artifact's manifest; ``results`` are TrainSummary's members without the artifact.
+
+    ``derived_from`` is the published result that an export was made of.
+    """
+    settings = {"configSha256": config_sha256(config), "train": to_json(config), "results": results}
+    if derived_from:
+        settings["derivedFrom"] = to_json(derived_from)
     return {
-        "baseModel": BaseModel(config.base_model, inputs.base_manifest_sha256),
+        "baseModel": BaseModel(config.base_model, inputs.base_manifest_sha256, inputs.base_revision),
         "datasetSha256": inputs.dataset_sha256,
-        "config": {"configSha256": config_sha256(config), "train": to_json(config), "results": results},
+        "config": settings,
         "libraries": library_versions(),
         "createdBy": config.owner,
     }
+
+
+def origin(config: TrainConfig, inputs: Inputs) -> Origin:
+    """What a model card tells of this machine and these inputs."""
+    return Origin(
+        dataset_sha256=inputs.dataset_sha256,
+        hardware=describe(config.gpus),
+        finished=datetime.now(UTC).date().isoformat(),
+        libraries=library_versions(),
+        base_revision=inputs.base_revision,
+        base_manifest_sha256=inputs.base_manifest_sha256,
+        base_license=inputs.base_license,
+    )
 
 
 def library_versions() -> dict[str, str]:

@@ -13,27 +13,21 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kubetune_contract import Owner, Tracking
+
+from .tracked import Data, Point, Version
+
+if TYPE_CHECKING:
+    from .mlflow_run import Run
 
 FLUSH_SECONDS = 5.0
 FINISH_SECONDS = 60.0
 BATCH = 500
 """Metrics per request; MLflow takes at most 1000."""
-UID_TAG = "kubetune.uid"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Point:
-    """One value of one metric."""
-
-    key: str
-    value: float
-    step: int
-    millis: int
 
 
 @dataclass
@@ -41,6 +35,8 @@ class _Outbox:
     points: list[Point] = field(default_factory=list)
     params: dict[str, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    data: Data | None = None
+    version: Version | None = None
 
 
 class Tracker:
@@ -48,6 +44,8 @@ class Tracker:
 
     def __init__(self, tracking: Tracking | None, owner: Owner) -> None:
         self.run_id: str | None = None
+        self.model_version: str | None = None
+        """``name/version`` in the registry, once it is there."""
         self._tracking, self._owner = tracking, owner
         self._outbox, self._lock = _Outbox(), threading.Lock()
         self._ended = threading.Event()
@@ -66,6 +64,16 @@ class Tracker:
         """Facts about the run."""
         with self._lock:
             self._outbox.tags |= values
+
+    def data(self, data: Data) -> None:
+        """What the run learns from."""
+        with self._lock:
+            self._outbox.data = data
+
+    def register(self, version: Version) -> None:
+        """The published result, to become a version of a registered model before the run ends."""
+        with self._lock:
+            self._outbox.version = version
 
     def metrics(self, values: Mapping[str, Any], step: int) -> None:
         """Numbers at a step; those that are no finite numbers are left out."""
@@ -100,60 +108,57 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        client: Any = None
+        run: Run | None = None
         while True:
-            last = self._ended.wait(FLUSH_SECONDS if client else 0.1)
+            last = self._ended.wait(FLUSH_SECONDS if run else 0.1)
             try:
-                client = client or _client(self._tracking.uri)
-                self.run_id = self.run_id or _find_or_create(client, self._tracking.experiment, self._owner)
-                self._flush(client, self.run_id)
+                run = run or self._open()
+                self._flush(run)
                 if last:
-                    client.set_terminated(self.run_id, self._final)
+                    run.end(str(self._final))
+                    self._register(run)
                     return
             except Exception as error:  # any failure of a tracker is survivable
                 self._warn(error)
                 time.sleep(1 if last else FLUSH_SECONDS)
 
-    def _flush(self, client: Any, run_id: str) -> None:
-        from mlflow.entities import Metric, Param, RunTag  # noqa: PLC0415 (its import takes seconds; not in the way here)
+    def _open(self) -> Run:
+        from .mlflow_run import Run  # noqa: PLC0415 (MLflow's import takes seconds; not in the training's way here)
 
+        assert self._tracking  # noqa: S101 (the thread is only started with it)
+        run = Run(self._tracking, self._owner)
+        self.run_id = run.id
+        return run
+
+    def _flush(self, run: Run) -> None:
         while True:
             with self._lock:
+                data = self._outbox.data
                 points = self._outbox.points[:BATCH]
-                params = [Param(*pair) for pair in list(self._outbox.params.items())[:100]]
-                tags = [RunTag(*pair) for pair in list(self._outbox.tags.items())[:100]]
-            if not (points or params or tags):
+                params = dict(list(self._outbox.params.items())[:100])
+                tags = dict(list(self._outbox.tags.items())[:100])
+            if data:
+                run.add_data(data)
+            if points or params or tags:
+                run.log(points, params, tags)
+            elif not data:
                 return
-            metrics = [Metric(point.key, point.value, point.millis, point.step) for point in points]
-            client.log_batch(run_id, metrics=metrics, params=params, tags=tags)
             with self._lock:
+                self._outbox.data = None
                 del self._outbox.points[: len(points)]
-                for param in params:
-                    self._outbox.params.pop(param.key, None)
-                for tag in tags:
-                    self._outbox.tags.pop(tag.key, None)
+                for key in params:
+                    self._outbox.params.pop(key, None)
+                for key, value in tags.items():
+                    if self._outbox.tags.get(key) == value:
+                        del self._outbox.tags[key]
+
+    def _register(self, run: Run) -> None:
+        with self._lock:
+            version = self._outbox.version
+        if version and not self.model_version:
+            self.model_version = run.register(version)
 
     def _warn(self, error: Exception) -> None:
         level = logging.DEBUG if self._warned else logging.WARNING
         self._warned = True
         log.log(level, "tracking server does not take the run's data yet, training goes on: %s", error)
-
-
-def _client(uri: str) -> Any:
-    from mlflow import MlflowClient  # noqa: PLC0415 (its import takes seconds; not in the way here)
-
-    return MlflowClient(tracking_uri=uri)
-
-
-def _find_or_create(client: Any, experiment: str, owner: Owner) -> str:
-    """One job is one run, however often its pod was started."""
-    found = client.get_experiment_by_name(experiment)
-    experiment_id = found.experiment_id if found else client.create_experiment(experiment)
-    runs = client.search_runs([experiment_id], filter_string=f"tags.`{UID_TAG}` = '{owner.uid}'", max_results=1)
-    if runs:
-        run_id: str = runs[0].info.run_id
-        client.update_run(run_id, status="RUNNING")
-        return run_id
-    tags = {UID_TAG: owner.uid, "kubetune.namespace": owner.namespace, "kubetune.name": owner.name}
-    created = client.create_run(experiment_id, run_name=f"{owner.namespace}/{owner.name}", tags=tags)
-    return str(created.info.run_id)

@@ -21,6 +21,10 @@ class Inputs:
     train_rows: int
     validation_rows: int
     base_manifest_sha256: str | None = None
+    base_revision: str | None = None
+    """Commit of a base from the hub."""
+    base_license: str | None = None
+    """As the base's own model card says it."""
 
 
 def work_dir() -> Path:
@@ -31,6 +35,11 @@ def work_dir() -> Path:
 def inputs_dir() -> Path:
     """Prepared model, rows and ``inputs.json``."""
     return work_dir() / "inputs"
+
+
+def exports_dir() -> Path:
+    """Where merged model and GGUF are made."""
+    return work_dir() / "exports"
 
 
 def train_file() -> Path:

@@ -1,0 +1,122 @@
+"""Merged model and GGUF beside the result: made one by one in processes of their own, once the result is published.
+
+What cannot be made is told as a suggestion and costs nothing that was trained; what failed for the moment only is
+made by the next attempt, which finds the result published and does just this.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from kubetune_contract import (
+    Artifact,
+    ExitCode,
+    FailureSummary,
+    KubeTuneError,
+    Suggestion,
+    TrainSummary,
+    from_json,
+)
+from kubetune_shared.artifacts import fetch
+from kubetune_shared.cpus import memory_limit
+
+from .card import export_card
+from .exportable import missing
+from .job import Job
+from .publishing import publish_when_possible
+from .results import config_sha256, export_uri, manifest_meta
+from .stop import preempted
+from .workspace import Inputs, exports_dir, load_inputs
+
+POLL_SECONDS = 0.5
+MEMORY_BYTES = 4 << 30
+"""Main memory an export may need: one shard of the merged model twice, and the libraries."""
+
+log = logging.getLogger(__name__)
+
+
+def export(job: Job, summary: TrainSummary) -> TrainSummary:
+    """``summary`` with every export that could be made.
+
+    Raises KubeTuneError for what another attempt may cure: PREEMPTED, or UNAVAILABLE for a store that is away.
+    """
+    kinds = missing(job.config, summary)
+    if not kinds:
+        return summary
+    # The trained model is no longer needed, but in reference cycles.
+    gc.collect()
+    inputs = load_inputs(config_sha256(job.config))
+    shutil.rmtree(exports_dir(), ignore_errors=True)
+    fetch(job.store, summary.artifact.uri, exports_dir() / "source")
+    try:
+        for kind in dict.fromkeys(("merged", *kinds) if summary.artifact.kind == "adapter" else kinds):
+            _make(job, kind)
+            if kind in kinds:
+                artifact = _publish(job, inputs, summary, kind)
+                summary = dataclasses.replace(summary, exports=(*summary.exports, artifact))
+    except KubeTuneError as error:
+        if error.code in {ExitCode.UNAVAILABLE, ExitCode.PREEMPTED, ExitCode.SUPERSEDED}:
+            raise
+        summary = _with_failure(job, summary, error)
+    finally:
+        shutil.rmtree(exports_dir(), ignore_errors=True)
+    return summary
+
+
+def _with_failure(job: Job, summary: TrainSummary, error: KubeTuneError) -> TrainSummary:
+    left = " and ".join(missing(job.config, summary))
+    message = f"{left} could not be exported; the {summary.artifact.kind} is published. {error.message}"
+    log.error("%s", message)
+    return dataclasses.replace(summary, suggestions=(*summary.suggestions, Suggestion("ExportFailed", message[:600])))
+
+
+def _make(job: Job, kind: str) -> None:
+    """Runs the exporter to its end. Raises KubeTuneError with what it died of."""
+    log.info("exporting %s", kind)
+    outcome = exports_dir() / "outcome.json"
+    outcome.unlink(missing_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kubetune_trainer.exporter", kind],
+        env={**os.environ, "KUBETUNE_TERMINATION_LOG": str(outcome)},
+    )
+    try:
+        while process.poll() is None:
+            if job.stop.wait(POLL_SECONDS) and process.poll() is None:
+                raise preempted(f"while exporting {kind}, after the result was published", None)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    if process.returncode:
+        raise _failure(process.returncode, outcome, kind)
+
+
+def _failure(status: int, outcome: Path, kind: str) -> KubeTuneError:
+    if status == -9:
+        return KubeTuneError(
+            ExitCode.OUT_OF_MEMORY,
+            "OutOfMemory",
+            f"the export of {kind} was killed, most likely for memory: it needs up to {MEMORY_BYTES / 2**30:.0f} GiB, "
+            f"and resources.memory allows {memory_limit() / 2**30:.1f} GiB for it and the training's own",
+        )
+    try:
+        told = from_json(FailureSummary, json.loads(outcome.read_text(encoding="utf-8")))
+        return KubeTuneError(ExitCode(told.exit_code), told.reason, told.message)
+    except (OSError, ValueError, KubeTuneError):
+        return KubeTuneError(ExitCode.BUG, "InternalError", f"the export of {kind} ended with status {status}")
+
+
+def _publish(job: Job, inputs: Inputs, summary: TrainSummary, kind: str) -> Artifact:
+    folder, uri = exports_dir() / kind, export_uri(job.config, kind)
+    result = (exports_dir() / "source" / "README.md").read_text(encoding="utf-8")
+    (folder / "README.md").write_text(export_card(result, kind, job.config), encoding="utf-8")
+    meta = manifest_meta(job.config, inputs, {}, derived_from=summary.artifact)
+    return publish_when_possible(job, folder, uri, kind=kind, meta=meta)
