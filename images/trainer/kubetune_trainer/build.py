@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from peft.optimizers import create_loraplus_optimizer
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
@@ -17,7 +18,7 @@ from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
 from .data import Tokenised
 from .device import Device
 from .model import linear_layers
-from .sft import lora_arguments, sft_arguments
+from .sft import lora_arguments, loraplus_arguments, sft_arguments
 
 
 @dataclass(frozen=True)
@@ -59,5 +60,9 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.to(torch.float32)
+    loraplus = loraplus_arguments(config)
+    if loraplus:
+        kind, arguments = trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
+        trainer.optimizer = create_loraplus_optimizer(trainer.model, kind, **{**arguments, **loraplus})
     trainer.remove_callback(PrinterCallback)
     return trainer

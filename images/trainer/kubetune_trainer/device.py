@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from kubetune_contract import ExitCode, KubeTuneError
 
-Precision = Literal["bfloat16", "float16", "float32"]
+from .capability import Capability, Precision, check_capability, precision_for
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,7 @@ class Device:
     kind: Literal["cuda", "cpu"]
     precision: Precision
     name: str = "CPU"
-
-
-def precision_for(capability: tuple[int, int]) -> Precision:
-    """bfloat16 from compute capability 8.0 (Ampere) on; older cards only emulate it, slowly."""
-    return "bfloat16" if capability >= (8, 0) else "float16"
+    capability: Capability | None = None
 
 
 def visible_devices(gpus: int, current: str | None) -> str:
@@ -37,8 +33,8 @@ def visible_devices(gpus: int, current: str | None) -> str:
 def detect(gpus: int, torch: Any) -> Device:
     """The device for a job that asked for ``gpus``.
 
-    Raises KubeTuneError (BAD_CONFIG, NoGPU) when it asked for one and none is visible: hours on a CPU by accident
-    would be worse than a message.
+    Raises KubeTuneError (BAD_CONFIG): NoGPU when it asked for one and none is visible, as hours on a CPU by accident
+    would be worse than a message; GPUTooOld or GPUTooNew when torch has no code for it.
     """
     if gpus == 0:
         return Device("cpu", "float32")
@@ -49,7 +45,9 @@ def detect(gpus: int, torch: Any) -> Device:
             "a GPU was asked for, but none is visible in the pod; check that the node has the NVIDIA driver and "
             "container toolkit and that runtimeClassName is set where the cluster needs it, or set resources.gpu to 0",
         )
-    return Device("cuda", precision_for(torch.cuda.get_device_capability(0)), torch.cuda.get_device_name(0))
+    name, capability = torch.cuda.get_device_name(0), tuple(torch.cuda.get_device_capability(0))
+    check_capability(name, capability, torch.cuda.get_arch_list())
+    return Device("cuda", precision_for(capability), name, capability)
 
 
 def threads() -> int:

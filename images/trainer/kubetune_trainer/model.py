@@ -3,35 +3,76 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers.quantizers.base import get_keys_to_not_convert
 
-from kubetune_contract import Method, TrainConfig
+from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
 
+from .capability import check_quantisation
 from .device import Device
 from .sft import base_dtype, quantization_arguments
 from .tokenizer import unreadable
+
+_BLOCK = 64
+"""Weights that share a scale in bitsandbytes' NF4."""
+
+log = logging.getLogger(__name__)
 
 
 def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
     """The base model in the precision its method needs, on the device.
 
-    Raises KubeTuneError (BAD_DATA, ModelDamaged) when transformers cannot read it.
+    Raises KubeTuneError: BAD_DATA (ModelDamaged) when transformers cannot read it, BAD_CONFIG (CannotQuantise,
+    GPUTooOld).
     """
+    check_quantisation(device.capability, config)
     arguments: dict[str, Any] = {"dtype": getattr(torch, base_dtype(config.method, device))}
-    if config.method is Method.QLORA:
-        arguments["quantization_config"] = BitsAndBytesConfig(**quantization_arguments(device))
     if device.kind == "cuda":
         arguments["device_map"] = {"": 0}
     try:
+        if config.method is Method.QLORA:
+            keep = unquantised(path, config.base_model) if device.kind == "cpu" else []
+            arguments["quantization_config"] = BitsAndBytesConfig(**quantization_arguments(device, keep))
         model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True, **arguments)
     except (OSError, ValueError, KeyError) as error:
         raise unreadable(config.base_model, "model", error) from error
     model.config.use_cache = False
     return model
+
+
+def unquantised(path: Path, uri: str) -> list[str]:
+    """Modules that must not be quantised on a CPU; empty when the library's own choice will do.
+
+    bitsandbytes 0.50 takes a wrong scale there for rows that are no whole number of blocks: weights come back with
+    two to five times the error of NF4, without a word. Such layers stay as they are.
+    Raises KubeTuneError (BAD_CONFIG, CannotQuantise) when that leaves nothing to quantise.
+    """
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, trust_remote_code=False))
+    own = get_keys_to_not_convert(model)
+    widths = {
+        name: module.in_features
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name not in own
+    }
+    narrow = [name for name, width in widths.items() if width % _BLOCK]
+    if not narrow:
+        return []
+    example = f"{narrow[0]} has rows of {widths[narrow[0]]}"
+    if len(narrow) == len(widths):
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "CannotQuantise",
+            f"no layer of {uri} can be quantised on a CPU: rows must be a multiple of {_BLOCK} weights, {example}; use "
+            "method lora",
+        )
+    log.warning("%d of %d layers stay unquantised on this CPU: %s", len(narrow), len(widths), example)
+    return [*own, *narrow]
 
 
 def stored_dtype(path: Path) -> Any:
