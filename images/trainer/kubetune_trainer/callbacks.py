@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from .guard import DivergenceGuard
 from .memory import peak_vram
 from .report import Reporter
 from .tracking import Tracker
+
+log = logging.getLogger(__name__)
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]
@@ -36,6 +39,10 @@ class Watch(TrainerCallback):  # type: ignore[misc]
         **kwargs: Any,
     ) -> None:
         values = logs or {}
+        for name in ("loss", "eval_loss"):
+            if name in values:
+                # Nine digits tell any two float32 numbers apart, so that runs can be compared by their logs.
+                log.info("step %d of %d: %s %.9g", state.global_step, state.max_steps, name, values[name])
         self._reporter.logged(values)
         self._reporter.memory(peak_vram(torch))
         self._tracker.metrics(values, state.global_step)
