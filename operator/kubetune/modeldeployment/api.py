@@ -57,6 +57,7 @@ class Reason(enum.StrEnum):
     FINE_TUNE_JOB_NOT_FOUND = "FineTuneJobNotFound"
     FINE_TUNE_JOB_NOT_FINISHED = "FineTuneJobNotFinished"
     FINE_TUNE_JOB_FAILED = "FineTuneJobFailed"
+    ADAPTER_NOT_SERVABLE = "AdapterNotServable"
     CLAIM_NOT_FOUND = "ClaimNotFound"
     SECRET_NOT_FOUND = "SecretNotFound"
     RUNTIME_CLASS_NOT_FOUND = "RuntimeClassNotFound"

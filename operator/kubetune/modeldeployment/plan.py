@@ -11,7 +11,7 @@ from kubetune.finetunejob.api import FineTuneJob
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Inputs, Problem, check_inputs
-from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling, job_names, resolve
+from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling, job_names, resolve_servable
 from kubetune.workload.status import accepted
 
 from .api import ModelDeployment, Reason
@@ -95,7 +95,7 @@ def make_plan(deployment: ModelDeployment, observed: Observed, loading: Loading,
 def find_release(deployment: ModelDeployment, observed: Observed, ledger: Ledger | None) -> Release | Problem:
     """What the spec asks for, or why it stands for nothing (yet)."""
     name = next(iter(job_names(deployment.spec.model)), None)
-    model = resolve(deployment.spec.model, {name: observed.job} if name else {})
+    model = resolve_servable(deployment.spec.model, {name: observed.job} if name else {})
     if isinstance(model, Unresolved):
         # A job deleted after its model went into service leaves the model as it is.
         if model.obstacle is Obstacle.NOT_FOUND and ledger and ledger.active.job == name:
@@ -128,6 +128,7 @@ _REASONS = {
     Obstacle.NOT_FOUND: Reason.FINE_TUNE_JOB_NOT_FOUND,
     Obstacle.NOT_FINISHED: Reason.FINE_TUNE_JOB_NOT_FINISHED,
     Obstacle.FAILED: Reason.FINE_TUNE_JOB_FAILED,
+    Obstacle.NOT_SERVABLE: Reason.ADAPTER_NOT_SERVABLE,
 }
 
 

@@ -14,8 +14,9 @@ from kubetune_contract import ModelRef, uris
 
 from .inputs import Problem
 
-ADAPTER = "adapter"
-"""``status.artifact.kind`` of methods lora and qlora; ``full`` writes a model that stands alone."""
+ADAPTER, MERGED = "adapter", "merged"
+"""Kind of the artifact of methods lora and qlora (``full`` writes a model that stands alone), and of the export of
+base and adapter as one model."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Obstacle(enum.Enum):
     NOT_FOUND = "not found"
     NOT_FINISHED = "not finished"
     FAILED = "failed"
+    NOT_SERVABLE = "not servable"
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,19 @@ def resolve(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
     return result_of(choice.fine_tune_job_ref.name, jobs.get(choice.fine_tune_job_ref.name))
 
 
+def resolve_servable(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
+    """The same for vLLM, which has no DoRA: said before a pod takes a GPU to find out."""
+    model = resolve(choice, jobs)
+    job = jobs.get(choice.fine_tune_job_ref.name) if choice.fine_tune_job_ref else None
+    if isinstance(model, Unresolved) or job is None or not model.adapter_uri or not _uses_dora(job):
+        return model
+    return Unresolved(
+        Obstacle.NOT_SERVABLE,
+        f"FineTuneJob {job.metadata.name!r} made a DoRA adapter, which vLLM cannot serve. Train it again with "
+        "spec.export.merged: true, whose merged model is served in its place, or without spec.lora.useDora.",
+    )
+
+
 def result_of(name: str, job: FineTuneJob | None) -> Model | Unresolved:
     """The model that FineTuneJob ``name`` made."""
     if job is None:
@@ -84,9 +99,17 @@ def result_of(name: str, job: FineTuneJob | None) -> Model | Unresolved:
         # Its phase without figures: those would have everything that waits written again and again.
         phase = job.status.phase.value if job.status.phase else "not started"
         return Unresolved(Obstacle.NOT_FINISHED, f"Waits for FineTuneJob {name!r} to finish ({phase}).")
+    merged = next((export for export in job.status.exports or () if export.kind == MERGED), None)
+    if artifact.kind == ADAPTER and _uses_dora(job) and merged:
+        # What is measured must be what is served.
+        return Model(plain(merged.uri), None, merged.manifest_sha256)
     if artifact.kind == ADAPTER:
         return Model(plain(job.spec.base_model.uri), plain(artifact.uri), artifact.manifest_sha256)
     return Model(plain(artifact.uri), None, artifact.manifest_sha256)
+
+
+def _uses_dora(job: FineTuneJob) -> bool:
+    return bool(job.spec.lora and job.spec.lora.use_dora)
 
 
 def base_of(job: FineTuneJob) -> Model:
