@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from kubetune_contract import ExitCode, KubeTuneError, Lora, Method, TrainConfig
 from kubetune_shared.artifacts import fetch, read_manifest
+from kubetune_shared.rows import Row
 from kubetune_trainer.model import load_model
 from kubetune_trainer.validate import OPTIMIZERS
 from tests.support.training import Jobs
@@ -70,7 +71,11 @@ def test_all_variants_of_an_adapter_together(jobs: Jobs, base: Path, tmp_path: P
     assert summary["trainLoss"] < 6.0
     fetch(jobs.store, summary["artifact"]["uri"], tmp_path / "adapter")
     made = adapter_config(tmp_path / "adapter")
-    assert (made["use_rslora"], made["use_dora"], made["target_modules"]) == (True, True, ["down_proj", "q_proj"])
+    assert (made["use_rslora"], made["use_dora"], sorted(made["target_modules"])) == (
+        True,
+        True,
+        ["down_proj", "q_proj"],
+    )
     assert changes_the_output(base, tmp_path / "adapter")
 
 
@@ -99,6 +104,17 @@ def test_resumed_is_bitwise_equal(base: Path, tmp_path: Path, variant: TrainConf
     expected, found = trained(whole.model), trained(second.model)
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_packed_rows_have_the_loss_of_rows_alone(base: Path, tmp_path: Path) -> None:
+    texts = [Row(n, text="say hello " * (1 + n % 5)) for n in range(64)]
+    hyper = {"max_steps": 3, "per_device_train_batch_size": 64, "gradient_accumulation_steps": 1}
+    alone = trainer_for(config(hyper=hyper), base, tmp_path / "alone", texts)
+    packed = trainer_for(config(hyper={**hyper, "packing": True}), base, tmp_path / "packed", texts)
+    alone.train()
+    packed.train()
+    assert len(packed.train_dataset) < 32
+    assert losses(packed) == pytest.approx(losses(alone), abs=2e-4)
 
 
 def test_rslora_scales_by_the_root_of_the_rank(base: Path, tmp_path: Path) -> None:

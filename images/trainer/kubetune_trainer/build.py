@@ -13,11 +13,12 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
+from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError, Method, TrainConfig
 
 from .data import Tokenised
 from .device import Device
 from .model import linear_layers
+from .packing import Collator, PackedSFTTrainer, pack
 from .sft import lora_arguments, loraplus_arguments, sft_arguments
 
 
@@ -37,12 +38,14 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
     Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when the adapter's layers are not in the model.
     """
     arguments = sft_arguments(config, device, str(output_dir), has_validation=material.validation is not None)
+    packing = config.hyperparameters.packing
     try:
-        trainer = SFTTrainer(
+        trainer = (PackedSFTTrainer if packing else SFTTrainer)(
             model=material.model,
             args=SFTConfig(**arguments),
-            train_dataset=Dataset.from_dict(material.train.columns),
-            eval_dataset=Dataset.from_dict(material.validation.columns) if material.validation else None,
+            train_dataset=_dataset(material.train, config.hyperparameters),
+            eval_dataset=_dataset(material.validation, config.hyperparameters) if material.validation else None,
+            data_collator=Collator(material.tokenizer.pad_token_id) if packing else None,
             processing_class=material.tokenizer,
             peft_config=None if config.method is Method.FULL else LoraConfig(**lora_arguments(config.lora)),
         )
@@ -66,3 +69,8 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
         trainer.optimizer = create_loraplus_optimizer(trainer.model, kind, **{**arguments, **loraplus})
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _dataset(data: Tokenised, hyper: Hyperparameters) -> Dataset:
+    rows = Dataset.from_dict(data.columns)
+    return pack(rows, hyper.max_sequence_length) if hyper.packing else rows

@@ -18,7 +18,7 @@ from .device import Device
 from .sft import base_dtype, quantization_arguments
 from .tokenizer import unreadable
 
-_BLOCK = 64
+BLOCK = 64
 """Weights that share a scale in bitsandbytes' NF4."""
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def unquantised(path: Path, uri: str) -> list[str]:
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear) and name not in own
     }
-    narrow = [name for name, width in widths.items() if width % _BLOCK]
+    narrow = [name for name, width in widths.items() if width % BLOCK]
     if not narrow:
         return []
     example = f"{narrow[0]} has rows of {widths[narrow[0]]}"
@@ -68,7 +68,7 @@ def unquantised(path: Path, uri: str) -> list[str]:
         raise KubeTuneError(
             ExitCode.BAD_CONFIG,
             "CannotQuantise",
-            f"no layer of {uri} can be quantised on a CPU: rows must be a multiple of {_BLOCK} weights, {example}; use "
+            f"no layer of {uri} can be quantised on a CPU: rows must be a multiple of {BLOCK} weights, {example}; use "
             "method lora",
         )
     log.warning("%d of %d layers stay unquantised on this CPU: %s", len(narrow), len(widths), example)

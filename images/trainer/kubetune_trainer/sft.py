@@ -65,11 +65,9 @@ def _optimisation(hyper: Hyperparameters) -> dict[str, Any]:
 def _data(hyper: Hyperparameters) -> dict[str, Any]:
     return {
         "max_length": hyper.max_sequence_length,
-        "packing": hyper.packing,
-        "packing_strategy": "bfd",
-        "eval_packing": False if not hyper.packing else None,
-        # Rows come tokenised, masked and cut (data.py); TRL's preparation is only needed to pack them.
-        "dataset_kwargs": {"skip_prepare_dataset": not hyper.packing},
+        # Rows come tokenised, masked and cut (data.py), and packed where that is asked for (packing.py).
+        "packing": False,
+        "dataset_kwargs": {"skip_prepare_dataset": True},
     }
 
 
