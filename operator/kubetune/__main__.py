@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import sys
@@ -14,6 +15,9 @@ from kubetune.main import StartError, run
 from kubetune.runtime.logs import set_up
 from kubetune.settings import Settings, SettingsError
 
+GC_THRESHOLD = 5000
+"""New objects before the youngest are searched for garbage; one watch event is a few hundred."""
+
 
 def main() -> int:
     """Exit status 0 after a signal, 1 when the cluster or a watch failed, 64 for unusable settings."""
@@ -23,6 +27,7 @@ def main() -> int:
         sys.stderr.write(f"kubetune: {error}\n")
         return 64
     set_up(settings.log_level)
+    _spare_the_collector()
     try:
         asyncio.run(_run(settings))
     except (StartError, ConfigException) as error:
@@ -32,6 +37,12 @@ def main() -> int:
         logging.getLogger("kubetune").exception("the operator stopped; it is to be restarted")
         return 1
     return 0
+
+
+def _spare_the_collector() -> None:
+    """What has been imported stays for good; to search it for garbage over and over takes a tenth of the CPU time."""
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD)
 
 
 async def _run(settings: Settings) -> None:

@@ -102,7 +102,7 @@ class Proxy:
         return Counter({key: count for key, count in self._in(namespace).items() if key[0] != "GET"})
 
     def passes(self, namespace: str, plural: str = "finetunejobs") -> int:
-        """Reconciles of that kind there so far: each begins with one live read."""
+        """Reconciles of that kind there so far: each but the first of a new object begins with one live read."""
         return self._in(namespace)["GET", plural]
 
     def _in(self, namespace: str) -> Counter[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kubetune.runtime.arrivals import LIMIT, Arrivals
 from kubetune.runtime.controller import Key
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Phases
@@ -70,6 +71,44 @@ def test_a_deleted_one_is_forgotten_and_made_again_is_new(bench: Bench) -> None:
     assert (bench.keys(), bench.gone) == (set(), [DEMO])
     bench.intake.custom("FineTuneJob", "ADDED", custom(6))
     assert bench.keys() == {DEMO}
+
+
+def test_a_new_one_is_kept_until_it_is_looked_at(bench: Bench) -> None:
+    bench.intake.custom("FineTuneJob", "ADDED", custom(5))
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(6))
+    taken = bench.seen.arrivals.take(DEMO)
+    assert taken is not None
+    assert taken["metadata"]["resourceVersion"] == "6"
+    assert bench.seen.arrivals.take(DEMO) is None
+
+
+@pytest.mark.parametrize(
+    ("event", "obj"),
+    [("DELETED", custom(6)), ("MODIFIED", custom(6, phase="Pending"))],
+    ids=["deleted", "worked on by somebody"],
+)
+def test_a_new_one_is_dropped_when_it_is_not_new_any_more(bench: Bench, event: str, obj: Object) -> None:
+    bench.intake.custom("FineTuneJob", "ADDED", custom(5))
+    bench.intake.custom("FineTuneJob", event, obj)
+    assert bench.seen.arrivals.take(DEMO) is None
+
+
+def test_a_late_event_about_what_was_looked_at_is_not_kept(bench: Bench) -> None:
+    bench.seen.note_custom(custom(7))
+    bench.intake.custom("FineTuneJob", "ADDED", custom(5))
+    assert bench.seen.arrivals.take(DEMO) is None
+
+
+def test_new_ones_are_kept_up_to_a_limit_and_without_their_history() -> None:
+    arrivals = Arrivals()
+    for index in range(LIMIT + 1):
+        obj = custom(5)
+        obj["metadata"]["managedFields"] = [{"manager": "kubectl"}]
+        arrivals.note(Key("FineTuneJob", "ns", str(index)), obj)
+    assert arrivals.take(Key("FineTuneJob", "ns", str(LIMIT))) is None
+    first = arrivals.take(Key("FineTuneJob", "ns", "0"))
+    assert first is not None
+    assert first["metadata"] == custom(5)["metadata"]
 
 
 def test_referrers_are_looked_at_too(bench: Bench) -> None:

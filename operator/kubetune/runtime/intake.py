@@ -45,8 +45,10 @@ class Intake:
         for referrer in self._references.referrers(key):
             self._queue.add(referrer)
         if event_type == "DELETED":
+            self._seen.arrivals.forget(key)
             self._on_gone(key)
         elif self._seen.is_custom_news(obj):
+            self._seen.arrivals.note(key, obj)
             self._queue.add(key)
 
     def child(self, event_type: str | None, obj: Object) -> None:

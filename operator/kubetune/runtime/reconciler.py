@@ -88,7 +88,9 @@ class Reconciler:
 
     async def _reconcile(self, key: Key) -> float | None:
         controller = self._controllers[key.kind]
-        raw = await self._client.get(controller.resource, key.namespace, key.name)
+        raw = self.seen.arrivals.take(key)
+        if raw is None or not self.seen.is_custom_news(raw):
+            raw = await self._client.get(controller.resource, key.namespace, key.name)
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             self.forget(key)
             return None

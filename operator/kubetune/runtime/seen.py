@@ -10,6 +10,8 @@ from typing import Any
 
 from kubetune.workload.interest import digest, is_blank
 
+from .arrivals import Arrivals
+
 Object = dict[str, Any]
 
 
@@ -17,6 +19,7 @@ class Seen:
     """By uid: the resource version and the digest of the state that a reconcile was based on or wrote itself."""
 
     def __init__(self) -> None:
+        self.arrivals = Arrivals()
         self._custom: dict[str, int] = {}
         self._children: dict[str, tuple[int, int]] = {}
 
