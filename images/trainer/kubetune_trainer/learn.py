@@ -17,6 +17,7 @@ from kubetune_contract.paths import SCHEMA
 from kubetune_shared.rows import load_rows
 
 from . import loopstate
+from .advice import dora_not_servable, end_of_turn_not_learned
 from .build import Material, build_trainer
 from .callbacks import Watch
 from .data import Encoder, Tokenised
@@ -25,11 +26,12 @@ from .guard import DivergenceGuard, diverged
 from .job import Job, Learned
 from .memory import is_out_of_memory, out_of_memory, peak_vram
 from .model import all_finite, load_model, stored_dtype
+from .observer import Observer
 from .publishing import save_artifact
 from .results import artifact_uri
 from .saving import Saving
 from .stop import preempted
-from .tokenizer import encoder_for, load_tokenizer
+from .tokenizer import encoder_for, end_tokens, load_tokenizer
 from .workspace import Inputs, train_file, validation_file, work_dir
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,8 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     encoder = encoder_for(tokenizer, config.hyperparameters)
     train_data = tokenise(encoder, train_file(), "training")
     validation = tokenise(encoder, validation_file(), "validation") if inputs.validation_rows else None
+    job.reporter.suggest(end_of_turn_not_learned(train_data, end_tokens(tokenizer)))
+    job.reporter.suggest(dora_not_servable(config))
     job.stop.check()
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
@@ -89,7 +93,11 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
         truncated_rows=sum(part.truncated for part in parts),
         best_step=best_step,
         tokens=loopstate.tokens(trainer),
+        suggestions=job.reporter.progress.suggestions,
     )
+    if encoder.template:
+        # Whoever uses the model must write chats as it learned them.
+        tokenizer.chat_template = encoder.template
     return Learned(results, lambda folder: save_artifact(config, trainer.model, tokenizer, stored_dtype(path), folder))
 
 
@@ -114,6 +122,7 @@ def fit(job: Job, trainer: Any, device: Device, saving: Saving) -> float | None:
     guard = DivergenceGuard(device.precision)
     trainer.add_callback(Watch(job.reporter, job.tracker, guard))
     trainer.add_callback(saving)
+    trainer.add_callback(Observer(job.reporter, job.tracker))
     trainer.train(resume_from_checkpoint=saving.resume_from)
     guard.check(hyper.learning_rate)
     if not all_finite(trainer.model):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubetune_contract import TrainProgress
+from kubetune_contract import Suggestion, TrainProgress
 
 _LOGGED = {
     "loss": "loss",
@@ -91,6 +91,16 @@ class Reporter:
     def memory(self, peak_bytes: int | None) -> None:
         """The accelerator's peak memory so far; None leaves it out."""
         self._update(peak_vram_bytes=peak_bytes)
+
+    def gpu(self, reserved_bytes: int, utilization: float | None) -> None:
+        """Memory the process holds of its GPU now, and the share of the time in which that computed, if known."""
+        self._update(reserved_vram_bytes=reserved_bytes, gpu_utilization=utilization)
+
+    def suggest(self, suggestion: Suggestion | None) -> None:
+        """Something a user could do better; told once for each reason, and None not at all."""
+        known = self.progress.suggestions
+        if suggestion and suggestion.reason not in {one.reason for one in known}:
+            self._update(suggestions=(*known, suggestion))
 
     def checkpointed(self, step: int, at: float, seconds: float, best: int | None) -> None:
         """A checkpoint is safe in the store since ``at``; it took ``seconds`` to get there."""

@@ -1,0 +1,80 @@
+"""Looks over the shoulder of a training: waiting, GPU memory and load, and what they suggest. Imports torch."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from .hardware import GpuLoad
+from .memory import peak_vram
+from .report import Reporter
+from .signs import Signs, memory_near_limit
+from .tracking import Tracker
+
+
+class Observer(TrainerCallback):  # type: ignore[misc]
+    """Added last, so that the others' work after a step is not taken for waiting."""
+
+    def __init__(self, reporter: Reporter, tracker: Tracker) -> None:
+        self._reporter, self._tracker = reporter, tracker
+        self._signs = Signs()
+        self._load = GpuLoad(_uuid()) if _on_gpu() else None
+        self._idle_since: float | None = None
+        self._began: float | None = None
+        self._waited = 0.0
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._began = time.monotonic()
+        self._waited = self._began - self._idle_since if self._idle_since is not None else 0.0
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        now = time.monotonic()
+        if self._load:
+            self._load.sample()
+        # The first step also fetches what a resumed run skips.
+        if self._began is not None and self._idle_since is not None:
+            self._reporter.suggest(self._signs.stepped(self._waited, now - self._began + self._waited))
+        self._idle_since = time.monotonic()
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        self._reporter.suggest(self._signs.logged(state.global_step, state.max_steps, logs or {}))
+        if _on_gpu():
+            reserved, load = int(torch.cuda.memory_reserved()), self._load.mean() if self._load else None
+            self._reporter.gpu(reserved, load)
+            self._reporter.suggest(
+                memory_near_limit(peak_vram(torch), torch.cuda.get_device_properties(0).total_memory)
+            )
+            self._tracker.metrics({"gpu_reserved_bytes": reserved, "gpu_utilization": load}, state.global_step)
+        self._rest()
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._rest()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._rest()
+
+    def _rest(self) -> None:
+        """What has passed since the step went into something else than data."""
+        if self._idle_since is not None:
+            self._idle_since = time.monotonic()
+
+
+def _on_gpu() -> bool:
+    return bool(torch.cuda.is_available() and torch.cuda.is_initialized())
+
+
+def _uuid() -> str | None:
+    found = getattr(torch.cuda.get_device_properties(0), "uuid", None)
+    return str(found) if found else None
