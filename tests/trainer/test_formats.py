@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from kubetune_contract import Dataset, ExitCode, KubeTuneError
 from kubetune_shared.rows import Row, digest, read_rows
+from tests.support.malformed import BAD, CASES, Case
 from tests.support.training import Jobs
 
 ROWS = 500
@@ -93,7 +95,37 @@ def test_a_damaged_page_names_the_row_it_begins_with(tmp_path: Path) -> None:
     assert message.startswith("dataset a.parquet row 201: is in a damaged part of the file (")
 
 
-def test_every_container_is_prepared_alike(jobs: Jobs, tmp_path: Path) -> None:
+def parquet_cases(folder: Path) -> dict[str, Case]:
+    """Those that need pyarrow to be written."""
+    bad = [{**row, "completion": " "} if n in BAD else row for n, row in enumerate(PAIRS, 1)]
+    whole = parquet(folder / "whole.parquet", PAIRS).read_bytes()
+    return {
+        "Parquet row": Case(
+            parquet(folder / "bad.parquet", bad).read_bytes(), "completion is empty", "a.parquet", "rows 3, 250, 499"
+        ),
+        "Parquet cut off": Case(whole[:-100], "damaged or cut off", "a.parquet", ""),
+        "Parquet that is none": Case(b"prompt,completion\n", "damaged or cut off", "a.parquet", ""),
+    }
+
+
+@pytest.mark.training
+def test_every_kind_of_malformed_file_stops_the_job(
+    jobs: Jobs, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    cases = CASES | parquet_cases(tmp_path)
+    for kind, case in cases.items():
+        job = jobs.job()
+        job.config = dataclasses.replace(job.config, dataset=Dataset(jobs.data(case.content, case.name)))
+        assert job.run("prepare") == ExitCode.BAD_DATA, kind
+        case.check(job.termination["reason"], job.termination["message"])
+    record_property(
+        "point", f"malformed files of 500 rows, {len(cases)} kinds: each refused with its exact lines and why"
+    )
+
+
+def test_every_container_is_prepared_alike(
+    jobs: Jobs, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in PAIRS)
     table = "prompt,completion\n" + "".join(f'"{row["prompt"]}",{row["completion"]}\n' for row in PAIRS)
     files = {
@@ -109,6 +141,7 @@ def test_every_container_is_prepared_alike(jobs: Jobs, tmp_path: Path) -> None:
         job.config = dataclasses.replace(job.config, dataset=Dataset(uri, validation_uri=held))
         assert job.run("prepare") == ExitCode.OK, job.log
         assert "prepared 500 training and 500 validation rows" in job.log
+    record_property("point", f"{', '.join(files)}: the same 500 rows, for training and validation")
 
 
 def test_damaged_validation_rows_are_named_too(jobs: Jobs, tmp_path: Path) -> None:
