@@ -197,6 +197,35 @@ def test_suspend_and_resume(kube: Kube, kubelet: Kubelet) -> None:
     wait_for(lambda: "deletionTimestamp" in kube.must("pod", pod)["metadata"], 15, lambda: "the pod is not stopped")
 
 
+@pytest.mark.parametrize("code", [75, 137], ids=["preempted", "killed"])
+def test_a_suspended_pod_never_counts_as_failed(kube: Kube, kubelet: Kubelet, code: int) -> None:
+    kube.create("finetunejob", finetunejob(backoffLimit=0))
+    pod = kubelet.pod_of("demo-train")
+    kubelet.run(pod)
+    kube.wait_phase("finetunejob", "demo", "Running")
+    kube.patch("finetunejob", "demo", {"spec": {"suspend": True}})
+    wait_for(lambda: "deletionTimestamp" in kube.must("pod", pod)["metadata"], 15, lambda: "the pod is not stopped")
+    kubelet.fail(pod, code)
+    kubelet.finish_deletion(pod)
+    status = kube.wait_phase("finetunejob", "demo", "Suspended")
+    assert (status["attempts"], "failure" in status, "completionTime" in status) == (1, False, False)
+    kube.patch("finetunejob", "demo", {"spec": {"suspend": False}})
+    second = kubelet.pod_of("demo-train")
+    kubelet.run(second)
+    kube.wait_phase("finetunejob", "demo", "Running")
+    kubelet.succeed(second, train_summary())
+    kube.wait_phase("finetunejob", "demo", "Succeeded")
+
+
+def test_a_preempted_pod_costs_no_attempt_of_the_limit(kube: Kube, kubelet: Kubelet) -> None:
+    kube.create("finetunejob", finetunejob(backoffLimit=0))
+    first = kubelet.pod_of("demo-train")
+    kubelet.run(first)
+    kubelet.fail(first, 75, failure_summary(75, "Preempted", "stopped at step 31"))
+    kubelet.run(kubelet.pod_of("demo-train"))
+    kube.wait_phase("finetunejob", "demo", "Running")
+
+
 def test_missing_claim_is_named_and_waited_for(kube: Kube) -> None:
     kube.create("finetunejob", finetunejob(baseModel={"uri": "pvc://models/tiny"}))
     condition = kube.wait_condition("finetunejob", "demo", "Accepted", "ClaimNotFound", seconds=5)

@@ -130,6 +130,8 @@ def test_preparing() -> None:
         (65, "Error", failure_summary(65, "MalformedRow", "line 17: no prompt"), "MalformedRow", "line 17"),
         (137, "OOMKilled", "", "OutOfMemory", "spec.resources.memory"),
         (78, "Error", "", "OutOfMemory", "code 78"),
+        (78, "Error", "", "OutOfMemory", "spec.resources.memory is main memory and does not help"),
+        (137, "Error", "", "Error", "killed from outside"),
         (79, "Error", "", "Diverged", "code 79"),
         (70, "Error", "Traceback: boom", "Error", "boom"),
         (1, "Error", "", "Error", "left no message"),

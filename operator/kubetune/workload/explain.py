@@ -45,6 +45,15 @@ EXIT_REASONS = {
     ExitCode.DIVERGED: "Diverged",
     ExitCode.SUPERSEDED: "Superseded",
 }
+_ADVICE = {
+    ExitCode.OUT_OF_MEMORY: "The GPU's memory does not suffice and nothing was left to lower. Take method qlora, a "
+    "shorter sequence, a smaller model or a larger GPU; spec.resources.memory is main memory and does not help.",
+    ExitCode.UNAVAILABLE: "The object store or the tracker did not answer.",
+    137: "It was killed from outside: by the node, or because it did not stop in time.",
+    139: "It crashed in native code (segmentation fault).",
+    143: "It was stopped from outside.",
+}
+"""For an exit without a message of the container's own."""
 _PULL_REASONS = {
     "ErrImagePull",
     "ImagePullBackOff",
@@ -189,16 +198,16 @@ def failure_of(status: Object, member: str) -> Failure | None:
     code, text = terminated.get("exitCode"), (terminated.get("message") or "").strip()
     if terminated.get("reason") == "OOMKilled":
         message = (
-            f"Container {status['name']} used more main memory than its limit and was killed (OOMKilled). Raise "
-            "spec.resources.memory, or lower the batch size or the sequence length."
+            f"Container {status['name']} used more main memory (not the GPU's) than its limit and was killed "
+            "(OOMKilled). Raise spec.resources.memory; on the CPU a smaller batch or a shorter sequence helps, too."
         )
         return Failure(reason="OutOfMemory", message=message, exit_code=code)
     summary = _summary(text)
     if summary:
         return Failure(reason=summary.reason, message=summary.message, exit_code=code)
     reason = EXIT_REASONS.get(code, "Error")
-    tail = f" It said last: {text}" if text else " It left no message."
-    message = f"Container {status['name']} exited with code {code}.{tail}"
+    tail = f"It said last: {text}" if text else _ADVICE.get(code or 0, "It left no message.")
+    message = f"Container {status['name']} exited with code {code}. {tail}"
     return Failure(reason=reason, message=message[:4096], exit_code=code)
 
 

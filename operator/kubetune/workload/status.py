@@ -79,7 +79,8 @@ def job_status(old: JobStatus, conditions: tuple[Condition, ...], run: Run, stam
         "observed_generation": stamp.generation,
         "conditions": conditions,
         "phase": run.phase,
-        "attempts": max(run.attempts, old.attempts or 0) if is_final(old) else run.attempts,
+        # Pods that a suspension has removed are forgotten by their Job.
+        "attempts": max(run.attempts, old.attempts or 0),
         "start_time": old.start_time or run.started,
         "completion_time": (run.finished or stamp.now.replace(microsecond=0)) if ended else None,
         "failure": run.failure,
