@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,6 +67,15 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted:
+            # Files of models may be huge and sparse: only what is asked for is read.
+            start, end = int(wanted[1]), min(int(wanted[2]), path.stat().st_size - 1)
+            with path.open("rb") as file:
+                file.seek(start)
+                data = file.read(end - start + 1)
+            self._send(206, data, {"Content-Range": f"bytes {start}-{end}/{path.stat().st_size}"})
+            return
         data = path.read_bytes()
         etag = f'"{hashlib.sha256(data).hexdigest()}"'
         self._send(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT})
@@ -96,7 +106,7 @@ def _tree(repository: Path) -> list[dict[str, object]]:
             "type": "file",
             "path": path.relative_to(repository).as_posix(),
             "size": path.stat().st_size,
-            "oid": hashlib.sha256(path.read_bytes()).hexdigest()[:40],
+            "oid": hashlib.sha256(str(path).encode()).hexdigest()[:40],
         }
         for path in _files(repository)
     ]

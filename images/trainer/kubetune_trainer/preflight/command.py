@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import logging
 import os
 import shutil
@@ -29,6 +30,7 @@ from kubetune_shared.outlines import Outline, outline_model
 from kubetune_shared.rows import Row, digest
 from kubetune_shared.store import Store
 from kubetune_trainer.advice import dora_not_servable, end_of_turn_not_learned
+from kubetune_trainer.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
 from kubetune_trainer.exportable import check_exports
 from kubetune_trainer.prepare import check_chat_template, fetch_rows
 from kubetune_trainer.validate import validate
@@ -78,6 +80,7 @@ def preflight() -> ExitCode:
     folder.mkdir(parents=True)
     outline = outline_model(config.base_model, store, folder / "model")
     check_exports(config, outline.path)
+    check_gpus(config)
     data = read_data(config, store, outline, folder / "data")
     summary = summarise(config, outline, data, output)
     log.info(
@@ -88,6 +91,18 @@ def preflight() -> ExitCode:
     )
     write_termination(summary)
     return ExitCode.OK
+
+
+def check_gpus(config: TrainConfig) -> None:
+    """Raises KubeTuneError (BAD_CONFIG, GPUTooOld or GPUTooNew) when the run may land on a GPU it cannot use."""
+    for card in config.placement.accelerators if config.gpus else ():
+        if card.compute_capability is None:
+            continue
+        capability = parse(card.compute_capability)
+        # Asking torch for what it was built for would take longer than all else here.
+        if "+" not in importlib.metadata.version("torch"):
+            check_capability(card.name, capability, WHEEL_ARCHITECTURES)
+        check_quantisation(capability, config)
 
 
 def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path) -> Data:

@@ -42,7 +42,7 @@ def verdict(config: TrainConfig, shape: ModelShape, main_memory: int) -> Verdict
     if config.gpus == 0:
         return Verdict(Fit.UNKNOWN, _on_cpu(config, shape, main_memory))
     needed = estimate(shape, recipe(config))
-    known = config.placement.accelerators
+    known = [card for card in config.placement.accelerators if card.memory_bytes > 0]
     if not known:
         return Verdict(
             Fit.UNKNOWN,
