@@ -79,9 +79,8 @@ def test_malformed_row_is_named_with_its_line(kube: Kube, namespace: str) -> Non
 
 def test_bad_data_is_not_tried_again(kube: Kube, namespace: str) -> None:
     failed(kube, namespace, "malformed")
-    job = kube.get(namespace, "finetunejob", "malformed")
-    assert job is not None
-    assert job["status"]["attempts"] == 1
+    [pod] = kube.list(namespace, "pods", "kubetune.io/finetunejob=malformed")
+    assert pod["metadata"]["labels"]["app.kubernetes.io/component"] == "preflight", "nothing was trained on"
 
 
 def test_missing_object_is_named(kube: Kube, namespace: str) -> None:

@@ -48,8 +48,8 @@ def succeeded(kube: Kube, namespace: str, name: str) -> Object:
 
 
 def pods(kube: Kube, namespace: str, name: str) -> list[Object]:
-    """The pods of a job, oldest first."""
-    found = kube.list(namespace, "pods", f"kubetune.io/finetunejob={name}")
+    """The pods of a job that train, oldest first."""
+    found = kube.list(namespace, "pods", f"kubetune.io/finetunejob={name},app.kubernetes.io/component=trainer")
     return sorted(found, key=lambda pod: str(pod["metadata"]["creationTimestamp"]))
 
 

@@ -12,7 +12,7 @@ import pytest
 from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_shared.store import Store
 from tests.demo.ask import EXAMPLE, ask
-from tests.demo.kube import Kube, Object
+from tests.demo.kube import Kube, Object, condition
 from tests.demo.watch import deployment_line, evaluation_line, follow, job_line
 
 from .conftest import Installation
@@ -72,6 +72,29 @@ def test_job_reports_what_it_did(job: Object) -> None:
     assert job["status"]["progress"]["display"] == f"100% {STEPS}/{STEPS}"
 
 
+def test_preflight_said_beforehand_what_came_true(job: Object) -> None:
+    found, results = job["status"]["preflight"], job["status"]["results"]
+    assert condition(job, "Preflighted")["status"] == "True"
+    assert (found["steps"], found["trainRows"]) == (STEPS, results["trainRows"])
+    assert found["datasetSHA256"] == results["datasetSHA256"]
+    assert found["tokenLengths"]["p50"] <= found["tokenLengths"]["max"]
+
+
+def test_preflight_took_no_gpu_and_little_else(kube: Kube, namespace: str, job: Object) -> None:
+    [pod] = kube.list(namespace, "pods", f"kubetune.io/finetunejob={NAME},app.kubernetes.io/component=preflight")
+    assert pod["status"]["phase"] == "Succeeded"
+    resources = pod["spec"]["containers"][0]["resources"]
+    assert set(resources["limits"]) == {"memory"}
+    assert resources["requests"]["cpu"] == "250m"
+    assert job["status"]["attempts"] == 1
+
+
+def test_settings_in_force_are_shown(job: Object) -> None:
+    shown = job["status"]["effective"]
+    assert shown["hyperparameters"]["maxSteps"] == STEPS
+    assert (shown["lora"]["rank"], shown["hyperparameters"]["seed"]) == (16, 42)
+
+
 def test_adapter_lies_in_the_store_as_its_manifest_says(job: Object, store: Store, tmp_path: Path) -> None:
     artifact = job["status"]["artifact"]
     assert artifact["kind"] == "adapter"
@@ -93,6 +116,12 @@ def test_run_is_recorded_in_mlflow(kube: Kube, job: Object) -> None:
     assert run["info"]["status"] == "FINISHED"
     metrics = {metric["key"] for metric in run["data"]["metrics"]}
     assert any("loss" in name for name in metrics)
+
+
+def test_result_is_a_version_in_the_registry(namespace: str, job: Object) -> None:
+    name, _, version = job["status"]["modelVersion"].partition("/")
+    assert name == f"{namespace}.{NAME}"
+    assert int(version) >= 1
 
 
 def test_tuned_model_beats_its_base_with_the_interval_above_zero(evaluation: Object) -> None:
