@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +76,26 @@ def s3_server(folder: Path, port: int | None = None) -> Iterator[S3Server]:
         finally:
             process.terminate()
             process.wait(10)
+
+
+class SwitchableS3:
+    """A server that a test turns off and on again: same port, same content."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self._running: ExitStack | None = None
+        self.server = self.on()
+
+    def on(self) -> S3Server:
+        """Answers from now on."""
+        self._running = ExitStack()
+        return self._running.enter_context(s3_server(self._folder, self._port))
+
+    def off(self) -> None:
+        """Refuses connections from now on; nothing happens when it does so already."""
+        if self._running:
+            self._running.close()
+        self._running = None
 
 
 def _wait(port: int, process: subprocess.Popen[bytes]) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_killed_at_random_moments(
     record_property("point", f"kill -9 at {moments} random moments: all losses and the weights bitwise equal")
 
 
-VARIANTS = {
+VARIANTS: dict[str, dict[str, Any]] = {
     "packed by minutes": {
         "data": TEXTS,
         "lora": DROPOUT,
@@ -109,7 +110,7 @@ def test_suspended_in_the_middle_of_an_epoch(
 def test_what_a_run_has_spent_is_counted_over_its_pods(jobs: Jobs) -> None:
     job = jobs.job(hyperparameters={"max_steps": 5000, "save_steps": 10, "logging_steps": 1})
     assert job.run("prepare") == 0, job.log
-    seen = []
+    seen: list[dict[str, Any]] = []
     for number in range(2):
         pod = another(job, str(number))
         process = pod.start("train")
