@@ -87,7 +87,7 @@ def test_lost_numbers_stop_the_run(jobs: Jobs) -> None:
     assert job.run("train") == ExitCode.DIVERGED, job.log
     assert job.termination["reason"] == "Diverged"
     assert "Lower learningRate" in job.termination["message"]
-    assert jobs.store.list(job.config.output) == []
+    assert [entry.path for entry in jobs.store.list(job.config.output)] == ["run.json"]
 
 
 def test_a_request_to_stop_ends_after_the_step(jobs: Jobs) -> None:
@@ -122,17 +122,6 @@ def test_training_goes_on_without_its_tracking_server(jobs: Jobs) -> None:
     summary = job.both()
     assert "mlflowRunId" not in summary
     assert "training goes on" in job.log
-
-
-def test_out_of_memory_says_what_to_lower(jobs: Jobs) -> None:
-    wide = [{"prompt": "say " * 100, "completion": f"hello {n % 8}"} for n in range(4096)]
-    hyper = {"max_sequence_length": 256, "per_device_train_batch_size": 4096, "gradient_accumulation_steps": 1}
-    job = jobs.job(wide, hyperparameters=hyper)
-    assert job.run("prepare") == 0
-    job.address_space = 6 << 30
-    assert job.run("train") == ExitCode.OUT_OF_MEMORY, job.log
-    assert job.termination["reason"] == "OutOfMemory"
-    assert "lower perDeviceTrainBatchSize from 4096 to 2048" in job.termination["message"]
 
 
 def test_training_needs_prepared_inputs(jobs: Jobs) -> None:

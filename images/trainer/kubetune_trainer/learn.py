@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,26 @@ import torch
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from kubetune_contract import Artifact, TrainSummary
+from kubetune_contract import Artifact, KubeTuneError, TrainConfig, TrainSummary
 from kubetune_contract.paths import SCHEMA
 from kubetune_shared.rows import load_rows
 
-from . import loopstate
+from . import loopstate, ranks
 from .advice import dora_not_servable, end_of_turn_not_learned
 from .build import Material, build_trainer
-from .callbacks import Watch
+from .callbacks import Verdict, Watch
+from .carryover import carry_over
 from .data import Encoder, Tokenised
 from .device import Device, detect, threads
-from .guard import DivergenceGuard, diverged
+from .guard import DivergenceGuard, remedy
 from .job import Job, Learned
-from .memory import is_out_of_memory, out_of_memory, peak_vram
+from .ladder import next_rung, settings_of
+from .memory import exhausted, is_out_of_memory, out_of_memory, peak_vram
 from .model import all_finite, load_model, stored_dtype
 from .observer import Observer
+from .probe import Probe
 from .publishing import save_artifact
+from .recovery import Restart, effective_config, lowered, rolled_back
 from .results import artifact_uri
 from .saving import Saving
 from .stop import preempted
@@ -38,7 +43,11 @@ log = logging.getLogger(__name__)
 
 
 def learn(job: Job, inputs: Inputs) -> Learned:
-    """Trains to the end. Raises KubeTuneError: BAD_CONFIG, BAD_DATA, OUT_OF_MEMORY, PREEMPTED or DIVERGED."""
+    """Trains to the end.
+
+    Raises Restart when the run shall go on with other settings, KubeTuneError: BAD_CONFIG, BAD_DATA, OUT_OF_MEMORY,
+    PREEMPTED or DIVERGED.
+    """
     quiet()
     job.stop.check()
     device = detect(job.config.gpus, torch)
@@ -48,8 +57,20 @@ def learn(job: Job, inputs: Inputs) -> Learned:
         return _learn(job, inputs, device)
     except Exception as error:
         if is_out_of_memory(error, torch):
-            raise out_of_memory(error, job.config, peak_vram(torch)) from error
+            raise short_of_memory(job, device, str(error)) from error
         raise
+
+
+def short_of_memory(job: Job, device: Device, said: str) -> Restart | KubeTuneError:
+    """What follows when memory ran out in the middle of a run: the next rung of the ladder, or the end."""
+    config, progress = effective_config(job.config, job.state.recovery), job.reporter.progress
+    loading = progress.phase != "training"
+    if loading or not config.recovery.adapt_to_memory or ranks.several():
+        return out_of_memory(said, config, peak_vram(torch))
+    rung = next_rung(settings_of(config.hyperparameters), device.kind)
+    if rung is None:
+        return exhausted(said, config, None)
+    return lowered([(rung, said)], time.time(), progress.step)
 
 
 def quiet() -> None:
@@ -60,7 +81,7 @@ def quiet() -> None:
 
 
 def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
-    config, path = job.config, Path(inputs.model_path)
+    config, path = effective_config(job.config, job.state.recovery), Path(inputs.model_path)
     tokenizer = load_tokenizer(path, config.base_model)
     encoder = encoder_for(tokenizer, config.hyperparameters)
     train_data = tokenise(encoder, train_file(), "training")
@@ -73,7 +94,7 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     job.stop.check()
     saving = Saving(job, inputs, trainer)
     try:
-        train_loss = fit(job, trainer, device, saving)
+        train_loss, stopped_early = fit(job, config, trainer, device, saving)
         best_step, eval_loss = saving.load_best(final_loss(trainer) if validation else None)
     finally:
         saving.close()
@@ -92,6 +113,7 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
         dropped_rows=sum(part.dropped for part in parts),
         truncated_rows=sum(part.truncated for part in parts),
         best_step=best_step,
+        stopped_early=stopped_early,
         tokens=loopstate.tokens(trainer),
         suggestions=job.reporter.progress.suggestions,
     )
@@ -113,26 +135,51 @@ def tokenise(encoder: Encoder, path: Path, what: str) -> Tokenised:
     return done
 
 
-def fit(job: Job, trainer: Any, device: Device, saving: Saving) -> float | None:
-    """Runs the optimizer to the end and returns the mean training loss.
+def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Saving) -> tuple[float | None, bool]:
+    """Runs the optimizer to the end; returns the mean training loss and whether the end came early.
 
-    Raises KubeTuneError: PREEMPTED when asked to stop before the end, DIVERGED when the numbers were lost.
+    ``config`` is the one in effect. Raises KubeTuneError: PREEMPTED when asked to stop before the end, DIVERGED when
+    the numbers were lost, OUT_OF_MEMORY; and Restart when a recovery goes on from here.
     """
-    hyper = job.config.hyperparameters
-    guard = DivergenceGuard(device.precision)
-    trainer.add_callback(Watch(job.reporter, job.tracker, guard))
-    trainer.add_callback(saving)
-    trainer.add_callback(Observer(job.reporter, job.tracker))
-    trainer.train(resume_from_checkpoint=saving.resume_from)
-    guard.check(hyper.learning_rate)
-    if not all_finite(trainer.model):
-        raise diverged("the trained weights hold numbers that are not finite", hyper.learning_rate)
+    guard = DivergenceGuard(device.precision, config.recovery)
+    verdict = Verdict(trainer, guard, config.hyperparameters)
+    for callback in (
+        Probe(trainer, config, device),
+        Watch(job.reporter, job.tracker, guard),
+        saving,
+        verdict,
+        Observer(job.reporter, job.tracker),
+    ):
+        trainer.add_callback(callback)
+    if saving.restored and trainer.is_world_process_zero():
+        carry_over(trainer, saving.restored.path)
+    ranks.together()
+    try:
+        trainer.train(resume_from_checkpoint=saving.resume_from)
+    except Exception as error:
+        if is_out_of_memory(error, torch):
+            saving.drain()
+        raise
     step, total = trainer.state.global_step, trainer.state.max_steps
-    if step < total:
+    if not all_finite(trainer.model):
+        guard.lost(step)
+    if guard.problem:
+        saving.drain()
+        raise diverged(job, config, guard, step)
+    if step < total and not verdict.stopped_early:
         saving.drain()
         raise preempted(f"after step {step} of {total}", saving.last)
     # transformers divides a resumed run's loss by the new steps only.
-    return finite(trainer._total_loss_scalar / max(step, 1))
+    return finite(trainer._total_loss_scalar / max(step, 1)), verdict.stopped_early
+
+
+def diverged(job: Job, config: TrainConfig, guard: DivergenceGuard, step: int) -> Restart | KubeTuneError:
+    """What follows a divergence: once, if wanted, back to the last good checkpoint; else the end."""
+    latest = job.state.latest
+    if config.recovery.rollback and not job.state.rollbacks:
+        return rolled_back(config, str(guard.problem), time.time(), step, latest.step if latest else None)
+    kept = f"The last good checkpoint, of step {latest.step}, is kept at {latest.uri}." if latest else ""
+    return guard.failure(kept or "No good checkpoint was stored before.", remedy(config.hyperparameters.learning_rate))
 
 
 def final_loss(trainer: Any) -> float | None:

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kubetune_contract import Suggestion, TrainProgress
+from kubetune_contract import RecoveryStep, Suggestion, TrainProgress
 
 _LOGGED = {
     "loss": "loss",
@@ -101,6 +101,10 @@ class Reporter:
         known = self.progress.suggestions
         if suggestion and suggestion.reason not in {one.reason for one in known}:
             self._update(suggestions=(*known, suggestion))
+
+    def recovered(self, steps: tuple[RecoveryStep, ...]) -> None:
+        """What was done so far to save the run."""
+        self._update(recovery=steps)
 
     def checkpointed(self, step: int, at: float, seconds: float, best: int | None) -> None:
         """A checkpoint is safe in the store since ``at``; it took ``seconds`` to get there."""

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from kubetune_contract import KubeTuneError
 from kubetune_shared.artifacts import fetch
 
-from . import loopstate, ranks
+from . import carryover, loopstate, ranks
 from .cadence import Cadence
 from .checkpoints import Folder, Restored, Shelf, restore, stored
 from .job import Job
@@ -114,6 +114,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         path = Path(args.output_dir, f"checkpoint-{state.global_step}")
         loopstate.save(self._trainer, path)
+        if self._uploader:
+            carryover.note(self._trainer, path)
         ranks.together()
         self._cadence.begin()
         if not self._uploader:

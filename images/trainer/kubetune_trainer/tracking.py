@@ -102,6 +102,12 @@ class Tracker:
         if self._thread.is_alive():
             log.warning("tracking server %s did not take everything; the run there is incomplete", self._tracking.uri)
 
+    def pause(self, seconds: float) -> None:
+        """Sends what is left but lets the run go on: this process is about to be replaced."""
+        if self._tracking and not self._ended.is_set():
+            self._ended.set()
+            self._thread.join(seconds)
+
     def _work(self) -> None:
         assert self._tracking  # noqa: S101 (the thread is only started with it)
         # One short try per request: waiting for a server that is away is this loop's business.
@@ -114,9 +120,10 @@ class Tracker:
             try:
                 run = run or self._open()
                 self._flush(run)
-                if last:
-                    run.end(str(self._final))
+                if last and self._final:
+                    run.end(self._final)
                     self._register(run)
+                if last:
                     return
             except Exception as error:  # any failure of a tracker is survivable
                 self._warn(error)

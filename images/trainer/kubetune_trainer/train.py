@@ -32,6 +32,7 @@ from .job import Job, Learned
 from .patience import patiently
 from .publishing import publish_when_possible
 from .records import track_results, track_settings
+from .recovery import Restart, fitting, restart
 from .report import Reporter
 from .results import artifact_kind, artifact_uri, checkpoint_folder, config_sha256, manifest_meta, origin, published
 from .runstate import RunState
@@ -58,7 +59,7 @@ def train(stop: StopRequest) -> ExitCode:
                 # Else the tracker's run belongs to the newer attempt.
                 tracker.finish("KILLED" if code is ExitCode.PREEMPTED else "FAILED", seconds=10)
             raise
-        write_termination(track_results(job, summary))
+        write_termination(fitting(track_results(job, summary)))
         job.reporter.phase("done")
     return ExitCode.OK
 
@@ -70,6 +71,7 @@ def start(config: TrainConfig, reporter: Reporter, tracker: Tracker, stop: StopR
         lambda: RunState.claim(store, config.output, config_sha256(config)), "taking charge of the run", stop
     )
     reporter.counting(lambda: state.active_seconds)
+    reporter.recovered(state.recovery)
     return Job(config, store, reporter, tracker, stop, state)
 
 
@@ -84,6 +86,8 @@ def run(job: Job) -> TrainSummary:
 
     try:
         return finish(job, inputs, learn(job, inputs), started)
+    except Restart as wanted:
+        restart(job, wanted.steps)
     finally:
         remember(job)
 

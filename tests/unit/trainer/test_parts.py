@@ -1,4 +1,4 @@
-"""The pure parts of the trainer: progress, guard, precision, memory advice, arguments, validation."""
+"""The pure parts of the trainer: progress, precision, memory advice, arguments, validation."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kubetune_contract import (
+    Artifact,
     Dataset,
     ExitCode,
     Export,
@@ -20,11 +21,16 @@ from kubetune_contract import (
     Owner,
     TrainConfig,
     TrainProgress,
+    TrainSummary,
 )
+from kubetune_contract.paths import TERMINATION_LIMIT
+from kubetune_contract.runtime import fit
 from kubetune_trainer.advice import dora_not_servable
 from kubetune_trainer.device import Device, cpu_quota, detect, visible_devices
-from kubetune_trainer.guard import DivergenceGuard
-from kubetune_trainer.memory import is_out_of_memory, out_of_memory
+from kubetune_trainer.early import should_stop, validation_losses
+from kubetune_trainer.ladder import rungs_below, settings_of
+from kubetune_trainer.memory import Shortage, exhausted, is_out_of_memory, out_of_memory, state_bytes, told
+from kubetune_trainer.recovery import fitting, lowered
 from kubetune_trainer.report import Reporter
 from kubetune_trainer.results import artifact_uri, config_sha256
 from kubetune_trainer.sft import base_dtype, lora_arguments, loraplus_arguments, quantization_arguments, sft_arguments
@@ -104,30 +110,6 @@ def test_what_survives_a_pod_is_told(reporter: Reporter, clock: Clock, seen: lis
 
 
 @pytest.mark.parametrize(
-    ("precision", "logs", "stopped_at"),
-    [
-        ("float32", [{"loss": 1.0, "grad_norm": 1.0}, {"loss": NAN, "grad_norm": 1.0}], 1),
-        ("bfloat16", [{"loss": 1.0, "grad_norm": float("inf")}], 0),
-        ("float16", [{"loss": 1.0, "grad_norm": NAN}, {"loss": 1.0, "grad_norm": 1.0}] * 4, None),
-        ("float16", [{"loss": 1.0, "grad_norm": NAN}] * 4, 2),
-        ("float16", [{"loss": float("inf"), "grad_norm": 1.0}], 0),
-        ("float32", [{"eval_loss": 1.0}, {"loss": 1e9, "grad_norm": 1e9}], None),
-    ],
-)
-def test_guard(precision: str, logs: list[dict[str, float]], stopped_at: int | None) -> None:
-    guard = DivergenceGuard(precision)
-    stops = [step for step, values in enumerate(logs) if guard.watch(step, values)]
-    assert (stops[0] if stops else None) == stopped_at
-    if stopped_at is None:
-        guard.check(1e-3)
-        return
-    with pytest.raises(KubeTuneError, match=f"at step {stopped_at}") as caught:
-        guard.check(1e-3)
-    assert caught.value.code is ExitCode.DIVERGED
-    assert "Lower learningRate (now 0.001)" in caught.value.message
-
-
-@pytest.mark.parametrize(
     ("gpus", "current", "expected"),
     [(0, None, ""), (0, "0,1", ""), (1, None, "0"), (1, "", "0"), (1, "3,1", "3"), (1, "MIG-1", "MIG-1")],
 )
@@ -167,8 +149,9 @@ def test_cpu_quota(tmp_path: Path, quota: str, expected: int | None) -> None:
 def test_out_of_memory_says_what_to_lower() -> None:
     assert is_out_of_memory(FakeTorch.OutOfMemoryError("CUDA out of memory"), FakeTorch)
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"), FakeTorch)
+    assert is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), FakeTorch)
     assert not is_out_of_memory(RuntimeError("shape mismatch"), FakeTorch)
-    error = out_of_memory(RuntimeError("CUDA out of memory. Tried 2 GiB\nmore"), CONFIG, 11 * 2**30)
+    error = out_of_memory("CUDA out of memory. Tried 2 GiB\nmore", CONFIG, 11 * 2**30)
     assert error.code is ExitCode.OUT_OF_MEMORY
     for words in (
         "Peak GPU memory was 11.0 GiB",
@@ -179,6 +162,81 @@ def test_out_of_memory_says_what_to_lower() -> None:
         "1024",
     ):
         assert words in error.message
+
+
+CPU_SAYS = (
+    "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate {} bytes."
+)
+
+
+def test_an_allocators_words_in_a_few() -> None:
+    assert told("CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has ...") == "1.50 GiB could not be allocated"
+    assert told("CUDA out of memory. Tried to allocate 512.00 MiB.") == "0.50 GiB could not be allocated"
+    assert told(CPU_SAYS.format(3 << 30) + " Error code 12") == "3.00 GiB could not be allocated"
+    assert told("std::bad_alloc\nfrom here") == "std::bad_alloc"
+
+
+def test_the_end_of_the_ladder_names_what_is_missing() -> None:
+    last = Hyperparameters(
+        per_device_train_batch_size=1, gradient_checkpointing=True, optimizer="adamw_8bit", max_sequence_length=4096
+    )
+    config = dataclasses.replace(CONFIG, hyperparameters=last)
+    message = exhausted(CPU_SAYS.format(1 << 30), config, Shortage(4000, 1500, 1.25 * 2**30)).message
+    for words in (
+        "perDeviceTrainBatchSize 1, gradientCheckpointing: true, optimizer adamw_8bit",
+        "of 4000 tokens, need about 1.25 GiB more; rows of up to 1500 tokens fit",
+        "set maxSequenceLength: 1500; use method qlora; take a smaller base model",
+    ):
+        assert words in message
+    message = exhausted(CPU_SAYS.format(1 << 30), config, Shortage(4000, None, None)).message
+    assert "need at least 1.00 GiB more; not even short rows fit" in message
+    assert "lower maxSequenceLength (now 4096)" in message
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "device", "expected"),
+    [
+        ("adamw_torch", "cpu", 2 * 4 * 5010),
+        ("adamw_torch_fused", "cuda", 2 * 4 * 5010),
+        ("paged_adamw_32bit", "cuda", 0),
+        ("adamw_8bit", "cuda", 2 * 5000 + 8 * 10),
+        ("paged_adamw_8bit", "cuda", 0),
+        ("sgd", "cpu", 0),
+    ],
+)
+def test_memory_of_an_optimizer(optimizer: str, device: str, expected: int) -> None:
+    assert state_bytes(optimizer, [(5000, 4), (10, 4)], device) == expected
+
+
+def test_a_summary_with_a_long_recovery_fits_a_termination_message() -> None:
+    hyper = settings_of(Hyperparameters(per_device_train_batch_size=4096))
+    steps = lowered(((rung, "x" * 400) for rung in rungs_below(hyper, "cpu")), 1.0, 3).steps
+    summary = TrainSummary(1, Artifact("s3://out/uid/adapter", "adapter", "0" * 64, 1), 8, 9, 0, 1.0, recovery=steps)
+    short = fitting(summary)
+    assert len(fit(short)) <= TERMINATION_LIMIT
+    assert short.recovery[-1].action == "optimizer8bit"
+    assert 5 < len(short.recovery) <= len(steps) == 14
+    assert fitting(dataclasses.replace(summary, recovery=steps[:3])).recovery == steps[:3]
+
+
+@pytest.mark.parametrize(
+    ("losses", "patience", "threshold", "stops"),
+    [
+        ([3.0, 2.0, 1.0], 1, 0.0, False),
+        ([3.0, 2.0, 2.0], 1, 0.0, True),
+        ([3.0, 2.0, 2.5], 2, 0.0, False),
+        ([3.0, 2.0, 2.5, 2.1], 2, 0.0, True),
+        ([3.0, 2.0, 2.5, 1.9], 2, 0.0, False),
+        ([3.0, 2.99, 2.98], 2, 0.1, True),
+        ([3.0, NAN, NAN], 2, 0.0, True),
+        ([3.0, 4.0, 5.0], None, 0.0, False),
+        ([], 1, 0.0, False),
+    ],
+)
+def test_early_stopping(losses: list[float], patience: int | None, threshold: float, stops: bool) -> None:
+    log = [{"loss": 1.0, "step": 1}, *({"eval_loss": loss, "step": 2} for loss in losses)]
+    assert validation_losses(log) == pytest.approx(losses, nan_ok=True)
+    assert should_stop(losses, patience, threshold) is stops
 
 
 def arguments(precision: Any = "float32", kind: Any = "cpu", **hyper: Any) -> dict[str, Any]:
