@@ -44,10 +44,11 @@ class Settings:
     """Custom resources reconciled at the same time."""
     resync_seconds: float = 600.0
     """Every custom resource is looked at again at least this often, so that a lost event costs time, never truth."""
-    poll_seconds: float = 5.0
+    poll_seconds: float = 2.0
     """Between two looks at the progress of one running pod."""
-    progress_write_seconds: float = 10.0
-    """At least this long between two status writes that carry nothing but progress."""
+    progress_write_seconds: float = 3.0
+    """At least this long between two status writes that carry nothing but progress; with ``poll_seconds`` that keeps
+    the status within five seconds of the trainer."""
     http_port: int = 8080
     log_level: str = "INFO"
 

@@ -2,103 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import fields
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune.common.decision import Decision
-from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.decide import decide
+from kubetune.finetunejob.measured import MemoryEstimate, PreflightStatus, RecoveryStatus
 from kubetune.finetunejob.observed import Observed
-from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
-from kubetune_contract import RecoveryStep, Suggestion, TrainProgress
-from tests.support.objects import EVALUATION, failure_summary, finetunejob, preflight_summary, train_summary
-from tests.support.observed import OWNER, job, pod, waiting
+from kubetune_contract import MemoryEstimate as ContractEstimate
+from kubetune_contract import PreflightSummary, RecoveryStep, Suggestion
+from tests.support.objects import EVALUATION, preflight_summary, train_summary
+from tests.support.observed import OWNER, job
+from tests.support.situations import (
+    NOW,
+    SETTINGS,
+    SITUATIONS,
+    checked,
+    condition,
+    custom,
+    failed,
+    judge,
+    running,
+    succeeded,
+)
 
 Object = dict[str, Any]
-NOW = datetime(2026, 1, 2, tzinfo=UTC)
-SETTINGS = Settings()
-
-
-def custom(status: Object | None = None, **spec: Any) -> FineTuneJob:
-    raw = finetunejob(namespace="ns", **spec)
-    raw["metadata"] |= {"uid": OWNER, "generation": 1}
-    return FineTuneJob.parse(raw | ({"status": status} if status else {}))
-
-
-def judge(obj: FineTuneJob, observed: Observed | None = None, now: datetime = NOW) -> Decision:
-    return decide(obj, observed or Observed(), now, SETTINGS)
-
-
-def condition(decision: Decision, type_: str) -> Object:
-    found: Object = next(c for c in decision.status["conditions"] if c["type"] == type_)
-    return found
-
-
-def running(**progress: Any) -> Observed:
-    alive = pod(node="n1", started=True, ip="1.1.1.1", containers={"train": {"running": {}}})
-    said = TrainProgress(phase="training", step=31, total_steps=50, updated_at=NOW.timestamp())
-    return Observed(JobObservation(job(), (alive,)), progress=replace(said, **progress) if progress else None)
-
-
-def succeeded(message: str | None = None, **more: Any) -> Observed:
-    state = {"terminated": {"exitCode": 0, "message": train_summary() if message is None else message}}
-    done = pod(phase="Succeeded", started=True, containers={"train": state})
-    return Observed(JobObservation(job(final="Complete", succeeded=1), (done,)), **more)
-
-
-def failed(code: int = 65) -> Observed:
-    state = {"terminated": {"exitCode": code, "message": failure_summary(code, "MalformedRow", "line 17")}}
-    dead = pod(phase="Failed", started=True, containers={"train": state})
-    return Observed(JobObservation(job(final="Failed", reason="PodFailurePolicy", failed=1), (dead,)))
-
-
-def checking(**pod_members: Any) -> Observed:
-    """The preflight's Job with one pod."""
-    return Observed(preflight=JobObservation(job("demo-preflight"), (pod("c1", **pod_members),)))
-
-
-def checked(message: str | None = None, **summary: Any) -> Observed:
-    """A preflight that has ended well."""
-    said = preflight_summary(**summary) if message is None else message
-    state = {"terminated": {"exitCode": 0, "message": said}}
-    done = pod("c1", phase="Succeeded", started=True, containers={"preflight": state})
-    return Observed(preflight=JobObservation(job("demo-preflight", final="Complete", succeeded=1), (done,)))
-
-
-def check_failed(code: int = 65) -> Observed:
-    state = {"terminated": {"exitCode": code, "message": failure_summary(code, "MalformedRow", "line 17")}}
-    dead = pod("c1", phase="Failed", started=True, containers={"preflight": state})
-    ended = job("demo-preflight", final="Failed", reason="PodFailurePolicy", failed=1)
-    return Observed(preflight=JobObservation(ended, (dead,)))
-
-
-SITUATIONS = {
-    "nothing yet": Observed(),
-    "job without pod": Observed(JobObservation(job())),
-    "blank pod": Observed(JobObservation(job(), (pod(),))),
-    "stuck": Observed(JobObservation(job(), (pod(node="n", containers={"train": waiting("ErrImagePull", "no")}),))),
-    "running": running(),
-    "running and telling": running(loss=1.5, eta_seconds=720.0),
-    "suspended": Observed(JobObservation(job(suspend=True))),
-    "failed": failed(),
-    "succeeded": succeeded(),
-    "result lost": succeeded("nonsense"),
-    "checking": checking(node="n1", started=True, containers={"preflight": {"running": {}}}),
-    "check is stuck": checking(node="n1", containers={"preflight": waiting("ErrImagePull", "no")}),
-    "check is suspended": Observed(preflight=JobObservation(job("demo-preflight", suspend=True))),
-    "check failed": check_failed(),
-    "checked": checked(),
-    "does not fit": checked(fit="DoesNotFit", fitMessage="Needs 14.0 of 12.0 GiB."),
-    "check unreadable": checked("nonsense"),
-    "foreign job": Observed(JobObservation(job() | {"metadata": {"name": "demo-train", "uid": "x"}})),
-}
 
 
 CHECKS = [name for name, observed in SITUATIONS.items() if observed.preflight.job]
@@ -212,7 +145,7 @@ def test_progress_is_shown_for_people_and_programs() -> None:
     assert decision.requeue_after == SETTINGS.poll_seconds
 
 
-@pytest.mark.parametrize(("age", "step", "is_written"), [(5, 40, False), (10, 40, True), (5, 3, True)])
+@pytest.mark.parametrize(("age", "step", "is_written"), [(2, 40, False), (3, 40, True), (2, 3, True)])
 def test_progress_alone_is_written_now_and_then(age: float, step: int, is_written: bool) -> None:
     status = judge(custom(), running(loss=1.5)).status
     later = running(step=step, updated_at=NOW.timestamp() + age)
@@ -278,124 +211,6 @@ def test_transition_times_move_with_the_status_only() -> None:
     assert condition(later, "Running")["lastTransitionTime"] == "2026-01-02T00:05:00Z"
 
 
-def test_a_new_job_is_checked_first() -> None:
-    decision = judge(custom(preflight={}))
-    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-preflight"]
-    assert (decision.events, decision.requeue_after) == ((), None)
-    assert condition(decision, "Preflighted")["status"] == "Unknown"
-    assert decision.status["phase"] == "Pending"
-
-
-def test_while_it_is_checked_nothing_is_trained() -> None:
-    decision = judge(custom(preflight={}), SITUATIONS["checking"])
-    assert (decision.create, decision.status["phase"]) == ((), "Preflight")
-    assert (condition(decision, "Preflighted")["status"], condition(decision, "Running")["status"]) == (
-        "Unknown",
-        "False",
-    )
-
-
-def test_a_passed_preflight_starts_the_training_in_the_same_pass() -> None:
-    decision = judge(custom(preflight={}), checked())
-    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-train"]
-    passed = condition(decision, "Preflighted")
-    assert (passed["status"], passed["reason"]) == ("True", "PreflightPassed")
-    assert passed["message"] == "100 rows, 50 steps. Needs 7.1 of 12.0 GiB."
-    assert decision.status["preflight"]["tokenLengths"]["p90"] == 200
-    assert [event.reason for event in decision.events] == ["PreflightPassed"]
-
-
-def test_killed_between_the_training_job_and_the_status() -> None:
-    """The Job exists, the status does not say why: the preflight is read, not run again."""
-    before = judge(custom(preflight={}), SITUATIONS["checking"]).status
-    decision = judge(custom(before, preflight={}), replace(running(), preflight=checked().preflight))
-    assert (decision.create, decision.delete) == ((), ())
-    assert condition(decision, "Preflighted")["reason"] == "PreflightPassed"
-    assert decision.status["preflight"]["fit"] == "Fits"
-    assert decision.status["phase"] == "Running"
-
-
-def test_a_lost_status_does_not_stop_a_training() -> None:
-    decision = judge(custom(preflight={}), running())
-    assert (decision.create, decision.status["phase"]) == ((), "Running")
-    assert condition(decision, "Preflighted")["status"] == "True"
-
-
-def test_what_has_passed_is_not_checked_again() -> None:
-    status = judge(custom(preflight={}), checked()).status
-    decision = judge(custom(status, preflight={}))
-    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-train"]
-    assert decision.status["preflight"] == status["preflight"]
-
-
-def test_a_preflight_deleted_by_hand_is_made_again() -> None:
-    status = judge(custom(preflight={}), SITUATIONS["checking"]).status
-    assert [obj["metadata"]["name"] for obj in judge(custom(status, preflight={})).create] == ["demo-preflight"]
-
-
-def test_findings_that_nobody_read_are_found_again() -> None:
-    gone = Observed(preflight=JobObservation(job("demo-preflight", final="Complete", succeeded=1)))
-    status = judge(custom(preflight={}), SITUATIONS["checking"]).status
-    decision = judge(custom(status, preflight={}), gone)
-    assert [ref.name for ref in decision.delete] == ["demo-preflight"]
-    assert (decision.create, decision.status) == ((), status)
-
-
-def test_an_unreadable_preflight_ends_the_job() -> None:
-    status = judge(custom(preflight={}), checked("nonsense")).status
-    assert (status["phase"], status["failure"]["reason"]) == ("Failed", "ResultLost")
-
-
-@pytest.mark.parametrize(("fit", "phase", "created"), [("Require", "Failed", []), ("Warn", "Pending", ["demo-train"])])
-def test_what_does_not_fit(fit: str, phase: str, created: list[str]) -> None:
-    decision = judge(custom(preflight={"fit": fit}), SITUATIONS["does not fit"])
-    assert decision.status["phase"] == phase
-    assert [obj["metadata"]["name"] for obj in decision.create] == created
-    assert "Needs 14.0 of 12.0 GiB." in condition(decision, "Preflighted")["message"]
-    assert ("DoesNotFit", True) in [(event.reason, event.warning) for event in decision.events]
-    assert decision.status["preflight"]["fit"] == "DoesNotFit"
-    if fit == "Require":
-        assert decision.status["failure"]["reason"] == "DoesNotFit"
-        assert condition(decision, "Succeeded")["status"] == "False"
-
-
-@pytest.mark.parametrize("fit", ["Tight", "Unknown"])
-def test_a_tight_or_unknown_fit_is_trained(fit: str) -> None:
-    assert judge(custom(preflight={}), checked(fit=fit)).create
-
-
-def test_a_failed_preflight_ends_the_job() -> None:
-    decision = judge(custom(preflight={}), check_failed())
-    assert decision.create == ()
-    assert decision.status["failure"] == {"reason": "MalformedRow", "message": "line 17", "exitCode": 65, "pod": "c1"}
-    assert condition(decision, "Preflighted")["reason"] == "MalformedRow"
-    later = judge(custom(decision.status, preflight={}))
-    assert (later.create, later.status) == ((), decision.status)
-
-
-@pytest.mark.parametrize(("wanted", "is_so"), [(True, False), (False, True)])
-def test_suspend_is_passed_on_to_the_preflight(wanted: bool, is_so: bool) -> None:
-    observed = Observed(preflight=JobObservation(job("demo-preflight", suspend=is_so)))
-    decision = judge(custom(suspend=wanted, preflight={}), observed)
-    assert [(patch.ref.name, patch.body) for patch in decision.patch] == [
-        ("demo-preflight", {"spec": {"suspend": wanted}})
-    ]
-
-
-def test_a_missing_input_found_after_the_preflight_keeps_what_it_found() -> None:
-    spec: Object = {"preflight": {}, "baseModel": {"uri": "pvc://models/tiny"}}
-    decision = judge(custom(**spec), replace(checked(), inputs=Inputs(claims={"models": None})))
-    assert decision.create == ()
-    assert condition(decision, "Accepted")["reason"] == "ClaimNotFound"
-    assert condition(decision, "Preflighted")["status"] == "True"
-
-
-def test_a_registry_without_a_server_is_refused() -> None:
-    spec = {"tracking": {"registeredModel": "support"}}
-    assert "spec.tracking.uri" in condition(judge(custom(**spec)), "Accepted")["message"]
-    assert decide(custom(**spec), Observed(), NOW, Settings(tracking_uri="http://mlflow:5000")).create
-
-
 STEP = RecoveryStep(
     kind="OutOfMemory",
     action="halveBatch",
@@ -452,6 +267,14 @@ def test_the_result_tells_what_came_of_it() -> None:
     assert (status["results"]["bestStep"], status["results"]["stoppedEarly"]) == (40, True)
     assert (status["results"]["tokens"], status["modelVersion"]) == (9000, "ns.demo/3")
     assert "stopped early" in condition(decision, "Succeeded")["message"]
+
+
+def test_every_figure_of_the_contract_is_shown() -> None:
+    renamed = {"fit_message": "message", "schema": None, "suggestions": None}
+    for theirs, ours in ((PreflightSummary, PreflightStatus), (RecoveryStep, RecoveryStatus)):
+        names = {renamed.get(field.name, field.name) for field in fields(theirs)} - {None}
+        assert names ^ ours.model_fields.keys() <= {"at", "time"}, ours
+    assert {field.name for field in fields(ContractEstimate)} == MemoryEstimate.model_fields.keys()
 
 
 def test_the_settings_in_force_are_shown_from_the_start() -> None:

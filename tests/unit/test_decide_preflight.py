@@ -1,0 +1,145 @@
+"""A FineTuneJob before it trains: what is read -> what is written."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from kubetune.finetunejob.decide import decide
+from kubetune.finetunejob.observed import Observed
+from kubetune.settings import Settings
+from kubetune.workload.inputs import Inputs
+from kubetune.workload.run import JobObservation
+from tests.support.observed import job
+from tests.support.situations import (
+    NOW,
+    SITUATIONS,
+    check_failed,
+    checked,
+    condition,
+    custom,
+    judge,
+    running,
+)
+
+Object = dict[str, Any]
+
+
+def test_a_new_job_is_checked_first() -> None:
+    decision = judge(custom(preflight={}))
+    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-preflight"]
+    assert (decision.events, decision.requeue_after) == ((), None)
+    assert condition(decision, "Preflighted")["status"] == "Unknown"
+    assert decision.status["phase"] == "Pending"
+
+
+def test_while_it_is_checked_nothing_is_trained() -> None:
+    decision = judge(custom(preflight={}), SITUATIONS["checking"])
+    assert (decision.create, decision.status["phase"]) == ((), "Preflight")
+    assert (condition(decision, "Preflighted")["status"], condition(decision, "Running")["status"]) == (
+        "Unknown",
+        "False",
+    )
+
+
+def test_a_passed_preflight_starts_the_training_in_the_same_pass() -> None:
+    decision = judge(custom(preflight={}), checked())
+    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-train"]
+    passed = condition(decision, "Preflighted")
+    assert (passed["status"], passed["reason"]) == ("True", "PreflightPassed")
+    assert passed["message"] == "100 rows, 50 steps. Needs 7.1 of 12.0 GiB."
+    assert decision.status["preflight"]["tokenLengths"]["p90"] == 200
+    assert [event.reason for event in decision.events] == ["PreflightPassed"]
+
+
+def test_killed_between_the_training_job_and_the_status() -> None:
+    """The Job exists, the status does not say why: the preflight is read, not run again."""
+    before = judge(custom(preflight={}), SITUATIONS["checking"]).status
+    decision = judge(custom(before, preflight={}), replace(running(), preflight=checked().preflight))
+    assert (decision.create, decision.delete) == ((), ())
+    assert condition(decision, "Preflighted")["reason"] == "PreflightPassed"
+    assert decision.status["preflight"]["fit"] == "Fits"
+    assert decision.status["phase"] == "Running"
+
+
+def test_a_lost_status_does_not_stop_a_training() -> None:
+    decision = judge(custom(preflight={}), running())
+    assert (decision.create, decision.status["phase"]) == ((), "Running")
+    assert condition(decision, "Preflighted")["status"] == "True"
+
+
+def test_what_has_passed_is_not_checked_again() -> None:
+    status = judge(custom(preflight={}), checked()).status
+    decision = judge(custom(status, preflight={}))
+    assert [obj["metadata"]["name"] for obj in decision.create] == ["demo-train"]
+    assert decision.status["preflight"] == status["preflight"]
+
+
+def test_a_preflight_deleted_by_hand_is_made_again() -> None:
+    status = judge(custom(preflight={}), SITUATIONS["checking"]).status
+    assert [obj["metadata"]["name"] for obj in judge(custom(status, preflight={})).create] == ["demo-preflight"]
+
+
+def test_findings_that_nobody_read_are_found_again() -> None:
+    gone = Observed(preflight=JobObservation(job("demo-preflight", final="Complete", succeeded=1)))
+    status = judge(custom(preflight={}), SITUATIONS["checking"]).status
+    decision = judge(custom(status, preflight={}), gone)
+    assert [ref.name for ref in decision.delete] == ["demo-preflight"]
+    assert (decision.create, decision.status) == ((), status)
+
+
+def test_an_unreadable_preflight_ends_the_job() -> None:
+    status = judge(custom(preflight={}), checked("nonsense")).status
+    assert (status["phase"], status["failure"]["reason"]) == ("Failed", "ResultLost")
+
+
+@pytest.mark.parametrize(("fit", "phase", "created"), [("Require", "Failed", []), ("Warn", "Pending", ["demo-train"])])
+def test_what_does_not_fit(fit: str, phase: str, created: list[str]) -> None:
+    decision = judge(custom(preflight={"fit": fit}), SITUATIONS["does not fit"])
+    assert decision.status["phase"] == phase
+    assert [obj["metadata"]["name"] for obj in decision.create] == created
+    assert "Needs 14.0 of 12.0 GiB." in condition(decision, "Preflighted")["message"]
+    assert ("DoesNotFit", True) in [(event.reason, event.warning) for event in decision.events]
+    assert decision.status["preflight"]["fit"] == "DoesNotFit"
+    if fit == "Require":
+        assert decision.status["failure"]["reason"] == "DoesNotFit"
+        assert condition(decision, "Succeeded")["status"] == "False"
+
+
+@pytest.mark.parametrize("fit", ["Tight", "Unknown"])
+def test_a_tight_or_unknown_fit_is_trained(fit: str) -> None:
+    assert judge(custom(preflight={}), checked(fit=fit)).create
+
+
+def test_a_failed_preflight_ends_the_job() -> None:
+    decision = judge(custom(preflight={}), check_failed())
+    assert decision.create == ()
+    assert decision.status["failure"] == {"reason": "MalformedRow", "message": "line 17", "exitCode": 65, "pod": "c1"}
+    assert condition(decision, "Preflighted")["reason"] == "MalformedRow"
+    later = judge(custom(decision.status, preflight={}))
+    assert (later.create, later.status) == ((), decision.status)
+
+
+@pytest.mark.parametrize(("wanted", "is_so"), [(True, False), (False, True)])
+def test_suspend_is_passed_on_to_the_preflight(wanted: bool, is_so: bool) -> None:
+    observed = Observed(preflight=JobObservation(job("demo-preflight", suspend=is_so)))
+    decision = judge(custom(suspend=wanted, preflight={}), observed)
+    assert [(patch.ref.name, patch.body) for patch in decision.patch] == [
+        ("demo-preflight", {"spec": {"suspend": wanted}})
+    ]
+
+
+def test_a_missing_input_found_after_the_preflight_keeps_what_it_found() -> None:
+    spec: Object = {"preflight": {}, "baseModel": {"uri": "pvc://models/tiny"}}
+    decision = judge(custom(**spec), replace(checked(), inputs=Inputs(claims={"models": None})))
+    assert decision.create == ()
+    assert condition(decision, "Accepted")["reason"] == "ClaimNotFound"
+    assert condition(decision, "Preflighted")["status"] == "True"
+
+
+def test_a_registry_without_a_server_is_refused() -> None:
+    spec = {"tracking": {"registeredModel": "support"}}
+    assert "spec.tracking.uri" in condition(judge(custom(**spec)), "Accepted")["message"]
+    assert decide(custom(**spec), Observed(), NOW, Settings(tracking_uri="http://mlflow:5000")).create
