@@ -46,11 +46,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         path = self.path.partition("?")[0].strip("/").removeprefix("api/").removeprefix("models/")
         is_data, path = path.startswith("datasets/"), path.removeprefix("datasets/")
-        owner, name, *rest = path.split("/")
+        owner, _, below = path.partition("/")
+        name, *rest = below.split("/")
         repository = self.server.root / ("datasets" if is_data else "") / owner / name
         if owner == "gated":
             self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
-        elif not repository.is_dir():
+        elif not name or not repository.is_dir():
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
         elif rest[:1] == ["resolve"]:
             self._file(repository / "/".join(rest[2:]))

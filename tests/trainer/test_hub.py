@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from kubetune_contract import Dataset, ExitCode
-from tests.support.hub import hub
+from kubetune_shared.artifacts import read_manifest
+from kubetune_shared.manifest import BaseModel
+from tests.support.hub import COMMIT, hub
 from tests.support.s3 import free_port
 from tests.support.training import Jobs, Trainer, rows
 
@@ -41,6 +43,9 @@ def test_model_and_data_from_a_hub(jobs: Jobs, endpoint: str) -> None:
     job.config = dataclasses.replace(job.config, dataset=Dataset("hf://owner/rows", validation_share=0.2))
     summary = job.both()
     assert summary["steps"] == 8
+    published = read_manifest(jobs.store, summary["artifact"]["uri"])
+    assert published is not None
+    assert published[0].base_model == BaseModel("hf://owner/tiny@main", None, COMMIT)
     fetched = {path.name for path in (job.folder / "work/inputs/model").iterdir()}
     assert "model.safetensors" in fetched
     assert not fetched & {"evil.py", "pytorch_model.bin"}

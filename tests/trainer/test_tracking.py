@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from kubetune_contract import ExitCode, Owner, Tracking
+from kubetune_trainer.tracked import Data, Version
 from kubetune_trainer.tracking import Tracker
 from tests.support.training import Jobs
 
@@ -34,8 +35,9 @@ def test_a_job_is_one_run_however_often_it_starts(tracking: Tracking) -> None:
         tracker = Tracker(tracking, OWNER)
         tracker.params({"method": "lora", "seed": 42})
         tracker.tags({"kubetune.dataset.sha256": "ab"})
-        for step in range(1200):
-            tracker.metrics({"loss": 1.0 / (step + 1), "nan": float("nan"), "text": "x"}, step + 1200 * attempt)
+        # The second and the third attempt repeat steps, as those that go on from a checkpoint do.
+        for step in range(max(0, 1000 * attempt), 1200 + 1000 * attempt):
+            tracker.metrics({"loss": 1.0 / (step + 1), "nan": float("nan"), "text": "x"}, step)
         tracker.finish("FINISHED" if attempt == 2 else "KILLED", seconds=120)
         assert tracker.run_id
     (run,) = runs(tracking)
@@ -44,8 +46,39 @@ def test_a_job_is_one_run_however_often_it_starts(tracking: Tracking) -> None:
     assert run.data.tags["kubetune.uid"] == "uid-1"
     assert run.data.tags["kubetune.dataset.sha256"] == "ab"
     history = MlflowClient(tracking_uri=tracking.uri).get_metric_history(run.info.run_id, "loss")
-    assert [point.step for point in history] == list(range(3600))
+    assert [point.step for point in history] == list(range(3200))
+    assert [point.value for point in history] == [1.0 / (step + 1) for step in range(3200)]
     assert set(run.data.metrics) == {"loss"}
+
+
+def test_a_job_registers_one_version(tracking: Tracking) -> None:
+    version = Version("support-bot", "s3://out/uid-1/adapter", {"kubetune.dataset.sha256": "ab" * 32})
+    for _ in range(2):
+        tracker = Tracker(tracking, OWNER)
+        tracker.data(Data("s3://data/rows.jsonl", "ab" * 32, 90, 10))
+        tracker.register(version)
+        tracker.finish("FINISHED", seconds=120)
+        assert tracker.model_version == "support-bot/1"
+    other = Tracker(tracking, dataclasses.replace(OWNER, uid="uid-2"))
+    other.register(dataclasses.replace(version, source="s3://out/uid-2/adapter"))
+    other.finish("FINISHED", seconds=120)
+    assert other.model_version == "support-bot/2"
+    client = MlflowClient(tracking_uri=tracking.uri)
+    first = client.get_model_version("support-bot", "1")
+    assert (first.source, first.run_id) == ("s3://out/uid-1/adapter", tracker.run_id)
+    assert first.tags["kubetune.dataset.sha256"] == "ab" * 32
+    (run,) = [run for run in runs(tracking) if run.info.run_id == tracker.run_id]
+    (data,) = [found.dataset for found in run.inputs.dataset_inputs]
+    assert (data.name, data.digest) == ("rows.jsonl", ("ab" * 32)[:36])
+
+
+def test_a_name_the_registry_refuses_costs_the_version_only(tracking: Tracking) -> None:
+    tracker = Tracker(tracking, OWNER)
+    tracker.metrics({"loss": 1.0}, 1)
+    tracker.register(Version("no/such:name", "s3://out/uid-1/adapter", {}))
+    tracker.finish("FINISHED", seconds=8)
+    assert tracker.model_version is None
+    assert [run.info.status for run in runs(tracking)] == ["FINISHED"]
 
 
 def test_without_tracking_nothing_happens() -> None:
@@ -56,7 +89,10 @@ def test_without_tracking_nothing_happens() -> None:
 
 
 def test_the_run_of_a_training(jobs: Jobs, tracking: Tracking) -> None:
-    job = jobs.job(tracking=tracking, dataset={"validation_share": 0.2})
+    tracking = dataclasses.replace(tracking, registered_model="demo")
+    job = jobs.job(
+        tracking=tracking, dataset={"validation_share": 0.2}, image="registry/trainer@sha256:ab", preset="code"
+    )
     job.environment["MLFLOW_ALLOW_FILE_STORE"] = "true"
     summary = job.both()
     (run,) = runs(tracking)
@@ -64,11 +100,22 @@ def test_the_run_of_a_training(jobs: Jobs, tracking: Tracking) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["learning_rate"] == "0.01"
     assert run.data.params["dataset_sha256"] == summary["datasetSha256"]
+    assert run.data.params["preset"] == "code"
+    assert run.data.params["recovery_loss_sigmas"] == "8.0"
     assert run.data.tags["kubetune.artifact.uri"] == summary["artifact"]["uri"]
+    assert run.data.tags["kubetune.image"] == "registry/trainer@sha256:ab"
+    assert len(run.data.tags["kubetune.code.sha256"]) == 64
+    assert run.data.tags["kubetune.hardware"].startswith("CPU: ")
+    assert run.inputs.dataset_inputs[0].dataset.digest == summary["datasetSha256"][:36]
+    assert summary["modelVersion"] == "demo/1"
+    version = MlflowClient(tracking_uri=tracking.uri).get_model_version("demo", "1")
+    assert (version.source, version.run_id) == (summary["artifact"]["uri"], run.info.run_id)
+    assert version.tags["kubetune.uid"] == job.config.owner.uid
     assert run.data.metrics["final/train_loss"] == pytest.approx(summary["trainLoss"])
     assert {"loss", "grad_norm", "learning_rate", "eval_loss"} <= set(run.data.metrics)
     again = dataclasses.replace(job, folder=job.folder.with_name("again"))
-    assert again.both()["mlflowRunId"] == summary["mlflowRunId"]
+    repeated = again.both()
+    assert (repeated["mlflowRunId"], repeated["modelVersion"]) == (summary["mlflowRunId"], "demo/1")
     assert len(runs(tracking)) == 1
 
 
