@@ -1,4 +1,4 @@
-"""New custom resources as their watch has brought them, so that the first pass over one need not read it again."""
+"""New custom resources as watch or listing has brought them, so that the first pass need not read them again."""
 
 from __future__ import annotations
 

@@ -29,9 +29,9 @@ Observed = TypeVar("Observed")
 class Controller(Protocol[Custom, Observed]):
     """gather (reads only) -> decide (pure); ``runtime.reconciler`` carries the decision out.
 
-    A pass of the reconciler: live GET of the custom resource, unless its watch has just brought it as new (gone or
-    being deleted: nothing to do) -> parse -> gather -> decide -> create, apply, patch, delete -> one status write if
-    the status differs -> Events -> requeue.
+    A pass of the reconciler: live GET of the custom resource, unless a watch or listing has just brought it as new
+    (gone or being deleted: nothing to do) -> parse -> gather -> decide -> create, apply, patch, delete -> one status
+    write if the status differs -> Events -> requeue.
     """
 
     @property

@@ -51,7 +51,11 @@ class Resync:
                     for item in page:
                         metadata = item["metadata"]
                         phases[metadata["uid"]] = (item.get("status") or {}).get("phase", "Pending")
-                        self._queue.add(Key(resource.kind, metadata["namespace"], metadata["name"]))
+                        key = Key(resource.kind, metadata["namespace"], metadata["name"])
+                        if self._seen.is_custom_news(item):
+                            whole = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
+                            self._seen.arrivals.note(key, whole)
+                        self._queue.add(key)
             self._phases.replace(resource.kind, phases)
             alive |= phases.keys()
         self._seen.prune(alive)
