@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mlflow.store.tracking.file_store import FileStore
 
-from kubetune_contract import ExitCode
+from kubetune_contract import ExitCode, Tracking
 from kubetune_trainer.checkpoints import Folder, complete
+from tests.support.mlflow_server import SwitchableMlflow
 from tests.support.s3 import SwitchableS3
 from tests.support.training import Jobs, upload
 
@@ -27,6 +30,71 @@ def switch(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         monkeypatch.setenv(name, value)
     yield made
     made.off()
+
+
+@pytest.fixture
+def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SwitchableMlflow]:
+    """A tracking server of this test's own, which answers."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    made = SwitchableMlflow(tmp_path / "mlflow")
+    made.on()
+    yield made
+    made.off()
+
+
+def curve(tracker: SwitchableMlflow, run_id: str, name: str) -> dict[int, str]:
+    """A metric as the server has it: every step once, in order."""
+    points = FileStore(str(tracker.folder)).get_metric_history(run_id, name)
+    assert [point.step for point in points] == sorted({point.step for point in points})
+    return {point.step: f"{point.value:.9g}" for point in points}
+
+
+def test_a_tracking_server_away_in_the_middle_and_at_the_end(
+    jobs: Jobs, tracker: SwitchableMlflow, record_property: Callable[[str, object], None]
+) -> None:
+    job = jobs.job(
+        tracking=Tracking(tracker.uri, "tests"),
+        hyperparameters={"max_steps": 1200, "save_steps": 100, "logging_steps": 1},
+    )
+    assert job.run("prepare") == 0, job.log
+    process = job.start("train")
+    job.wait_for_step(process, 50)
+    tracker.off()
+    wait_for(job, process, "tracking server does not take the run's data yet, training goes on")
+    away_since = job.progress()["step"]
+    job.wait_for_step(process, away_since + 200)
+    tracker.on()
+    job.wait_for_step(process, away_since + 500)
+    tracker.off()
+    wait_for(job, process, "/adapter: ", seconds=400)
+    time.sleep(2)
+    assert process.poll() is None, job.log
+    tracker.on()
+    assert process.wait(180) == 0, job.log
+    logged = {step: value for (name, step), value in losses(job).items() if name == "loss"}
+    assert len(logged) == 1200
+    assert curve(tracker, job.termination["mlflowRunId"], "loss") == logged
+    record_property(
+        "point", "tracker away in the middle and at the end: trained on, all 1200 points of the curve there"
+    )
+
+
+def test_a_curve_has_no_gap_after_a_kill(jobs: Jobs, tracker: SwitchableMlflow) -> None:
+    """What a killed pod had not sent comes from its checkpoint; what was trained twice is there once."""
+    job = jobs.job(
+        tracking=Tracking(tracker.uri, "tests"),
+        hyperparameters={"max_steps": 300, "save_steps": 25, "logging_steps": 1},
+    )
+    assert job.run("prepare") == 0, job.log
+    first, second = another(job, "first"), another(job, "second")
+    process = first.start("train")
+    wait_for_checkpoint(first, process, after=50)
+    process.send_signal(signal.SIGKILL)
+    process.wait(30)
+    assert second.run("train") == 0, second.log
+    logged = {step: value for (name, step), value in losses(first, second).items() if name == "loss"}
+    assert len(logged) == 300
+    assert curve(tracker, second.termination["mlflowRunId"], "loss") == logged
 
 
 def test_a_store_away_in_the_middle_and_at_the_end(
