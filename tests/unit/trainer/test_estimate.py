@@ -256,6 +256,8 @@ def test_dimensions_that_are_missing() -> None:
         model_shape({}, {"a": (1, 1)})
     with pytest.raises(ShapeError, match="no tensors"):
         model_shape({"hidden_size": 1}, {})
+    with pytest.raises(ShapeError, match="quantised already"):
+        model_shape({"hidden_size": 1, "quantization_config": {"quant_method": "gptq"}}, {"a": (1, 1)})
 
 
 @pytest.mark.parametrize(

@@ -93,8 +93,11 @@ class ModelShape:
 def model_shape(config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]]) -> ModelShape:
     """The model whose files hold ``tensors`` (name -> shape).
 
-    Raises ShapeError when ``config`` (``config.json``) lacks a dimension or ``tensors`` is empty.
+    Raises ShapeError when ``config`` (``config.json``) lacks a dimension, ``tensors`` is empty, or the weights are
+    quantised already, so that their shapes are not those of the layers.
     """
+    if config.get("quantization_config"):
+        raise ShapeError("its weights are quantised already")
     # Models of text and images keep the language model's dimensions one level down.
     text = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else config
     hidden = _dimension(text, _HIDDEN)
