@@ -16,6 +16,7 @@ from kubetune.apidoc import render_reference
 from kubetune.common.meta import GROUP, VERSION, KindInfo, Resource
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
+from kubetune.finetunejob.presetdoc import render_presets
 from kubetune.modeldeployment.api import ModelDeployment
 
 KINDS: tuple[type[Resource], ...] = (FineTuneJob, Evaluation, ModelDeployment)
@@ -201,7 +202,7 @@ def outputs() -> dict[str, str]:
         text = to_yaml(document)
         files[f"crds/{name}"] = _HEADER + text
         files[f"charts/kubetune/templates/crds/{name}"] = _HEADER + chart_template(text)
-    files["docs/api.md"] = render_reference(crds)
+    files["docs/api.md"] = f"{render_reference(crds)}\n{render_presets()}"
     return files
 
 

@@ -18,15 +18,18 @@ from .spec import Preset
 class PresetValues:
     """Only the members a preset is about are set."""
 
+    why: str
+    """What it is for and what its values are owed to; docs/api.md shows it."""
     lora: Lora
     hyperparameters: Hyperparameters
     """With the learning rate for an adapter."""
 
 
 PRESETS: Mapping[Preset, PresetValues] = {
-    # Tone and procedure are learnt by few directions; rows are short and alike, so that they are packed, and noise
-    # keeps their wording from being parroted.
     Preset.SUPPORT: PresetValues(
+        "Dialogues whose tone and procedure are learnt. Few directions of the weights suffice (low rank) and may move "
+        "far (high rate); rows are short, so that they are packed; noise on the embeddings keeps their wording from "
+        "being parroted.",
         Lora(rank=8, alpha=16, dropout=0.05),
         Hyperparameters(
             learning_rate=3e-4,
@@ -36,9 +39,9 @@ PRESETS: Mapping[Preset, PresetValues] = {
             neftune_noise_alpha=5.0,
         ),
     ),
-    # Facts take repetition: more passes, with dropout and decay against learning rows by heart, and room for an
-    # answer with its context.
     Preset.TECHNICAL_QA: PresetValues(
+        "Facts and longer answers. Facts take repetition, hence more passes, with dropout and weight decay against "
+        "learning rows by heart, and room for an answer with its context.",
         Lora(rank=16, alpha=32, dropout=0.05),
         Hyperparameters(
             learning_rate=2e-4,
@@ -48,9 +51,10 @@ PRESETS: Mapping[Preset, PresetValues] = {
             weight_decay=0.01,
         ),
     ),
-    # Files are long, so that memory goes to the sequence: one row at a time, activations recomputed. Base models know
-    # code already; a low rate and few passes keep that, a higher rank takes up a code base's own idioms.
     Preset.CODE: PresetValues(
+        "Files of source code. They are long, so that memory goes to the sequence: one row at a time, activations "
+        "recomputed. Base models know code already; a low rate and few passes keep that, while a higher rank takes up "
+        "a code base's own idioms.",
         Lora(rank=32, alpha=64, dropout=0.0),
         Hyperparameters(
             learning_rate=1e-4,

@@ -18,8 +18,14 @@ _MEMBERS = {
     "grad_norm": "Norm of the gradient before clipping.",
     "tokens_per_second": "Tokens trained per second.",
     "eta_seconds": "Seconds left at the present speed.",
+    "tokens": "Tokens trained, over all attempts.",
     "peak_vram_bytes": "Most GPU memory in use.",
+    "reserved_vram_bytes": "GPU memory held by PyTorch, in use or not.",
+    "gpu_utilization": "Share of the time in which the GPU computed, from 0 to 1.",
+    "last_checkpoint_at": "When the newest checkpoint was published, in seconds since the epoch.",
 }
+_NAMES = {"last_checkpoint_at": "last_checkpoint_timestamp_seconds"}
+"""Where Prometheus has a way of its own to call a thing."""
 
 
 class ProgressSeries:
@@ -27,7 +33,9 @@ class ProgressSeries:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._gauges = {
-            member: Gauge(f"kubetune_finetunejob_{member}", text, ["namespace", "name"], registry=registry)
+            member: Gauge(
+                f"kubetune_finetunejob_{_NAMES.get(member, member)}", text, ["namespace", "name"], registry=registry
+            )
             for member, text in _MEMBERS.items()
         }
         self._shown: set[tuple[str, str]] = set()
