@@ -104,7 +104,7 @@ def test_bad_data(jobs: Jobs, content: str, reason: str, said: str) -> None:
         ({"dataset": {"validation_share": 0.7}}, ["in (0, 0.5]"]),
         ({"lora": Lora(rank=0)}, ["lora.rank"]),
         ({"lora": Lora(target_modules=("lm_head",))}, ["lm_head"]),
-        ({"gpus": 2}, ["gpus must be 0 or 1"]),
+        ({"gpus": 9}, ["gpus must be in [0, 8]"]),
     ],
 )
 def test_bad_settings(jobs: Jobs, changes: dict[str, Any], said: list[str]) -> None:
