@@ -80,6 +80,46 @@ def test_no_manifest_while_the_upload_is_incomplete(
     assert read_manifest(store, "s3://data/half") is None
 
 
+class CutOffError(Exception):
+    """Somebody else is in charge."""
+
+
+@pytest.mark.parametrize("asked", [0, 1, 4])
+def test_a_guard_is_asked_before_every_change(store: Store, folder: Path, server: S3Server, asked: int) -> None:
+    publish(store, folder, "s3://data/guarded", kind="model", meta={})
+    before = {found.path: store.read(f"s3://data/guarded/{found.path}") for found in store.list("s3://data/guarded")}
+    (folder / "config.json").write_text('{"new": 1}')
+    left = [asked]
+
+    def guard() -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        publish(store, folder, "s3://data/guarded", kind="model", meta={}, guard=guard)
+    now = {found.path: store.read(f"s3://data/guarded/{found.path}") for found in store.list("s3://data/guarded")}
+    if asked == 0:
+        assert now == before
+    assert read_manifest(store, "s3://data/guarded") is None or now == before
+
+
+def test_a_manifest_that_came_meanwhile_is_not_replaced_unasked(store: Store, folder: Path) -> None:
+    calls: list[int] = []
+
+    def guard() -> None:
+        calls.append(1)
+        if len(calls) == 4:
+            # The last question before the manifest is answered; now a successor publishes.
+            store.write(b"theirs", "s3://data/late/manifest.json")
+        if len(calls) > 4:
+            raise CutOffError
+
+    with pytest.raises(CutOffError):
+        publish(store, folder, "s3://data/late", kind="model", meta={}, guard=guard)
+    assert store.read("s3://data/late/manifest.json") == b"theirs"
+
+
 def test_fetch_goes_on_where_it_stopped(store: Store, folder: Path, tmp_path: Path) -> None:
     publish(store, folder, "s3://data/resume", kind="model", meta={})
     got = tmp_path / "got"
