@@ -20,8 +20,6 @@ from .workspace import exports_dir, load_inputs
 
 FILE = "model.gguf"
 
-log = logging.getLogger(__name__)
-
 
 def make(kind: str) -> None:
     """Writes the folder ``exports/<kind>`` from the trained files in ``exports/source``."""
@@ -75,5 +73,7 @@ def _special(tokenizer: Any, text: str) -> str:
 
 if __name__ == "__main__":
     os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    # It announces at its import what is for its developers.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     run(lambda: make(sys.argv[1]))
