@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,8 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
     """
     arguments = sft_arguments(config, device, str(output_dir), has_validation=material.validation is not None)
     packing = config.hyperparameters.packing
+    if config.method is not Method.FULL:
+        _check_targets(config, material.model)
     try:
         trainer = (PackedSFTTrainer if packing else SFTTrainer)(
             model=material.model,
@@ -50,14 +53,9 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
             peft_config=None if config.method is Method.FULL else LoraConfig(**lora_arguments(config.lora)),
         )
     except ValueError as error:
-        if "target modules" not in str(error).lower():
+        if "target module" not in str(error).lower():
             raise
-        raise KubeTuneError(
-            ExitCode.BAD_CONFIG,
-            "UnknownTargetModules",
-            f"lora.targetModules {', '.join(config.lora.target_modules)} are not all in {config.base_model}; it has "
-            f"{', '.join(linear_layers(material.model))} (or use all-linear)",
-        ) from error
+        raise _unknown(config.lora.target_modules, config, material.model) from error
     if config.method is Method.QLORA:
         # TRL makes them bfloat16, where small updates are lost and which loss scaling on older cards cannot handle.
         for parameter in trainer.model.parameters():
@@ -69,6 +67,24 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
         trainer.optimizer = create_loraplus_optimizer(trainer.model, kind, **{**arguments, **loraplus})
     trainer.remove_callback(PrinterCallback)
     return trainer
+
+
+def _check_targets(config: TrainConfig, model: Any) -> None:
+    """peft passes over a name that it does not find as long as it finds another."""
+    names = [f".{name}" for name, _ in model.named_modules()]
+    wanted = () if config.lora.target_modules == ("all-linear",) else config.lora.target_modules
+    missing = [target for target in wanted if not any(name.endswith(f".{target}") for name in names)]
+    if missing:
+        raise _unknown(missing, config, model)
+
+
+def _unknown(targets: Sequence[str], config: TrainConfig, model: Any) -> KubeTuneError:
+    return KubeTuneError(
+        ExitCode.BAD_CONFIG,
+        "UnknownTargetModules",
+        f"lora.targetModules: {config.base_model} has no layer {' or '.join(targets)} that an adapter can be put on; "
+        f"it has {', '.join(linear_layers(model))} (or use all-linear)",
+    )
 
 
 def _dataset(data: Tokenised, hyper: Hyperparameters) -> Dataset:
