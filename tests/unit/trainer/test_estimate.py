@@ -20,6 +20,7 @@ from kubetune_contract import (
     ObjectStore,
     Owner,
     Placement,
+    Recovery,
     TrainConfig,
 )
 from kubetune_trainer.preflight.cards import card
@@ -166,13 +167,19 @@ def test_an_8b_model_on_a_12_gib_card() -> None:
 
 
 def test_the_nearest_setting_is_the_first_rung_that_fits() -> None:
-    job = config("Llama-3.1-8B", method=Method.QLORA, hyperparameters={"per_device_train_batch_size": 4})
+    job = config(
+        "Llama-3.1-8B",
+        method=Method.QLORA,
+        hyperparameters={"per_device_train_batch_size": 4},
+        recovery=Recovery(adapt_to_memory=False),
+    )
     said = verdict(job, MODELS["Llama-3.1-8B"].shape, 0)
     assert said.fit is Fit.DOES_NOT_FIT
-    assert (
-        "nearest that fits: perDeviceTrainBatchSize: 1, gradientAccumulationSteps: 16, gradientCheckpointing: true: "
-        in said.message
-    )
+    rung = "perDeviceTrainBatchSize: 1, gradientAccumulationSteps: 16, gradientCheckpointing: true"
+    assert f"nearest that fits: {rung}: " in said.message
+    adapts = verdict(dataclasses.replace(job, recovery=Recovery()), MODELS["Llama-3.1-8B"].shape, 0)
+    assert adapts.fit is Fit.TIGHT
+    assert f"the trainer will go down to {rung} by itself" in adapts.message
 
 
 def test_the_longest_sequence_that_fits() -> None:
@@ -200,12 +207,23 @@ def test_a_model_too_large_for_anything() -> None:
     assert "take a smaller base model or a GPU of at least " in said.message
 
 
-def test_the_verdict_is_about_the_smallest_card_and_names_a_larger_one() -> None:
+def test_the_verdict_is_about_the_smallest_card_that_is_large_enough() -> None:
     job = config("Llama-3.1-8B", hyperparameters={"per_device_train_batch_size": 1, "gradient_checkpointing": True})
-    large = Accelerator("NVIDIA-RTX-A6000", 48 * GIB)
-    job = dataclasses.replace(job, placement=Placement(accelerators=(large, *job.placement.accelerators)))
+    cards = [*job.placement.accelerators, Accelerator("A100", 80 * GIB), Accelerator("NVIDIA-RTX-A6000", 48 * GIB)]
+    job = dataclasses.replace(job, placement=Placement(accelerators=tuple(cards)))
     said = verdict(job, MODELS["Llama-3.1-8B"].shape, 0)
-    assert said.fit is Fit.DOES_NOT_FIT
+    assert said.fit is Fit.FITS
+    assert said.accelerator
+    assert said.accelerator.name == "NVIDIA-RTX-A6000"
+
+
+def test_a_tight_card_is_told_of_a_larger_one() -> None:
+    job = config("Llama-3.1-8B", hyperparameters={"per_device_train_batch_size": 1, "gradient_checkpointing": True})
+    needed = verdict(job, MODELS["Llama-3.1-8B"].shape, 0).memory
+    assert needed
+    cards = (Accelerator("small", int(needed.total / 0.95)), Accelerator("NVIDIA-RTX-A6000", 48 * GIB))
+    said = verdict(dataclasses.replace(job, placement=Placement(accelerators=cards)), MODELS["Llama-3.1-8B"].shape, 0)
+    assert said.fit is Fit.TIGHT
     assert "it fits NVIDIA-RTX-A6000: set resources.gpuMemory: " in said.message
 
 

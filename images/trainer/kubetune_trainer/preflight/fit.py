@@ -28,7 +28,7 @@ class Verdict:
     message: str
     memory: MemoryEstimate | None = None
     accelerator: Accelerator | None = None
-    """The one the verdict is about: that with the least memory."""
+    """The one the verdict is about."""
 
 
 def judge(needed: int, available: int) -> Fit:
@@ -38,7 +38,8 @@ def judge(needed: int, available: int) -> Fit:
 
 
 def verdict(config: TrainConfig, shape: ModelShape, main_memory: int) -> Verdict:
-    """About the smallest GPU the run may land on; without GPUs ``main_memory`` is what the pod may use."""
+    """About the smallest GPU that is large enough, for the operator keeps the run off smaller ones; without one, about
+    the largest. Without GPUs ``main_memory`` is what the pod may use."""
     if config.gpus == 0:
         return Verdict(Fit.UNKNOWN, _on_cpu(config, shape, main_memory))
     needed = estimate(shape, recipe(config))
@@ -50,14 +51,30 @@ def verdict(config: TrainConfig, shape: ModelShape, main_memory: int) -> Verdict
             "spec.resources.gpuMemory, or install NVIDIA GPU feature discovery, which labels nodes with it",
             needed,
         )
-    card = min(known, key=lambda accelerator: accelerator.memory_bytes)
+    known.sort(key=lambda accelerator: accelerator.memory_bytes)
+    card = next((one for one in known if judge(needed.total, one.memory_bytes) is not Fit.DOES_NOT_FIT), known[-1])
     memory = dataclasses.replace(needed, available=card.memory_bytes, accelerator=card.name)
     fit = judge(needed.total, card.memory_bytes)
     said = f"needs about {_gib(needed.total)} of the {_gib(card.memory_bytes)} of {card.name}"
     said += f" ({needed.total / card.memory_bytes:.0%})"
+    rescued = adapted(config, shape, card.memory_bytes) if fit is Fit.DOES_NOT_FIT else None
+    if rescued:
+        # recovery.outOfMemory: Adapt asks for exactly this; to refuse the run would cost the night it was to save.
+        return Verdict(Fit.TIGHT, f"{said}; the trainer will go down to {rescued} by itself", memory, card)
     if fit is not Fit.FITS:
         said = "; ".join([said, *_larger(known, needed.total), nearest(config, shape, card.memory_bytes)])
     return Verdict(fit, said, memory, card)
+
+
+def adapted(config: TrainConfig, shape: ModelShape, available: int) -> str | None:
+    """The rung of the trainer's own ladder that fits, in words; None when it may not go down or none does."""
+    if not config.recovery.adapt_to_memory:
+        return None
+    for hyper in _rungs(config.hyperparameters):
+        proposed = dataclasses.replace(config, hyperparameters=hyper)
+        if judge(estimate(shape, recipe(proposed)).total, available) is not Fit.DOES_NOT_FIT:
+            return _difference(config, proposed)
+    return None
 
 
 def nearest(config: TrainConfig, shape: ModelShape, available: int) -> str:
