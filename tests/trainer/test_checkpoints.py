@@ -1,68 +1,102 @@
-"""Checkpoints: a killed run goes on from the last whole one and ends exactly where it would have ended."""
+"""Damaged checkpoints: found out, and the one before is gone on from, to the very end an undisturbed run comes to."""
 
 from __future__ import annotations
 
-import dataclasses
+import json
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from kubetune_contract import ExitCode, Lora
-from kubetune_shared.artifacts import fetch
-from kubetune_shared.manifest import describe
+from kubetune_contract import ExitCode
 from kubetune_trainer.checkpoints import Folder, complete
 from tests.support.training import Jobs, Trainer
 
-HYPER = {"max_steps": 60, "save_steps": 10, "logging_steps": 1}
+from .attempts import DROPOUT, another, losses, undisturbed, wait_for_checkpoint, weights
 
 
-def weights(jobs: Jobs, summary: dict[str, Any], folder: Path) -> str:
-    fetch(jobs.store, summary["artifact"]["uri"], folder)
-    return next(entry.sha256 for entry in describe(folder) if entry.path == "adapter_model.safetensors")
+def cut(folder: Path) -> None:
+    file = folder / "optimizer.pt"
+    file.write_bytes(file.read_bytes()[:-100])
 
 
-def killed_after(jobs: Jobs, number: signal.Signals, **changes: Any) -> Trainer:
-    """A job whose first attempt was ended by ``number`` once a checkpoint was in the store."""
-    job = jobs.job(lora=Lora(rank=4, alpha=8, dropout=0.1), hyperparameters=HYPER | changes)
+def flip(folder: Path) -> None:
+    file = folder / "adapter_model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(bytes(data))
+
+
+def lose(folder: Path) -> None:
+    (folder / "rng_state.pth").unlink()
+
+
+def unfinish(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def swap(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["config"]["configSha256"] = "0" * 64
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+NOTICED: dict[Callable[[Path], None], str] = {
+    cut: "is damaged",
+    flip: "is damaged",
+    lose: "is damaged",
+    unfinish: "is not in the store any more",
+    swap: "belongs to another configuration",
+}
+
+
+def preempted(jobs: Jobs) -> tuple[Trainer, list[int]]:
+    """A pod that has left two checkpoints, and their steps, newest first."""
+    hyper = {"max_steps": 100, "save_steps": 15, "save_minutes": 0.0, "logging_steps": 1}
+    job = jobs.job(lora=DROPOUT, hyperparameters=hyper)
     assert job.run("prepare") == 0, job.log
-    process = job.start("train")
-    while not job.progress().get("lastCheckpoint"):
-        assert process.poll() is None, job.log
-    process.send_signal(number)
-    expected = ExitCode.PREEMPTED if number == signal.SIGTERM else -number
-    assert process.wait(60) == expected, job.log
-    return job
+    pod = another(job, "first")
+    process = pod.start("train")
+    wait_for_checkpoint(pod, process, after=15)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == ExitCode.PREEMPTED, pod.log
+    found = complete(Folder(jobs.store, f"{job.config.output}/checkpoints"))
+    assert len(found) == 2
+    return pod, [checkpoint.step for checkpoint in found]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_resumed_equals_uninterrupted(jobs: Jobs, tmp_path: Path, number: signal.Signals) -> None:
-    job = killed_after(jobs, number)
-    again = dataclasses.replace(job, folder=job.folder.with_name("again"))
-    resumed = again.both()
-    assert "going on from the checkpoint of step" in again.log
-    assert resumed["steps"] == 60
-    whole = dataclasses.replace(
-        job, folder=job.folder.with_name("whole"), config=dataclasses.replace(job.config, output="s3://out/whole")
+@pytest.mark.parametrize(
+    "kinds", [[flip], pytest.param([cut, lose, unfinish, swap], marks=pytest.mark.training)], ids=["one", "others"]
+)
+def test_the_one_before_a_damaged_checkpoint(
+    jobs: Jobs,
+    tmp_path: Path,
+    kinds: list[Callable[[Path], None]],
+    record_property: Callable[[str, object], None],
+) -> None:
+    first, (newest, before) = preempted(jobs)
+    output = jobs.server.root / first.config.output.removeprefix("s3://")
+    shutil.copytree(output, tmp_path / "kept")
+    pods = [first]
+    for kind in kinds:
+        shutil.copytree(tmp_path / "kept", output, dirs_exist_ok=True)
+        kind(next((output / "checkpoints").glob(f"{newest}-*")))
+        pod = another(first, kind.__name__)
+        pods.append(pod)
+        process = pod.start("train")
+        pod.wait_for_step(process, newest + 5)
+        process.kill()
+        process.wait(30)
+        assert NOTICED[kind] in pod.log
+        assert f"going on from the checkpoint of step {before}\n" in pod.log
+    last = another(first, "last")
+    pods.append(last)
+    assert last.run("train") == 0, last.log
+    whole = undisturbed(first)
+    assert losses(*pods) == losses(whole)
+    assert weights(jobs, last.termination, tmp_path / "a") == weights(jobs, whole.termination, tmp_path / "b")
+    record_property(
+        "point", f"damaged checkpoints ({', '.join(kind.__name__ for kind in kinds)}): the one before taken"
     )
-    uninterrupted = whole.both()
-    assert weights(jobs, resumed, tmp_path / "a") == weights(jobs, uninterrupted, tmp_path / "b")
-    assert resumed["trainLoss"] == pytest.approx(uninterrupted["trainLoss"])
-    assert jobs.store.list(f"{job.config.output}/checkpoints") == []
-
-
-def test_a_damaged_checkpoint_is_passed_over(jobs: Jobs) -> None:
-    job = killed_after(jobs, signal.SIGTERM, max_steps=5000)
-    folder = f"{job.config.output}/checkpoints"
-    found = complete(Folder(jobs.store, folder))
-    assert len(found) <= 2
-    newest = found[0]
-    jobs.store.write(b"damaged", f"{newest.uri}/optimizer.pt")
-    process = dataclasses.replace(job, folder=job.folder.with_name("again"))
-    assert process.run("prepare") == 0
-    running = process.start("train")
-    process.wait_for_step(running, 1)
-    running.send_signal(signal.SIGTERM)
-    assert running.wait(60) == ExitCode.PREEMPTED
-    assert f"checkpoint {newest.uri} is damaged" in process.log

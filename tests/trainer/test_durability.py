@@ -45,7 +45,7 @@ def test_killed_at_random_moments(
     jobs: Jobs, tmp_path: Path, moments: int, record_property: Callable[[str, object], None]
 ) -> None:
     seed = random.randrange(1 << 30)
-    hyper = {"max_steps": 40 + 20 * moments, "save_steps": 5, "save_minutes": 0.0, "logging_steps": 1}
+    hyper = {"max_steps": 30 + 15 * moments, "save_steps": 5, "save_minutes": 0.0, "logging_steps": 1}
     job = jobs.job(lora=DROPOUT, hyperparameters=hyper)
     pods = killed_until_done(job, moments, random.Random(seed))
     whole = undisturbed(job)
@@ -63,7 +63,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "packed by minutes": {
         "data": TEXTS,
         "lora": DROPOUT,
-        "hyperparameters": {"packing": True, "max_steps": None, "num_train_epochs": 12.0, "logging_steps": 3},
+        "hyperparameters": {"packing": True, "max_steps": None, "num_train_epochs": 8.0, "logging_steps": 3},
     },
     "evaluated by minutes": {
         "lora": DROPOUT,

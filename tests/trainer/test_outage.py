@@ -54,17 +54,17 @@ def test_a_tracking_server_away_in_the_middle_and_at_the_end(
 ) -> None:
     job = jobs.job(
         tracking=Tracking(tracker.uri, "tests"),
-        hyperparameters={"max_steps": 1200, "save_steps": 100, "logging_steps": 1},
+        hyperparameters={"max_steps": 300, "save_steps": 50, "logging_steps": 1},
     )
     assert job.run("prepare") == 0, job.log
     process = job.start("train")
-    job.wait_for_step(process, 50)
+    job.wait_for_step(process, 20)
     tracker.off()
     wait_for(job, process, "tracking server does not take the run's data yet, training goes on")
     away_since = job.progress()["step"]
-    job.wait_for_step(process, away_since + 200)
+    job.wait_for_step(process, away_since + 40)
     tracker.on()
-    job.wait_for_step(process, away_since + 500)
+    job.wait_for_step(process, away_since + 120)
     tracker.off()
     wait_for(job, process, "/adapter: ", seconds=400)
     time.sleep(2)
@@ -72,28 +72,26 @@ def test_a_tracking_server_away_in_the_middle_and_at_the_end(
     tracker.on()
     assert process.wait(180) == 0, job.log
     logged = {step: value for (name, step), value in losses(job).items() if name == "loss"}
-    assert len(logged) == 1200
+    assert len(logged) == 300
     assert curve(tracker, job.termination["mlflowRunId"], "loss") == logged
-    record_property(
-        "point", "tracker away in the middle and at the end: trained on, all 1200 points of the curve there"
-    )
+    record_property("point", "tracker away in the middle and at the end: trained on, all 300 points of the curve there")
 
 
 def test_a_curve_has_no_gap_after_a_kill(jobs: Jobs, tracker: SwitchableMlflow) -> None:
     """What a killed pod had not sent comes from its checkpoint; what was trained twice is there once."""
     job = jobs.job(
         tracking=Tracking(tracker.uri, "tests"),
-        hyperparameters={"max_steps": 300, "save_steps": 25, "logging_steps": 1},
+        hyperparameters={"max_steps": 120, "save_steps": 20, "logging_steps": 1},
     )
     assert job.run("prepare") == 0, job.log
     first, second = another(job, "first"), another(job, "second")
     process = first.start("train")
-    wait_for_checkpoint(first, process, after=50)
+    wait_for_checkpoint(first, process, after=20)
     process.send_signal(signal.SIGKILL)
     process.wait(30)
     assert second.run("train") == 0, second.log
     logged = {step: value for (name, step), value in losses(first, second).items() if name == "loss"}
-    assert len(logged) == 300
+    assert len(logged) == 120
     assert curve(tracker, second.termination["mlflowRunId"], "loss") == logged
 
 
@@ -101,24 +99,24 @@ def test_a_store_away_in_the_middle_and_at_the_end(
     switch: SwitchableS3, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     jobs = Jobs(switch.server, tmp_path)
-    job = jobs.job(hyperparameters={"max_steps": 1500, "save_steps": 100, "logging_steps": 1})
+    job = jobs.job(hyperparameters={"max_steps": 400, "save_steps": 25, "logging_steps": 1})
     assert job.run("prepare") == 0, job.log
     process = job.start("train")
     wait_for_checkpoint(job, process)
     switch.off()
     away_since = job.progress()["step"]
     wait_for(job, process, "training goes on and it is sent later")
-    job.wait_for_step(process, away_since + 150)
+    job.wait_for_step(process, away_since + 40)
     switch.on()
     later = wait_for_checkpoint(job, process, after=away_since)
-    assert later["step"] < 1500
+    assert later["step"] < 400
     switch.off()
     wait_for(job, process, "publishing must wait", seconds=400)
     assert job.progress()["phase"] == "publishing"
     time.sleep(1)
     switch.on()
     assert process.wait(180) == 0, job.log
-    assert job.termination["steps"] == 1500
+    assert job.termination["steps"] == 400
     assert jobs.store.list(f"{job.config.output}/checkpoints") == []
     whole = undisturbed(job)
     assert losses(job) == losses(whole)
@@ -131,7 +129,7 @@ def test_a_store_away_in_the_middle_and_at_the_end(
 def test_a_checkpoint_of_an_outage_is_sent_without_waiting_for_the_next(switch: SwitchableS3, tmp_path: Path) -> None:
     jobs = Jobs(switch.server, tmp_path)
     job = jobs.job(
-        hyperparameters={"max_steps": 100_000, "save_steps": 500, "save_minutes": 0.0, "logging_steps": 1000}
+        hyperparameters={"max_steps": 100_000, "save_steps": 300, "save_minutes": 0.0, "logging_steps": 1000}
     )
     assert job.run("prepare") == 0, job.log
     process = job.start("train")
@@ -140,7 +138,7 @@ def test_a_checkpoint_of_an_outage_is_sent_without_waiting_for_the_next(switch: 
     wait_for(job, process, "training goes on and it is sent later")
     switch.on()
     seen = wait_for_checkpoint(job, process)
-    assert (seen["lastCheckpoint"], seen["step"] < 1000) == (500, True)
+    assert (seen["lastCheckpoint"], seen["step"] < 600) == (300, True)
     process.kill()
     process.wait(30)
 
@@ -149,12 +147,12 @@ def test_a_store_that_stays_away_costs_the_tail_only(
     switch: SwitchableS3, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     jobs = Jobs(switch.server, tmp_path)
-    job = jobs.job(hyperparameters={"max_steps": 400, "save_steps": 50, "save_minutes": 0.0, "logging_steps": 1})
+    job = jobs.job(hyperparameters={"max_steps": 160, "save_steps": 20, "save_minutes": 0.0, "logging_steps": 1})
     assert job.run("prepare") == 0, job.log
     first = another(job, "first")
     first.environment = {**job.environment, "KUBETUNE_STORE_PATIENCE": "3"}
     process = first.start("train")
-    wait_for_checkpoint(first, process, after=100)
+    wait_for_checkpoint(first, process, after=40)
     switch.off()
     assert process.wait(300) == ExitCode.UNAVAILABLE, first.log
     assert first.termination["reason"] == "StoreUnavailable"
@@ -166,7 +164,7 @@ def test_a_store_that_stays_away_costs_the_tail_only(
     whole = undisturbed(job)
     assert losses(first, second) == losses(whole)
     assert weights(jobs, second.termination, tmp_path / "a") == weights(jobs, whole.termination, tmp_path / "b")
-    record_property("point", f"store away for good: exit 69, next attempt redid {400 - newest.step} of 400 steps")
+    record_property("point", f"store away for good: exit 69, next attempt redid {160 - newest.step} of 160 steps")
 
 
 def test_a_store_that_is_away_at_the_start_is_waited_for(switch: SwitchableS3, tmp_path: Path) -> None:

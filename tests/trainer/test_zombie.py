@@ -35,7 +35,7 @@ def woken(jobs: Jobs, zombie: Trainer, process: subprocess.Popen[bytes]) -> None
 def test_a_pod_that_slept_while_training(
     jobs: Jobs, finished: bool, record_property: Callable[[str, object], None]
 ) -> None:
-    steps = 300 if finished else 100_000
+    steps = 120 if finished else 100_000
     job = jobs.job(hyperparameters={"max_steps": steps, "save_steps": 20, "logging_steps": 10})
     assert job.run("prepare") == 0, job.log
     zombie, newer = another(job, "zombie"), another(job, "newer")
@@ -70,7 +70,7 @@ def test_a_pod_that_slept_while_publishing(
         for name, value in switch.server.environment.items():
             monkeypatch.setenv(name, value)
         jobs = Jobs(switch.server, tmp_path)
-        job = jobs.job(hyperparameters={"max_steps": 200, "save_steps": 20, "logging_steps": 10})
+        job = jobs.job(hyperparameters={"max_steps": 80, "save_steps": 20, "logging_steps": 10})
         assert job.run("prepare") == 0, job.log
         zombie, newer = another(job, "zombie"), another(job, "newer")
         asleep = zombie.start("train")
