@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from kubetune.prices import GpuClass, read_budgets, read_gpu_classes
 
 PREFIX = "KUBETUNE_"
+Document = TypeVar("Document")
 
 
 class SettingsError(Exception):
@@ -38,6 +42,18 @@ class Settings:
     """runtimeClassName of pods that ask for a GPU and name none; empty means the node's default."""
     gpu_resource: str = "nvidia.com/gpu"
 
+    max_running_per_namespace: int = 0
+    """FineTuneJobs of one namespace that may hold pods of a training at the same time; 0 means any number."""
+    budgets: Mapping[str, float] = field(default_factory=dict)
+    """Namespace -> amount its FineTuneJobs may cost together; a namespace that is not named has no limit."""
+    gpu_classes: tuple[GpuClass, ...] = ()
+    """What the cluster's GPUs are and cost."""
+    currency: str = ""
+    """Of all prices and budgets, for example EUR."""
+    electricity_per_kwh: float | None = None
+    cpu_watts: float | None = None
+    """Power of a node that trains on its CPU."""
+
     namespaces: tuple[str, ...] = ()
     """Namespaces to serve; empty means all."""
     workers: int = 16
@@ -68,6 +84,11 @@ class Settings:
             poll_seconds=_number(env, "POLL_SECONDS", cls.poll_seconds, low=0.1),
             progress_write_seconds=_number(env, "PROGRESS_WRITE_SECONDS", cls.progress_write_seconds, low=0),
             http_port=int(_number(env, "HTTP_PORT", cls.http_port, low=0, high=65535)),
+            max_running_per_namespace=int(_number(env, "MAX_RUNNING_PER_NAMESPACE", 0, low=0)),
+            budgets=_document(env, "BUDGETS", read_budgets),
+            gpu_classes=_document(env, "GPU_CLASSES", read_gpu_classes),
+            electricity_per_kwh=_optional(env, "ELECTRICITY_PER_KWH"),
+            cpu_watts=_optional(env, "CPU_WATTS"),
         )
         settings._check_choices()
         return settings
@@ -79,6 +100,17 @@ class Settings:
         levels = ("DEBUG", "INFO", "WARNING", "ERROR")
         if self.log_level.upper() not in levels:
             raise SettingsError(f"KUBETUNE_LOG_LEVEL is {self.log_level!r}; use one of {levels}")
+
+
+def _document(env: Mapping[str, str], name: str, read: Callable[[str], Document]) -> Document:
+    try:
+        return read(env.get(PREFIX + name, ""))
+    except ValueError as error:
+        raise SettingsError(f"{PREFIX}{name}: {error}") from None
+
+
+def _optional(env: Mapping[str, str], name: str) -> float | None:
+    return _number(env, name, 0, low=0) if env.get(PREFIX + name, "").strip() else None
 
 
 def _number(env: Mapping[str, str], name: str, default: float, *, low: float, high: float = 1e9) -> float:

@@ -100,6 +100,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                     "loraplusLrRatio": 16,
                 },
                 "hyperparameters": _HYPERPARAMETERS,
+                "queueName": "team-a",
                 "preflight": {"fit": "Warn"},
                 "recovery": {
                     "outOfMemory": "Fail",

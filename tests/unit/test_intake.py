@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kubetune.runtime.arrivals import LIMIT, Arrivals
-from kubetune.runtime.controller import Key
+from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Phases
 from kubetune.runtime.queue import WorkQueue
@@ -196,3 +196,31 @@ def test_phases_are_counted(bench: Bench) -> None:
 def _gauges(bench: Bench) -> dict[str, float]:
     family = next(f for f in bench.phases.collect() if f.name == "kubetune_finetunejobs")
     return {sample.labels["phase"]: sample.value for sample in family.samples}
+
+
+@pytest.mark.parametrize(
+    ("before", "event", "after", "is_woken"),
+    [
+        ("Running", "MODIFIED", "Succeeded", True),
+        ("Running", "MODIFIED", "Failed", True),
+        ("Running", "MODIFIED", "Suspended", True),
+        ("Queued", "MODIFIED", "Pending", True),
+        ("Running", "DELETED", "Running", True),
+        ("Pending", "MODIFIED", "Running", False),
+        ("Running", "MODIFIED", "Running", False),
+        ("Suspended", "MODIFIED", "Suspended", False),
+        ("Pending", "MODIFIED", "Queued", False),
+    ],
+)
+def test_who_waits_in_line_is_woken_when_there_may_be_room(
+    bench: Bench, before: str, event: str, after: str, is_woken: bool
+) -> None:
+    waiting, elsewhere = Key("FineTuneJob", "ns", "waiting"), Key("FineTuneJob", "other", "waiting")
+    for key in (waiting, elsewhere):
+        bench.references.set(key, [key._replace(name=ANY)])
+    bench.intake.custom("FineTuneJob", "ADDED", custom(5, phase=before))
+    bench.keys()
+    bench.intake.custom("FineTuneJob", event, custom(6, phase=after))
+    found = bench.keys()
+    assert (waiting in found) is is_woken
+    assert elsewhere not in found

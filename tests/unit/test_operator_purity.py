@@ -12,7 +12,7 @@ PACKAGE = SOURCE / "kubetune"
 KINDS = ("finetunejob", "evaluation", "modeldeployment")
 EFFECTFUL = ("kopf", "aiohttp", "kubernetes", "asyncio", "prometheus_client", "kubetune.kube", "kubetune.runtime")
 CLOCKS = {"now", "utcnow", "today", "monotonic", "perf_counter", "random", "uuid4"}
-WITH_IO = {"controller.py", "series.py"}
+WITH_IO = {"controller.py", "series.py", "slots.py"}
 PURE = sorted(
     [
         *(path for kind in KINDS for path in (PACKAGE / kind).glob("*.py") if path.name not in WITH_IO),

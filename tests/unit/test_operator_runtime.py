@@ -106,10 +106,12 @@ async def test_polling(pod: int) -> None:
 def test_series_come_and_go() -> None:
     registry = CollectorRegistry()
     series = ProgressSeries(registry)
-    progress = TrainProgress(phase="training", step=3, total_steps=9, updated_at=0.0, loss=1.5)
+    progress = TrainProgress("training", 3, 9, 0.0, loss=1.5, gpu_utilization=0.97, last_checkpoint_at=1.5e9)
     series.set("ns", "demo", progress)
     text = generate_latest(registry).decode()
     assert 'kubetune_finetunejob_loss{name="demo",namespace="ns"} 1.5' in text
+    assert 'kubetune_finetunejob_gpu_utilization{name="demo",namespace="ns"} 0.97' in text
+    assert 'kubetune_finetunejob_last_checkpoint_timestamp_seconds{name="demo",namespace="ns"} 1.5e+09' in text
     assert "eval_loss{" not in text
     series.remove("ns", "demo")
     series.remove("ns", "demo")

@@ -34,6 +34,17 @@ class Patch:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """A deletion before the patches: of a pod with a grace of its own, or of an object together with its children."""
+
+    ref: Ref
+    grace_seconds: int | None = None
+    """None leaves it to the object."""
+    waits_for_children: bool = False
+    """The object stays, marked as being deleted, until everything it owns is gone."""
+
+
+@dataclass(frozen=True)
 class Decision:
     """The writes that bring the world to what the custom resource asks for, in the order they are carried out.
 
@@ -47,6 +58,7 @@ class Decision:
     apply can never overwrite somebody else's object of the same name."""
     apply: tuple[dict[str, Any], ...] = ()
     """Children that are kept in step (Deployments, Services): server-side apply of the fields we own."""
+    stop: tuple[Stop, ...] = ()
     patch: tuple[Patch, ...] = ()
     delete: tuple[Ref, ...] = ()
     events: tuple[Event, ...] = ()

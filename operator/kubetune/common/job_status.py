@@ -16,6 +16,8 @@ class JobPhase(enum.StrEnum):
     PENDING = "Pending"
     PREFLIGHT = "Preflight"
     """Only a FineTuneJob has one."""
+    QUEUED = "Queued"
+    """A FineTuneJob that waits for a place, a budget or Kueue."""
     RUNNING = "Running"
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
@@ -53,7 +55,7 @@ class JobStatus(Status):
     """What is measured of something that runs once."""
 
     phase: JobPhase | None = None
-    """Pending, Preflight (a FineTuneJob's), Running, Suspended, Succeeded or Failed."""
+    """Pending, Preflight and Queued (a FineTuneJob's), Running, Suspended, Succeeded or Failed."""
     attempts: int | None = Field(default=None, ge=0)
     """Pods started so far."""
     start_time: Timestamp | None = None

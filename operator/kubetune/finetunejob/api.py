@@ -9,10 +9,12 @@ from kubetune.common.meta import AGE, Column, KindInfo, Resource
 from .hyperparameters import Hyperparameters, Lora, LrSchedulerType, Optimizer
 from .measured import (
     ArtifactStatus,
+    CostStatus,
     EffectiveSettings,
     EvaluationRef,
     FineTuneJobStatus,
     PreflightStatus,
+    QueueStatus,
     TrainingProgress,
     TrainingResults,
 )
@@ -21,6 +23,7 @@ from .spec import FineTuneJobSpec, FitPolicy, Preset
 
 __all__ = [
     "ArtifactStatus",
+    "CostStatus",
     "EffectiveSettings",
     "EvaluationRef",
     "FineTuneJob",
@@ -33,6 +36,7 @@ __all__ = [
     "Optimizer",
     "PreflightStatus",
     "Preset",
+    "QueueStatus",
     "Reason",
     "TrainingProgress",
     "TrainingResults",
@@ -52,8 +56,10 @@ class FineTuneJob(Resource):
             Column("Loss", ".status.progress.loss", "number"),
             Column("ETA", ".status.progress.eta"),
             Column("GPU", ".spec.resources.gpu", "integer"),
+            Column("Cost", ".status.cost.display"),
             Column("Tokens/s", ".status.progress.tokensPerSecond", "number", wide=True),
             Column("Fit", ".status.preflight.fit", wide=True),
+            Column("Queue", ".status.queue.position", "integer", wide=True),
             Column("Method", ".spec.method", wide=True),
             Column("Base", ".spec.baseModel.uri", wide=True),
             Column("Reason", '.status.conditions[?(@.type=="Succeeded")].reason', wide=True),

@@ -17,6 +17,7 @@ from kubetune_contract import ContractError, TrainSummary, from_json
 
 from .api import EvaluationRef, FineTuneJob, Reason
 from .conclude import conclude
+from .cost import charge
 from .figures import merge_suggestions, read_artifact, read_exports, read_recovery, read_results, read_suggestions
 from .observed import Look, Observed
 from .preflight import Preflight
@@ -50,6 +51,7 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
         artifact=read_artifact(summary.artifact),
         exports=read_exports(summary.exports),
         results=read_results(summary),
+        cost=charge(job.status.cost, summary.active_seconds, job.spec, look.settings, None),
         mlflow_run_id=summary.mlflow_run_id,
         model_version=summary.model_version,
         evaluation_ref=evaluation.ref,

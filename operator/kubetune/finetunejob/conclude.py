@@ -10,6 +10,8 @@ from kubetune.workload.explain import Fact
 from kubetune.workload.run import Run
 from kubetune.workload.status import Stamp, job_status, set_facts, transitions
 
+from . import attempts
+from .advice import news
 from .api import FineTuneJobStatus
 from .effective import effective
 from .figures import merge_suggestions
@@ -33,8 +35,13 @@ def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: 
     members = {
         "effective": effective(job.spec),
         "preflight": preflight.figures or old.preflight,
+        "active_seconds": old.active_seconds,
+        "cost": old.cost,
         "recovery": old.recovery,
         "suggestions": merge_suggestions(old.suggestions, preflight.suggestions),
     }
-    status = FineTuneJobStatus(**job_status(old, conditions, run, stamp), **(members | own))
-    return Decision(status=status.to_dict(), events=transitions(old.conditions, conditions))
+    common = job_status(old, conditions, run, stamp)
+    counted = attempts.count(old, look.observed.run.pods, common["attempts"])
+    status = FineTuneJobStatus(**(common | counted | members | own))
+    events = (*transitions(old.conditions, conditions), *news(old.suggestions, status.suggestions))
+    return Decision(status=status.to_dict(), events=events)

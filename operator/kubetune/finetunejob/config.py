@@ -15,6 +15,7 @@ from kubetune_contract import (
     TrainConfig,
     paths,
 )
+from kubetune_contract.train import Accelerator, Placement
 
 from .api import FineTuneJob
 from .effective import effective
@@ -55,6 +56,16 @@ def build_tracking(job: FineTuneJob, settings: Settings) -> Tracking | None:
         uri,
         experiment=(own and own.experiment) or meta.namespace,
         registered_model=(own and own.registered_model) or f"{meta.namespace}.{meta.name}",
+    )
+
+
+def build_placement(settings: Settings, accelerators: tuple[Accelerator, ...]) -> Placement:
+    """Where the run may land and what that costs."""
+    return Placement(
+        accelerators=accelerators,
+        currency=settings.currency,
+        electricity_per_kwh=settings.electricity_per_kwh,
+        cpu_watts=settings.cpu_watts,
     )
 
 

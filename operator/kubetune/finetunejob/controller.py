@@ -11,24 +11,30 @@ from kubetune.common.decision import Decision
 from kubetune.common.job_status import JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_inputs, read_job
-from kubetune.runtime.controller import Key
+from kubetune.kube.reads import read_inputs, read_job, read_nodes
+from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.run import JobObservation, final_condition, read_run
+from kubetune.workload.nodes import accelerators, gpu_nodes, selected
+from kubetune.workload.run import JobObservation, Run, final_condition, read_run
 from kubetune.workload.status import is_final
-from kubetune_contract import ContractError, TrainProgress, from_json
+from kubetune_contract import Accelerator, ContractError, TrainProgress, from_json
 
+from .admission import Wait
 from .api import FineTuneJob
 from .checks import check_uris
 from .decide import decide
 from .observed import Observed
-from .preflight import is_owed
+from .preflight import is_owed, read_preflight
 from .resources import MAIN, job_name, preflight_name
 from .series import ProgressSeries
+from .slots import Slots
+from .turn import wants_to_start
 from .uris import used_uris
+
+_UNDER_WAY = {JobPhase.RUNNING}
 
 
 class FineTuneJobController:
@@ -38,6 +44,7 @@ class FineTuneJobController:
         self._settings = settings
         self._poller = poller
         self._series = series
+        self._slots = Slots(settings)
 
     @property
     def resource(self) -> Resource:
@@ -53,17 +60,18 @@ class FineTuneJobController:
             self._series.remove(meta.namespace, meta.name)
             return Observed(evaluation=await self._evaluation(client, obj) if owes_evaluation else None)
         if fresh:
-            return Observed(inputs=await self._inputs(client, obj))
+            return await self._prepare(client, obj, Observed())
         gpu = self._settings.gpu_resource
         run = await read_job(client, meta.namespace, job_name(meta.name), gpu)
         checks = JobObservation()
         if is_owed(obj):
             checks = await read_job(client, meta.namespace, preflight_name(meta.name), gpu)
         if run.job is not None:
-            return replace(await self._follow(client, obj, run), preflight=checks)
+            observed = replace(await self._follow(client, obj, run), preflight=checks)
+            return replace(observed, wait=await self._wait(client, obj, observed))
         if checks.job is not None and final_condition(checks.job) is None:
             return Observed(preflight=checks)
-        return Observed(preflight=checks, inputs=await self._inputs(client, obj))
+        return await self._prepare(client, obj, Observed(preflight=checks))
 
     def decide(self, obj: FineTuneJob, observed: Observed, now: datetime) -> Decision:
         return decide(obj, observed, now, self._settings)
@@ -75,10 +83,43 @@ class FineTuneJobController:
             yield from observation.pods
 
     def references(self, obj: FineTuneJob) -> Iterable[Key]:
+        """Whoever may have to wait looks again when another one of the namespace makes room."""
+        is_waiting = not obj.spec.suspend and obj.status.phase not in _UNDER_WAY and not is_final(obj.status)
+        if is_waiting and self._slots.limits(obj):
+            return (Key(FINETUNEJOB.kind, obj.metadata.namespace, ANY),)
         return ()
 
     def forget(self, key: Key) -> None:
         self._series.remove(key.namespace, key.name)
+
+    async def _prepare(self, client: Client, obj: FineTuneJob, observed: Observed) -> Observed:
+        """What matters while a Job is to be created."""
+        observed = replace(observed, inputs=await self._inputs(client, obj))
+        if is_owed(obj) and observed.preflight.job is None and obj.spec.resources.gpu:
+            observed = replace(observed, accelerators=await self._accelerators(client, obj))
+        return replace(observed, wait=await self._wait(client, obj, observed))
+
+    async def _wait(self, client: Client, obj: FineTuneJob, observed: Observed) -> Wait | None:
+        """Asked last, because the answer takes a place."""
+        if not self._slots.limits(obj) or not wants_to_start(obj, observed, self._settings):
+            return None
+        figures = read_preflight(obj, observed).figures
+        estimate = figures.cost.estimate if figures and figures.cost else None
+        return await self._slots.wait(client, obj, estimate)
+
+    async def _accelerators(self, client: Client, obj: FineTuneJob) -> tuple[Accelerator, ...]:
+        nodes = await read_nodes(client) or ()
+        places = selected(gpu_nodes(nodes, self._settings.gpu_resource), obj.spec.node_selector)
+        return accelerators(places, self._settings.gpu_classes)
+
+    async def _product(self, client: Client, obj: FineTuneJob, run: Run, pods: Iterable[Object]) -> str | None:
+        """The GPU under a pod that is not on record yet."""
+        if not obj.spec.resources.gpu or run.pod is None or (obj.status.cost and run.pod in (obj.status.pods or ())):
+            return None
+        name = next((pod["spec"].get("nodeName") for pod in pods if pod["metadata"]["name"] == run.pod), None)
+        nodes = await read_nodes(client, name) or () if name else ()
+        found = gpu_nodes(nodes, self._settings.gpu_resource)
+        return found[0].product if found else None
 
     async def _inputs(self, client: Client, obj: FineTuneJob) -> Inputs:
         is_readable = check_uris(obj, self._settings) is None
@@ -97,7 +138,8 @@ class FineTuneJobController:
             self._series.set(meta.namespace, meta.name, progress)
         elif run.phase is not JobPhase.RUNNING:
             self._series.remove(meta.namespace, meta.name)
-        return Observed(observation, progress=progress)
+        product = await self._product(client, obj, run, observation.pods) if run.phase is JobPhase.RUNNING else None
+        return Observed(observation, progress=progress, product=product)
 
     async def _evaluation(self, client: Client, obj: FineTuneJob) -> Object | None:
         if obj.spec.evaluation is None:

@@ -7,13 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
-from kubetune.common.decision import Decision, Event, Patch, Ref
+from kubetune.common.decision import Decision, Event, Ref
 from kubetune.common.job_status import JobPhase
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Problem
-from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
+from kubetune.workload.run import JobObservation, Run, read_run
 from kubetune.workload.status import accepted, is_final, refused_run
 from kubetune_contract import Fit
 
@@ -21,6 +21,19 @@ from .api import FineTuneJob, Reason
 from .checks import find_problem
 from .completion import CONFLICT_SECONDS, complete, keep_final
 from .conclude import conclude
+from .cost import charge
+from .holding import (
+    SUSPENDED_TEXT,
+    explain_deadline,
+    held_run,
+    is_kept_by_kueue,
+    patches,
+    queued,
+    stop_pods,
+    used,
+    waits_for_kueue,
+    withdraw,
+)
 from .observed import Look, Observed
 from .preflight import Preflight, known_result, read_preflight, run_before_training
 from .progress import follow
@@ -73,13 +86,14 @@ def _check(look: Look, preflight: Preflight) -> Decision:
         problem = find_problem(job, look.observed.inputs, look.settings)
         if problem:
             return _refuse(look, problem, PROBLEM_SECONDS)
-        return replace(conclude(look, accepted(), preflight, run), create=(build_preflight_job(job, look.settings),))
+        checks = build_preflight_job(job, look.settings, look.observed.accelerators)
+        return replace(conclude(look, accepted(), preflight, run), create=(checks,))
     if run.is_unsettled:
         return Decision(status=job.status.to_dict(), requeue_after=run.recheck_after)
     name = preflight_name(job.metadata.name)
     if preflight.is_lost:
         return Decision(status=job.status.to_dict(), delete=(_ref(job, name),))
-    patch = _patch_suspend(job, look.observed.preflight, name, run)
+    patch = patches(look, name, look.observed.preflight, run)
     return replace(conclude(look, accepted(), preflight, run), patch=patch, requeue_after=run.recheck_after)
 
 
@@ -88,9 +102,20 @@ def _start(look: Look, preflight: Preflight) -> Decision:
     if problem:
         return _refuse(look, problem, PROBLEM_SECONDS, preflight)
     run = read_run(JobObservation(), main=MAIN, gpu_resource=look.settings.gpu_resource)
+    wait = look.observed.wait
+    if wait:
+        run, shown = queued(wait, run)
+        return replace(conclude(look, accepted(), preflight, run, **shown), requeue_after=wait.again)
+    if look.job.spec.suspend and look.job.spec.queue_name:
+        # Kueue would start a Job that is there; it is made when it may.
+        return conclude(look, accepted(), preflight, _suspended(run))
     decision = conclude(look, accepted(), preflight, run)
     events = (*decision.events, *_warn(preflight))
-    return replace(decision, create=(build_train_job(look.job, look.settings),), events=events)
+    return replace(decision, create=(build_train_job(look.job, look.settings, preflight.figures),), events=events)
+
+
+def _suspended(run: Run) -> Run:
+    return held_run(JobPhase.SUSPENDED, Reason.SUSPENDED, SUSPENDED_TEXT, run)
 
 
 def _warn(preflight: Preflight) -> tuple[Event, ...]:
@@ -107,21 +132,47 @@ def _train(look: Look, preflight: Preflight) -> Decision:
         return Decision(status=job.status.to_dict(), requeue_after=run.recheck_after)
     if run.phase is JobPhase.SUCCEEDED:
         return complete(look, preflight, run)
+    if run.phase is JobPhase.FAILED:
+        run = explain_deadline(job, observed.run.job or {}, run)
+        return conclude(look, accepted(), preflight, run)
+    if job.spec.suspend:
+        return _hold(look, preflight, run)
+    return _follow(look, preflight, run)
+
+
+def _hold(look: Look, preflight: Preflight, run: Run) -> Decision:
+    """Its user wants it stopped."""
+    job, child = look.job, look.observed.run.job
+    if job.spec.queue_name is None:
+        decision = conclude(look, accepted(), preflight, run, active_seconds=used(look))
+        patch = patches(look, job_name(job.metadata.name), look.observed.run, run)
+        return replace(decision, stop=stop_pods(look) if patch else (), patch=patch, requeue_after=run.recheck_after)
+    decision = conclude(look, accepted(), preflight, _suspended(run), active_seconds=used(look))
+    # What is known only from the Job must be on record before the Job goes.
+    if job.status.phase is not JobPhase.SUSPENDED or child is None:
+        return replace(decision, requeue_after=0.0)
+    return replace(decision, stop=withdraw(look), requeue_after=run.recheck_after)
+
+
+def _follow(look: Look, preflight: Preflight, run: Run) -> Decision:
+    """It is to run, and does as far as place, queue and cluster let it."""
+    job, observed, settings = look.job, look.observed, look.settings
+    patch = patches(look, job_name(job.metadata.name), observed.run, run)
+    wait = observed.wait or (waits_for_kueue(job) if is_kept_by_kueue(job, observed.run.job or {}) else None)
+    if wait:
+        run, shown = queued(wait, run)
+        decision = conclude(look, accepted(), preflight, run, active_seconds=used(look), **shown)
+        held = patch if job.spec.queue_name else ()
+        return replace(decision, patch=held, requeue_after=wait.again if observed.wait else None)
     said = observed.progress if run.phase is JobPhase.RUNNING else None
     live = follow(job.status, said, settings.progress_write_seconds)
-    decision = conclude(look, accepted(), preflight, run, **live.members)
+    reported = said.active_seconds if said and live.is_new else None
+    cost = charge(job.status.cost, reported, job.spec, settings, observed.product)
+    decision = conclude(look, accepted(), preflight, run, cost=cost, **live.members)
     waits = [run.recheck_after] if run.recheck_after else []
     if run.phase is JobPhase.RUNNING:
         waits.append(settings.poll_seconds)
-    patch = _patch_suspend(job, observed.run, job_name(job.metadata.name), run)
     return replace(decision, patch=patch, requeue_after=min(waits, default=None))
-
-
-def _patch_suspend(job: FineTuneJob, observation: JobObservation, name: str, run: Run) -> tuple[Patch, ...]:
-    child = observation.job
-    if child is None or is_suspended(child) == job.spec.suspend or run.phase is JobPhase.FAILED:
-        return ()
-    return (Patch(_ref(job, name), {"spec": {"suspend": job.spec.suspend}}),)
 
 
 def _ref(job: FineTuneJob, name: str) -> Ref:

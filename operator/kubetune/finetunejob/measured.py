@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
 
 from kubetune.common.job_status import JobStatus
 from kubetune.common.model import ApiModel, Timestamp
@@ -13,6 +15,9 @@ from .hyperparameters import Hyperparameters, Lora
 RECOVERY_LIMIT = 32
 SUGGESTION_LIMIT = 16
 EXPORT_LIMIT = 8
+POD_LIMIT = 128
+
+PodName = Annotated[str, StringConstraints(max_length=253)]
 
 
 class EffectiveSettings(ApiModel):
@@ -222,6 +227,38 @@ class TrainingResults(ApiModel):
     """Most GPU memory in use."""
 
 
+class CostStatus(ApiModel):
+    """What the training has cost so far. Only the time in which it trained counts, in all its pods."""
+
+    active_seconds: float = Field(default=0.0, ge=0)
+    """Time spent training, in seconds; waiting, fetching and suspensions do not count."""
+    gpu_seconds: float = Field(default=0.0, ge=0)
+    """The same times the number of GPUs."""
+    reported_seconds: float = Field(default=0.0, ge=0)
+    """The trainer's own count, which begins at the last checkpoint again after a pod was killed; activeSeconds goes on
+    from it."""
+    amount: float | None = Field(default=None, ge=0)
+    """Price of the GPU's class, or of the electricity where the class has none; absent while neither is known."""
+    currency: str | None = Field(default=None, max_length=16)
+    """Of the amount."""
+    kwh: float | None = Field(default=None, alias="kWh", ge=0)
+    """Energy; absent while the power of the GPU's class is not known."""
+    accelerator: str | None = Field(default=None, max_length=256)
+    """The GPU the last pod ran on, as the node's label nvidia.com/gpu.product names it."""
+    display: str | None = Field(default=None, max_length=64)
+    """For example `3.10 EUR`."""
+
+
+class QueueStatus(ApiModel):
+    """What a job in phase Queued waits for."""
+
+    position: int | None = Field(default=None, ge=1)
+    """Place among the jobs of this namespace that wait for a free place, 1 being the next; absent when it waits for
+    something else."""
+    message: str = Field(max_length=2048)
+    """What it waits for, and what to do."""
+
+
 class EvaluationRef(ApiModel):
     """The Evaluation made from `spec.evaluation`."""
 
@@ -232,6 +269,16 @@ class EvaluationRef(ApiModel):
 class FineTuneJobStatus(JobStatus):
     """What was measured."""
 
+    pods: tuple[PodName, ...] | None = Field(
+        default=None, max_length=POD_LIMIT, json_schema_extra={"x-kubernetes-list-type": "atomic"}
+    )
+    """The last pods that are counted in attempts."""
+    active_seconds: int | None = Field(default=None, ge=0)
+    """Seconds used of spec.activeDeadlineSeconds when it was last stopped."""
+    queue: QueueStatus | None = None
+    """What it waits for; absent unless it is in phase Queued."""
+    cost: CostStatus | None = None
+    """What it has cost so far."""
     effective: EffectiveSettings | None = None
     """The settings in force: what the spec says, its preset and the defaults, merged."""
     preflight: PreflightStatus | None = None

@@ -10,7 +10,9 @@ from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
 from kubetune_contract import TrainProgress
+from kubetune_contract.train import Accelerator
 
+from .admission import Wait
 from .api import FineTuneJob
 
 Object = dict[str, Any]
@@ -30,6 +32,12 @@ class Observed:
     """The live Evaluation of this job's name, looked up once the training has succeeded."""
     preflight: JobObservation = field(default_factory=JobObservation)
     """The preflight's Job, looked up until the status says that it has passed."""
+    accelerators: tuple[Accelerator, ...] = ()
+    """The GPUs it may land on, looked up while the preflight's Job is to be created."""
+    wait: Wait | None = None
+    """Why the training must not start yet; asked while nothing else keeps it from starting."""
+    product: str | None = None
+    """The GPU of the pod's node, looked up once for every pod."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ class Live:
     """Members of the status that a running trainer changes, as keyword arguments of FineTuneJobStatus."""
 
     members: dict[str, Any]
+    is_new: bool = False
+    """Whether they are due to be written."""
 
     @classmethod
     def stored(cls, status: FineTuneJobStatus) -> Live:
@@ -44,7 +46,7 @@ def _read(status: FineTuneJobStatus, said: TrainProgress) -> Live | None:
         }
     except ValueError:
         return None
-    return Live(members)
+    return Live(members, is_new=True)
 
 
 def _is_due(stored: Live, new: Live, interval: float) -> bool:

@@ -22,6 +22,8 @@ class Reason(enum.StrEnum):
     PREFLIGHT_PASSED = "PreflightPassed"
     PREFLIGHT_SKIPPED = "PreflightSkipped"
     DOES_NOT_FIT = "DoesNotFit"
+    QUEUED = "Queued"
+    BUDGET_EXCEEDED = "BudgetExceeded"
     WAITING = "Waiting"
     UNSCHEDULABLE = "Unschedulable"
     SCHEDULED = "Scheduled"

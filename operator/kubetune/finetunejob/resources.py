@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from kubetune.common.labels import Component, labels
@@ -10,12 +11,15 @@ from kubetune.common.names import child_name
 from kubetune.common.pod_options import Resources
 from kubetune.common.quantity import smaller
 from kubetune.settings import Settings
+from kubetune.workload.deadline import LEAST_SECONDS
 from kubetune.workload.job import build_job
 from kubetune.workload.pod import Container, PodPlan, pod_template
 from kubetune_contract import dumps, paths
+from kubetune_contract.train import Accelerator
 
-from .api import FineTuneJob
-from .config import build_config
+from . import grace
+from .api import FineTuneJob, PreflightStatus
+from .config import build_config, build_placement
 from .spec import FineTuneJobSpec
 from .uris import used_uris
 
@@ -24,8 +28,8 @@ Object = dict[str, Any]
 INIT, MAIN, PREFLIGHT = "prepare", "train", "preflight"
 """Names of the containers."""
 MODULE = "kubetune_trainer"
-GRACE_SECONDS = 120
-"""The trainer saves and uploads a checkpoint when it is asked to stop."""
+QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
+"""Hands a Job over to Kueue, which wants to find it suspended."""
 PREFLIGHT_GRACE_SECONDS = 10
 """There is nothing to save."""
 PREFLIGHT_CPU = "250m"
@@ -45,8 +49,8 @@ def preflight_name(name: str) -> str:
     return child_name(name, "preflight")
 
 
-def build_train_job(job: FineTuneJob, settings: Settings) -> Object:
-    """The Job that trains."""
+def build_train_job(job: FineTuneJob, settings: Settings, figures: PreflightStatus | None = None) -> Object:
+    """The Job that trains. ``figures`` of the preflight tell how long its pod may take to stop."""
     name, image = job.metadata.name, settings.trainer_image
     own_labels = labels(job.info, name, Component.TRAINER)
     ports = [{"name": "progress", "containerPort": paths.PROGRESS_PORT}]
@@ -57,13 +61,23 @@ def build_train_job(job: FineTuneJob, settings: Settings) -> Object:
         uris=used_uris(job, settings),
         init=Container(INIT, image, MODULE, "prepare"),
         main=Container(MAIN, image, MODULE, "train", {"ports": ports}),
-        grace_seconds=GRACE_SECONDS,
+        grace_seconds=grace.estimated(figures),
     )
-    metadata = _child_metadata(job, job_name(name), own_labels)
-    return build_job(metadata, pod_template(settings, plan), job.spec)
+    queue = job.spec.queue_name
+    metadata = _child_metadata(job, job_name(name), own_labels | ({QUEUE_LABEL: queue} if queue else {}))
+    return build_job(metadata, pod_template(settings, plan), _for_the_job(job))
 
 
-def build_preflight_job(job: FineTuneJob, settings: Settings) -> Object:
+def _for_the_job(job: FineTuneJob) -> FineTuneJobSpec:
+    """What the Job is told: to wait for Kueue, and what is left of its time when it was stopped and made anew."""
+    spec, used = job.spec, job.status.active_seconds or 0
+    limit = spec.active_deadline_seconds
+    left = None if limit is None else max(LEAST_SECONDS, limit - used)
+    is_held = spec.suspend or spec.queue_name is not None
+    return spec.model_copy(update={"suspend": is_held, "active_deadline_seconds": left})
+
+
+def build_preflight_job(job: FineTuneJob, settings: Settings, accelerators: tuple[Accelerator, ...] = ()) -> Object:
     """The Job that checks everything on the CPU, where the training may run as far as its user says."""
     own_labels = labels(job.info, job.metadata.name, Component.PREFLIGHT)
     memory = job.spec.resources.memory
@@ -71,9 +85,11 @@ def build_preflight_job(job: FineTuneJob, settings: Settings) -> Object:
         "requests": {"cpu": PREFLIGHT_CPU, "memory": smaller(PREFLIGHT_MEMORY, memory)},
         "limits": {"memory": memory},
     }
+    # Where it may land is not the training's business: a node that came or went must not make it another run.
+    config = replace(build_config(job, settings), placement=build_placement(settings, accelerators))
     plan = PodPlan(
         labels=own_labels,
-        config=dumps(build_config(job, settings)),
+        config=dumps(config),
         options=_without_gpu(job.spec),
         uris=used_uris(job, settings),
         init=None,

@@ -60,3 +60,7 @@ class ProgressSeries:
             # A member that never had a value has no series to remove.
             if key in gauge._metrics:
                 gauge.remove(*key)
+
+
+def _name(member: str) -> str:
+    return f"kubetune_finetunejob_{_NAMES.get(member, member)}"

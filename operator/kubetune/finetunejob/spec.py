@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import enum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
 from kubetune.common.dataset import TrainingDataset
 from kubetune.common.model import ApiModel, Rule, checked
-from kubetune.common.model_source import BaseModelSource
+from kubetune.common.model_source import OBJECT_NAME_RULE, BaseModelSource
 from kubetune.common.pod_options import JobOptions, Resources
 from kubetune.common.uris import HttpUri
 from kubetune.evaluation.api import EvaluationTemplate
 from kubetune_contract.train import Method
 
 from .hyperparameters import Hyperparameters, Lora
+
+QueueName = Annotated[str, Field(min_length=1, max_length=63, json_schema_extra=checked(OBJECT_NAME_RULE))]
+"""Name of a Kueue LocalQueue; it becomes a label's value."""
 
 
 class Preset(enum.StrEnum):
@@ -165,6 +168,8 @@ class FineTuneJobSpec(JobOptions, Training):
         ),
     )
 
+    queue_name: QueueName | None = None
+    """Kueue's LocalQueue in this namespace that decides when the training starts and stops. Unset: Kueue has no say."""
     resources: TrainingResources = TrainingResources()
     """What the training's pod asks of its node. The preflight's pod takes no GPU and little else."""
     preflight: Preflight = Preflight()

@@ -135,12 +135,16 @@ class Client:
         query = {"fieldManager": FIELD_MANAGER}
         return await self._call("patch", resource, path, query=query, body=patch.body)
 
-    async def delete(self, ref: Ref, uid: str | None = None) -> None:
-        """Deletes the object and, in the background, what it owns. Gone already is fine."""
+    async def delete(
+        self, ref: Ref, uid: str | None = None, *, grace_seconds: int | None = None, foreground: bool = False
+    ) -> None:
+        """Deletes the object and what it owns: afterwards, or with ``foreground`` before. Gone already is fine."""
         resource = resource_of(ref.api_version, ref.kind)
-        options: Object = {"propagationPolicy": "Background"}
+        options: Object = {"propagationPolicy": "Foreground" if foreground else "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
         try:
             await self._call("delete", resource, resource.path(ref.namespace, ref.name), body=options)
         except ApiError as error:

@@ -46,13 +46,20 @@ async def read_job(client: Client, namespace: str, name: str, gpu_resource: str)
 
 async def read_gpu_on_a_node(client: Client, gpu_resource: str) -> bool | None:
     """Whether any node offers the resource; None when this operator may not read nodes."""
+    nodes = await read_nodes(client)
+    if nodes is None:
+        return None
+    return any(node.get("status", {}).get("allocatable", {}).get(gpu_resource, "0") != "0" for node in nodes)
+
+
+async def read_nodes(client: Client, name: str | None = None) -> list[Object] | None:
+    """All nodes, or the one of that name; None when this operator may not read nodes (it serves named namespaces)."""
     try:
-        nodes = await client.list(NODE)
+        return await client.list(NODE, fields={"metadata.name": name} if name else None)
     except ApiError as error:
         if error.is_forbidden:
             return None
         raise
-    return any(node.get("status", {}).get("allocatable", {}).get(gpu_resource, "0") != "0" for node in nodes)
 
 
 async def read_warnings(client: Client, obj: Object) -> tuple[Object, ...]:

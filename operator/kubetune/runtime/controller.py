@@ -10,6 +10,9 @@ from kubetune.common.decision import Decision
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import Resource
 
+ANY = ""
+"""As the name in a reference: every custom resource of that kind and namespace."""
+
 
 class Key(NamedTuple):
     """One custom resource; the unit of work of the queue."""

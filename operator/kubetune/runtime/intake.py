@@ -7,13 +7,17 @@ from typing import Any
 
 from kubetune.common.meta import GROUP
 
-from .controller import Key
+from .controller import ANY, Key
 from .metrics import Phases
 from .queue import WorkQueue
 from .references import References
 from .seen import Seen
 
 Object = dict[str, Any]
+
+_MAKES_ROOM = {"Suspended", "Succeeded", "Failed"}
+_IN_LINE = "Queued"
+"""Phases whose beginning or end matters to all that wait for their turn in the namespace."""
 
 
 class Intake:
@@ -37,11 +41,15 @@ class Intake:
         """A custom resource appeared, changed or is gone: it and everything that refers to it is looked at."""
         metadata = obj["metadata"]
         key = Key(kind, metadata["namespace"], metadata["name"])
+        before, phase = self._phases.of(kind, metadata["uid"]), (obj.get("status") or {}).get("phase", "Pending")
         if event_type == "DELETED":
             self._seen.forget(metadata["uid"])
             self._phases.forget(kind, metadata["uid"])
         else:
-            self._phases.note(kind, metadata["uid"], (obj.get("status") or {}).get("phase", "Pending"))
+            self._phases.note(kind, metadata["uid"], phase)
+        if event_type == "DELETED" or (phase != before and (phase in _MAKES_ROOM or before == _IN_LINE)):
+            for referrer in self._references.referrers(key._replace(name=ANY)):
+                self._queue.add(referrer)
         for referrer in self._references.referrers(key):
             self._queue.add(referrer)
         if event_type == "DELETED":

@@ -72,6 +72,10 @@ class Phases(Collector):
     def note(self, kind: str, uid: str, phase: str) -> None:
         self._phases[kind][uid] = phase
 
+    def of(self, kind: str, uid: str) -> str | None:
+        """The phase last seen; None for an object that is new."""
+        return self._phases[kind].get(uid)
+
     def forget(self, kind: str, uid: str) -> None:
         self._phases[kind].pop(uid, None)
 

@@ -131,6 +131,8 @@ class Reconciler:
             self.seen.note_child(await self._client.create(obj))
         for obj in decision.apply:
             self.seen.note_child(await self._client.apply(obj))
+        for stop in decision.stop:
+            await self._client.delete(stop.ref, grace_seconds=stop.grace_seconds, foreground=stop.waits_for_children)
         for patch in decision.patch:
             self.seen.note_child(await self._client.patch(patch))
         for ref in decision.delete:

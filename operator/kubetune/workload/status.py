@@ -17,7 +17,7 @@ from .run import Run
 
 _UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"}
 """Reasons every run passes through; an Event for each would be noise and one more write per object."""
-_NO_WARNING = {"Suspended", "Completed", "Running"}
+_NO_WARNING = {"Suspended", "Completed", "Running", "Queued"}
 
 
 def is_final(status: JobStatus) -> bool:

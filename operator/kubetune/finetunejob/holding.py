@@ -1,0 +1,113 @@
+"""Stopping a training and letting it go on: by its user, by its place in line, and by Kueue."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus
+from kubetune.common.decision import Patch, Ref, Stop
+from kubetune.common.job_status import JobPhase
+from kubetune.common.units import format_duration
+from kubetune.workload.deadline import suspend_body, tracking_body, used_seconds
+from kubetune.workload.explain import Fact
+from kubetune.workload.run import JobObservation, Run, is_suspended
+
+from . import grace
+from .admission import Wait
+from .api import FineTuneJob, QueueStatus, Reason
+from .observed import Look
+from .resources import job_name
+
+Object = dict[str, Any]
+
+SUSPENDED_TEXT = "Suspended; set suspend to false to go on."
+
+
+def held_run(phase: JobPhase, reason: Reason, text: str, run: Run) -> Run:
+    """A training that does not run, and is not to."""
+    no = Fact(ConditionStatus.FALSE, reason, text)
+    return Run(
+        phase=phase,
+        scheduled=no,
+        running=no,
+        succeeded=Fact(ConditionStatus.UNKNOWN, reason, text),
+        attempts=run.attempts,
+        started=run.started,
+    )
+
+
+def queued(wait: Wait, run: Run) -> tuple[Run, dict[str, Any]]:
+    """The run, and the members of the status that say what it waits for."""
+    shown = QueueStatus(position=wait.position, message=wait.message)
+    return held_run(JobPhase.QUEUED, wait.reason, wait.message, run), {"queue": shown}
+
+
+def waits_for_kueue(job: FineTuneJob) -> Wait:
+    """What is known without a right to read Kueue's own objects."""
+    text = (
+        f"Waits for Kueue to admit it from queue {job.spec.queue_name}; kubectl get workloads -n "
+        f"{job.metadata.namespace} tells why it does not. Kueue must be installed and have a LocalQueue of that name."
+    )
+    return Wait(Reason.QUEUED, text)
+
+
+def is_kept_by_kueue(job: FineTuneJob, child: Object) -> bool:
+    """Suspended, and not by its user: Kueue has not let it begin, or has taken its place back."""
+    return job.spec.queue_name is not None and not job.spec.suspend and is_suspended(child)
+
+
+def used(look: Look) -> int | None:
+    """Seconds used of the deadline, worth a write once it is stopped; None while it runs or has no deadline."""
+    child = look.observed.run.job
+    limit = look.job.spec.active_deadline_seconds
+    if child is None or not (is_suspended(child) or look.job.spec.suspend):
+        return look.job.status.active_seconds
+    return used_seconds(child, limit, look.now)
+
+
+def stop_pods(look: Look) -> tuple[Stop, ...]:
+    """Deletes the pods that would be killed in the middle of saving if they were stopped with their own grace; whoever
+    asks first decides, for a grace under way can only be shortened."""
+    needed = grace.measured(look.observed.progress)
+    namespace = look.job.metadata.namespace
+    names = grace.too_short(look.observed.run.pods, needed)
+    return tuple(Stop(Ref("v1", "Pod", namespace, name), grace_seconds=needed) for name in names)
+
+
+def withdraw(look: Look) -> tuple[Stop, ...]:
+    """Stops a Job that Kueue has a say in by deleting it: Kueue resumes a suspended Job whose Workload is admitted, and
+    a Workload goes with its Job, which gives its quota back. The Job stays until its pods are gone, so that no second
+    one is made beside them."""
+    meta = look.job.metadata
+    job = Stop(Ref("batch/v1", "Job", meta.namespace, job_name(meta.name)), waits_for_children=True)
+    return (*stop_pods(look), job)
+
+
+def patches(look: Look, name: str, observation: JobObservation, run: Run) -> tuple[Patch, ...]:
+    """What brings the Job called ``name`` in step with spec.suspend, and keeps count of its time."""
+    child, job = observation.job, look.job
+    if child is None or run.phase in {JobPhase.FAILED, JobPhase.SUCCEEDED}:
+        return ()
+    ref = Ref("batch/v1", "Job", job.metadata.namespace, name)
+    if job.spec.queue_name is not None and name == job_name(job.metadata.name):
+        body = tracking_body(child)
+        return (Patch(ref, body),) if body else ()
+    if is_suspended(child) == job.spec.suspend:
+        return ()
+    return (Patch(ref, suspend_body(child, look.now) if job.spec.suspend else {"spec": {"suspend": False}}),)
+
+
+def explain_deadline(job: FineTuneJob, child: Object, run: Run) -> Run:
+    """The Job's own words know only what was left of the time at its last start."""
+    limit = job.spec.active_deadline_seconds
+    if run.failure is None or run.failure.reason != Reason.DEADLINE_EXCEEDED or limit is None:
+        return run
+    before = limit - child["spec"].get("activeDeadlineSeconds", limit)
+    earlier = f", {format_duration(before)} of it before it was last resumed," if before > 0 else ""
+    text = (
+        f"It was active for {format_duration(limit)}{earlier} and was stopped: longer than activeDeadlineSeconds "
+        f"({limit}) allows. Create it again with more time or less to do."
+    )
+    fact = replace(run.succeeded, message=text)
+    return replace(run, succeeded=fact, failure=run.failure.model_copy(update={"message": text}))
