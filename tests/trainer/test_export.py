@@ -48,32 +48,59 @@ def logits(folder: Path, **arguments: Any) -> torch.Tensor:
     return found
 
 
-@pytest.mark.parametrize(
-    ("method", "lora"),
-    [
-        (Method.LORA, Lora(rank=4, alpha=8)),
-        (Method.QLORA, Lora(rank=4, alpha=8)),
-        (Method.LORA, Lora(rank=4, alpha=8, use_dora=True, use_rslora=True)),
-    ],
-    ids=["lora", "qlora", "dora-rslora"],
-)
-def test_merged_and_gguf(jobs: Jobs, base: Path, tmp_path: Path, method: Method, lora: Lora) -> None:
-    job = jobs.job(method=method, lora=lora, export=Export(merged=True, gguf="f16"))
+def test_merged_and_gguf(jobs: Jobs, base: Path, tmp_path: Path) -> None:
+    job = jobs.job(export=Export(merged=True, gguf="f16"))
     summary = job.both()
     assert [export["kind"] for export in summary["exports"]] == ["merged", "gguf"]
-    for name in ("adapter", "merged", "gguf"):
-        manifest = fetch(jobs.store, f"{job.config.output}/{name}", tmp_path / name)
-        assert manifest is not None
-        assert manifest.kind == name
-        assert "chat_template.jinja" in {entry.path for entry in manifest.files}
-    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), tmp_path / "adapter")
-    with torch.no_grad():
-        expected = adapted(IDS).logits
+    fetch_all(jobs, job.config.output, tmp_path, "adapter", "merged", "gguf")
+    expected = adapted(base, tmp_path / "adapter")
     assert torch.allclose(logits(tmp_path / "merged"), expected, atol=1e-4)
     assert torch.allclose(logits(tmp_path / "gguf", gguf_file="model.gguf"), expected, atol=5e-2)
     assert len(AutoTokenizer.from_pretrained(tmp_path / "merged")) == len(AutoTokenizer.from_pretrained(base))
     assert_cards(tmp_path, summary)
     assert_modelfile((tmp_path / "gguf/Modelfile").read_text())
+    # A later attempt makes what is missing and nothing else.
+    jobs.store.delete(f"{job.config.output}/gguf/manifest.json")
+    again = dataclasses.replace(job, folder=job.folder.with_name("again"))
+    second = again.both()
+    assert second["artifact"] == summary["artifact"]
+    assert second["exports"][0] == summary["exports"][0]
+    assert [export["kind"] for export in second["exports"]] == ["merged", "gguf"]
+    assert "trainer" not in {path.name for path in (again.folder / "work").iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("method", "lora", "export", "tolerance"),
+    [
+        (Method.QLORA, Lora(rank=4, alpha=8), Export(gguf="bf16"), 0.3),
+        (Method.LORA, Lora(rank=4, alpha=8, use_dora=True, use_rslora=True), Export(merged=True), 1e-4),
+    ],
+    ids=["qlora", "dora-rslora"],
+)
+def test_other_adapters(
+    jobs: Jobs, base: Path, tmp_path: Path, method: Method, lora: Lora, export: Export, tolerance: float
+) -> None:
+    job = jobs.job(method=method, lora=lora, export=export)
+    (made,) = job.both()["exports"]
+    fetch_all(jobs, job.config.output, tmp_path, "adapter", made["kind"])
+    arguments = {"gguf_file": "model.gguf"} if made["kind"] == "gguf" else {}
+    got = logits(tmp_path / made["kind"], **arguments)
+    assert torch.allclose(got, adapted(base, tmp_path / "adapter"), atol=tolerance)
+
+
+def fetch_all(jobs: Jobs, output: str, dest: Path, *names: str) -> None:
+    for name in names:
+        manifest = fetch(jobs.store, f"{output}/{name}", dest / name)
+        assert manifest is not None
+        assert manifest.kind == name
+        assert "chat_template.jinja" in {entry.path for entry in manifest.files}
+
+
+def adapted(base: Path, adapter: Path) -> torch.Tensor:
+    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+    with torch.no_grad():
+        found: torch.Tensor = model(IDS).logits
+    return found
 
 
 def assert_cards(folder: Path, summary: dict[str, Any]) -> None:
@@ -97,18 +124,6 @@ def test_a_full_model_as_gguf(jobs: Jobs, tmp_path: Path) -> None:
     for name in ("model", "gguf"):
         fetch(jobs.store, f"{job.config.output}/{name}", tmp_path / name)
     assert torch.allclose(logits(tmp_path / "gguf", gguf_file="model.gguf"), logits(tmp_path / "model"), atol=0.3)
-
-
-def test_a_later_attempt_makes_what_is_missing_and_nothing_else(jobs: Jobs, tmp_path: Path) -> None:
-    job = jobs.job(export=Export(merged=True, gguf="bf16"))
-    first = job.both()
-    jobs.store.delete(f"{job.config.output}/gguf/manifest.json")
-    again = dataclasses.replace(job, folder=job.folder.with_name("again"))
-    second = again.both()
-    assert second["artifact"] == first["artifact"]
-    assert second["exports"][0] == first["exports"][0]
-    assert [export["kind"] for export in second["exports"]] == ["merged", "gguf"]
-    assert "trainer" not in {path.name for path in (again.folder / "work").iterdir()}
 
 
 def test_an_export_that_cannot_be_made_costs_nothing_that_was_trained(

@@ -1,4 +1,4 @@
-"""Merged model and GGUF beside the result: made one by one in processes of their own, once the result is published.
+"""Merged model and GGUF beside the result: made by a process of its own, once the result is published.
 
 What cannot be made is told as a suggestion and costs nothing that was trained; what failed for the moment only is
 made by the next attempt, which finds the result published and does just this.
@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from kubetune_contract import (
@@ -33,7 +34,6 @@ from .exportable import missing
 from .job import Job
 from .publishing import publish_when_possible
 from .results import config_sha256, export_uri, manifest_meta
-from .stop import preempted
 from .workspace import Inputs, exports_dir, load_inputs
 
 POLL_SECONDS = 0.5
@@ -57,18 +57,16 @@ def export(job: Job, summary: TrainSummary) -> TrainSummary:
     shutil.rmtree(exports_dir(), ignore_errors=True)
     fetch(job.store, summary.artifact.uri, exports_dir() / "source")
     try:
-        for kind in dict.fromkeys(("merged", *kinds) if summary.artifact.kind == "adapter" else kinds):
-            _make(job, kind)
-            if kind in kinds:
+        problem = _make(job, dict.fromkeys(("merged", *kinds) if summary.artifact.kind == "adapter" else kinds))
+        for kind in kinds:
+            if (exports_dir() / kind).is_dir():
                 artifact = _publish(job, inputs, summary, kind)
                 summary = dataclasses.replace(summary, exports=(*summary.exports, artifact))
-    except KubeTuneError as error:
-        if error.code in {ExitCode.UNAVAILABLE, ExitCode.PREEMPTED, ExitCode.SUPERSEDED}:
-            raise
-        summary = _with_failure(job, summary, error)
     finally:
         shutil.rmtree(exports_dir(), ignore_errors=True)
-    return summary
+    if problem and problem.code in {ExitCode.UNAVAILABLE, ExitCode.PREEMPTED}:
+        raise problem
+    return _with_failure(job, summary, problem) if problem else summary
 
 
 def _with_failure(job: Job, summary: TrainSummary, error: KubeTuneError) -> TrainSummary:
@@ -78,40 +76,45 @@ def _with_failure(job: Job, summary: TrainSummary, error: KubeTuneError) -> Trai
     return dataclasses.replace(summary, suggestions=(*summary.suggestions, Suggestion("ExportFailed", message[:600])))
 
 
-def _make(job: Job, kind: str) -> None:
-    """Runs the exporter to its end. Raises KubeTuneError with what it died of."""
-    log.info("exporting %s", kind)
+def _make(job: Job, kinds: Iterable[str]) -> KubeTuneError | None:
+    """Runs the exporter to its end; returns what it died of, having made some kinds or none.
+
+    Raises KubeTuneError (PREEMPTED) when asked to stop.
+    """
+    log.info("exporting %s", " and ".join(kinds))
     outcome = exports_dir() / "outcome.json"
-    outcome.unlink(missing_ok=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "kubetune_trainer.exporter", kind],
+        [sys.executable, "-m", "kubetune_trainer.exporter", *kinds],
         env={**os.environ, "KUBETUNE_TERMINATION_LOG": str(outcome)},
     )
     try:
         while process.poll() is None:
             if job.stop.wait(POLL_SECONDS) and process.poll() is None:
-                raise preempted(f"while exporting {kind}, after the result was published", None)
+                raise KubeTuneError(
+                    ExitCode.PREEMPTED,
+                    "Preempted",
+                    "asked to stop while exporting; the result is published, and the next attempt makes the exports",
+                )
     finally:
         if process.poll() is None:
             process.kill()
         process.wait()
-    if process.returncode:
-        raise _failure(process.returncode, outcome, kind)
+    return _failure(process.returncode, outcome) if process.returncode else None
 
 
-def _failure(status: int, outcome: Path, kind: str) -> KubeTuneError:
+def _failure(status: int, outcome: Path) -> KubeTuneError:
     if status == -9:
         return KubeTuneError(
             ExitCode.OUT_OF_MEMORY,
             "OutOfMemory",
-            f"the export of {kind} was killed, most likely for memory: it needs up to {MEMORY_BYTES / 2**30:.0f} GiB, "
+            f"the export was killed, most likely for memory: it needs up to {MEMORY_BYTES / 2**30:.0f} GiB, "
             f"and resources.memory allows {memory_limit() / 2**30:.1f} GiB for it and the training's own",
         )
     try:
         told = from_json(FailureSummary, json.loads(outcome.read_text(encoding="utf-8")))
         return KubeTuneError(ExitCode(told.exit_code), told.reason, told.message)
     except (OSError, ValueError, KubeTuneError):
-        return KubeTuneError(ExitCode.BUG, "InternalError", f"the export of {kind} ended with status {status}")
+        return KubeTuneError(ExitCode.BUG, "InternalError", f"the export ended with status {status}")
 
 
 def _publish(job: Job, inputs: Inputs, summary: TrainSummary, kind: str) -> Artifact:

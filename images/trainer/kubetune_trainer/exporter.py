@@ -1,4 +1,4 @@
-"""``python -m kubetune_trainer.exporter merged|gguf``: makes one export from files, in a process of its own.
+"""``python -m kubetune_trainer.exporter merged gguf``: makes exports from files, in a process of its own.
 
 A separate process gives its memory back, and what it dies of cannot take the training's result along. Reads the same
 configuration and work folder as ``train``; publishing is the parent's business (export.py).
@@ -16,18 +16,27 @@ from typing import Any
 from kubetune_contract import Method, TrainConfig, read_config, run
 
 from .results import config_sha256
-from .workspace import exports_dir, load_inputs
+from .workspace import Inputs, exports_dir, load_inputs
 
 FILE = "model.gguf"
 
 
-def make(kind: str) -> None:
-    """Writes the folder ``exports/<kind>`` from the trained files in ``exports/source``."""
+def make(kinds: list[str]) -> None:
+    """Writes the folders ``exports/<kind>`` from the trained files in ``exports/source``; a folder is there when whole.
+
+    Of an adapter, ``gguf`` is made from ``merged``, which must come before it.
+    """
     config = read_config(TrainConfig)
     inputs = load_inputs(config_sha256(config))
-    source, dest = exports_dir() / "source", exports_dir() / kind
-    shutil.rmtree(dest, ignore_errors=True)
-    dest.mkdir(parents=True)
+    for kind in kinds:
+        partial = exports_dir() / f"{kind}.partial"
+        partial.mkdir(parents=True)
+        _make(kind, config, inputs, partial)
+        partial.rename(exports_dir() / kind)
+
+
+def _make(kind: str, config: TrainConfig, inputs: Inputs, dest: Path) -> None:
+    source = exports_dir() / "source"
     if kind == "merged":
         from .merge import write_merged  # noqa: PLC0415 (torch and peft, only here)
 
@@ -76,4 +85,4 @@ if __name__ == "__main__":
     # It announces at its import what is for its developers.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
-    run(lambda: make(sys.argv[1]))
+    run(lambda: make(sys.argv[1:]))

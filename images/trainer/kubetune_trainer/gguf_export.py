@@ -75,6 +75,7 @@ def write_gguf(folder: Path, dest: Path, quantisation: str, name: str, uri: str)
     _add_settings(writer, config, name, file_type)
     _add_tokenizer(writer, folder, config)
     with ExitStack() as stack:
+        stack.callback(writer.close)
         files = _open(stack, folder, uri)
         plan = list(_plan(files, config, arch, kind))
         factors = _rope_factors(folder, config)
@@ -90,7 +91,6 @@ def write_gguf(folder: Path, dest: Path, quantisation: str, name: str, uri: str)
             writer.write_tensor_data(factors)
         for tensor in plan:
             writer.write_tensor_data(_converted(files[tensor.source], tensor, uri))
-    writer.close()
 
 
 def _add_settings(writer: gguf.GGUFWriter, config: dict[str, Any], name: str, file_type: int) -> None:
