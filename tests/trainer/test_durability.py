@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import random
 import signal
 import time
@@ -131,7 +132,19 @@ def test_what_a_run_has_spent_is_counted_over_its_pods(jobs: Jobs) -> None:
         assert 0 < progress["checkpointSeconds"] < 60
 
 
-@pytest.mark.parametrize("stopped", [False, True])
+def test_the_last_weights_are_published_unless_asked_otherwise(jobs: Jobs) -> None:
+    """A best checkpoint is marked and stored, and left alone."""
+    hyper = {"max_steps": 12, "eval_steps": 3, "save_steps": 3, "learning_rate": 0.3, "lr_scheduler_type": "constant"}
+    job = jobs.job(dataset={"validation_share": 0.2}, lora=Lora(rank=4, alpha=64), hyperparameters=hyper)
+    summary = job.both()
+    assert "bestStep" not in summary
+    assert summary["evalLoss"] == pytest.approx(float(losses(job)["eval_loss", 12]))
+    state = json.loads(jobs.store.read(f"{job.config.output}/run.json"))
+    evaluated = {step: float(value) for (name, step), value in losses(job).items() if name == "eval_loss" and step < 12}
+    assert state["best"]["evalLoss"] == pytest.approx(min(evaluated.values()))
+
+
+@pytest.mark.parametrize("stopped", [False, pytest.param(True, marks=pytest.mark.training)])
 def test_the_best_weights_are_published(
     jobs: Jobs, tmp_path: Path, stopped: bool, record_property: Callable[[str, object], None]
 ) -> None:

@@ -123,23 +123,19 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         evaluated = self._evaluated if self._evaluated and self._evaluated.step == state.global_step else None
         if self._keep_best and evaluated:
             self._note_best(evaluated, path)
-        self._uploader.submit(
-            Saved(
-                state.global_step,
-                path,
-                loopstate.tokens(self._trainer),
-                evaluated.loss if evaluated else None,
-                time.monotonic() - self._began,
-            )
-        )
+        seconds = time.monotonic() - self._began
+        log.info("checkpoint of step %d written in %.2f s, now on its way to the store", state.global_step, seconds)
+        loss = evaluated.loss if evaluated else None
+        self._uploader.submit(Saved(state.global_step, path, loopstate.tokens(self._trainer), loss, seconds))
         self._job.reporter.paused()
 
     def load_best(self, eval_loss: float | None) -> tuple[int | None, float | None]:
-        """Puts the best checkpoint's weights into the model, unless the last ones are as good.
+        """Puts the best checkpoint's weights into the model where that is wanted and the last ones are not as good.
 
         Returns its step and validation loss; None and ``eval_loss`` (the last weights') when the last ones stay.
         """
-        best = ranks.from_first(self._best_to_publish(eval_loss) if self._uploader else None)
+        wanted = self._keep_best and self._uploader
+        best = ranks.from_first(self._best_to_publish(eval_loss) if wanted else None)
         if best is None:
             return None, eval_loss
         evaluated, path = best
@@ -150,8 +146,6 @@ class Saving(TrainerCallback):  # type: ignore[misc]
     def _take_over(self, inputs: Inputs, before: int | None) -> Restored | None:
         job = self._job
         folder = Folder(job.store, checkpoint_folder(job.config))
-        if not (self._cadence.enabled or self._keep_best):
-            return None
         inherited = patiently(lambda: stored(folder), "looking for checkpoints", job.stop)
         sha, dest = config_sha256(job.config), work_dir() / "restored"
         found = patiently(

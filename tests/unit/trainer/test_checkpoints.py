@@ -13,8 +13,8 @@ import pytest
 from kubetune_contract import KubeTuneError
 from kubetune_shared.store import Store
 from kubetune_trainer.cadence import Cadence
-from kubetune_trainer.checkpoints import Folder, Shelf, clear, complete, restore, stored
-from kubetune_trainer.runstate import Best, RunState, SupersededError
+from kubetune_trainer.checkpoints import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
+from kubetune_trainer.runstate import Best, Latest, RunState, SupersededError
 from kubetune_trainer.uploader import Saved, Stored, Uploader, worth_keeping
 from tests.support.s3 import S3Server, free_port, s3_server
 
@@ -89,6 +89,13 @@ def test_the_newest_are_kept_and_the_last_is_restored(store: Store, folder: str,
     clear(Folder(store, folder))
     assert store.list(folder) == []
     assert restore(Folder(store, folder), "this", tmp_path / "restored") is None
+
+
+def test_only_recorded_checkpoints_are_gone_on_from_where_a_record_is() -> None:
+    found = [Checkpoint(step, f"s3://out/{step}") for step in (10, 30, 20)]
+    assert [one.step for one in candidates(found, None)] == [30, 20, 10]
+    assert [one.step for one in candidates(found, Latest(20, "s3://out/20"))] == [20, 10]
+    assert [one.step for one in candidates(found, Latest(20, "s3://out/other"))] == [10]
 
 
 def test_the_best_is_kept_beside_the_newest(store: Store, folder: str, tmp_path: Path) -> None:
