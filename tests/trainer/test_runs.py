@@ -91,15 +91,15 @@ def test_lost_numbers_stop_the_run(jobs: Jobs) -> None:
 
 
 def test_a_request_to_stop_ends_after_the_step(jobs: Jobs) -> None:
-    job = jobs.job(hyperparameters={"max_steps": 5000})
+    job = jobs.job(hyperparameters={"max_steps": 5000, "save_minutes": 0.0})
     assert job.run("prepare") == 0
     process = job.start("train")
     seen = job.wait_for_step(process, 5)
     assert (seen["phase"], seen["totalSteps"]) == ("training", 5000)
     process.send_signal(signal.SIGTERM)
     assert process.wait(60) == ExitCode.PREEMPTED, job.log
-    assert "of 5000" in job.termination["message"]
-    assert jobs.store.list(job.config.output) == []
+    assert "of 5000; the next attempt starts from the beginning" in job.termination["message"]
+    assert [entry.path for entry in jobs.store.list(job.config.output)] == ["run.json"]
 
 
 def test_a_second_attempt_takes_what_the_first_published(jobs: Jobs, tmp_path: Path) -> None:
