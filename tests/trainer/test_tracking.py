@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kubetune_trainer.tracked import Data, Version
 from kubetune_trainer.tracking import Tracker
 from tests.support.training import Jobs
 
+Record = Callable[[str, object], None]
 OWNER = Owner("team", "demo", "uid-1")
 
 
@@ -30,7 +32,7 @@ def runs(tracking: Tracking) -> list[Any]:
     return list(client.search_runs([experiment.experiment_id]))
 
 
-def test_a_job_is_one_run_however_often_it_starts(tracking: Tracking) -> None:
+def test_a_job_is_one_run_however_often_it_starts(tracking: Tracking, record_property: Record) -> None:
     for attempt in range(3):
         tracker = Tracker(tracking, OWNER)
         tracker.params({"method": "lora", "seed": 42})
@@ -49,9 +51,12 @@ def test_a_job_is_one_run_however_often_it_starts(tracking: Tracking) -> None:
     assert [point.step for point in history] == list(range(3200))
     assert [point.value for point in history] == [1.0 / (step + 1) for step in range(3200)]
     assert set(run.data.metrics) == {"loss"}
+    record_property(
+        "point", "MLflow: 3 attempts that repeat 400 steps, one run, 3200 points, no step twice or backwards"
+    )
 
 
-def test_a_job_registers_one_version(tracking: Tracking) -> None:
+def test_a_job_registers_one_version(tracking: Tracking, record_property: Record) -> None:
     version = Version("support-bot", "s3://out/uid-1/adapter", {"kubetune.dataset.sha256": "ab" * 32})
     for _ in range(2):
         tracker = Tracker(tracking, OWNER)
@@ -70,6 +75,9 @@ def test_a_job_registers_one_version(tracking: Tracking) -> None:
     (run,) = [run for run in runs(tracking) if run.info.run_id == tracker.run_id]
     (data,) = [found.dataset for found in run.inputs.dataset_inputs]
     assert (data.name, data.digest) == ("rows.jsonl", ("ab" * 32)[:36])
+    record_property(
+        "point", "MLflow registry: two attempts of a job register one version, with run, source and lineage"
+    )
 
 
 def test_a_name_the_registry_refuses_costs_the_version_only(tracking: Tracking) -> None:
