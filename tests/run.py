@@ -47,6 +47,8 @@ def _pytest(title: str, *argv: str) -> Step:
     return Step(title, _python("pytest", "-q", *argv), is_pytest=True)
 
 
+OPERATORS_PART = ("finetunejob", "preflight", "quota", "cost", "deadline", "kueue")
+"""Integration tests that are about training."""
 STAGES: dict[str, tuple[Step, ...]] = {
     "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
     "check": (
@@ -68,7 +70,10 @@ STAGES: dict[str, tuple[Step, ...]] = {
     "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s", "-m", "not training"),),
     "training": (
         Step("build what changed", _python("images.build", "build")),
-        _pytest("the operator's part against a real API server", "tests/integration/test_finetunejob.py"),
+        _pytest(
+            "the operator's part against a real API server",
+            *(f"tests/integration/test_{part}.py" for part in OPERATORS_PART),
+        ),
         Step("real processes, real S3, a tiny model", _python("tests.inside", "trainer"), is_pytest=True),
         _pytest("real pods on a full node", "tests/e2e", "-s", "-k", "training or gpu or faults"),
     ),

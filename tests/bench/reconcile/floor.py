@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.decide import Observed, decide
+from kubetune.finetunejob.decide import decide
+from kubetune.finetunejob.observed import Observed
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import FINETUNEJOB
 from kubetune.settings import Settings
