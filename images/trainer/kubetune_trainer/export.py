@@ -14,7 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from kubetune_contract import (
@@ -85,7 +85,7 @@ def _make(job: Job, kinds: Iterable[str]) -> KubeTuneError | None:
     outcome = exports_dir() / "outcome.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "kubetune_trainer.exporter", *kinds],
-        env={**os.environ, "KUBETUNE_TERMINATION_LOG": str(outcome)},
+        env={**_alone(os.environ), "KUBETUNE_TERMINATION_LOG": str(outcome)},
     )
     try:
         while process.poll() is None:
@@ -100,6 +100,12 @@ def _make(job: Job, kinds: Iterable[str]) -> KubeTuneError | None:
             process.kill()
         process.wait()
     return _failure(process.returncode, outcome) if process.returncode else None
+
+
+def _alone(environment: Mapping[str, str]) -> dict[str, str]:
+    """Without what makes a library believe it is one of several training processes."""
+    several = {"RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"}
+    return {name: value for name, value in environment.items() if name not in several}
 
 
 def _failure(status: int, outcome: Path) -> KubeTuneError:
