@@ -11,8 +11,16 @@ def _object(kind: str, spec: Object) -> Object:
     return {"apiVersion": "kubetune.io/v1alpha1", "kind": kind, "metadata": {"name": "demo"}, "spec": spec}
 
 
+_RESOURCES = {
+    "gpu": 1,
+    "gpuMemory": "12G",
+    "computeCapability": "12.0",
+    "gpuResourceName": "nvidia.com/mig-1g.10gb",
+    "cpu": "500m",
+    "memory": "8Gi",
+}
 _POD = {
-    "resources": {"gpu": 1, "cpu": "500m", "memory": "8Gi"},
+    "resources": _RESOURCES,
     "nodeSelector": {"kubernetes.io/hostname": "workstation"},
     "tolerations": [
         {
@@ -108,7 +116,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 },
                 "export": {"merged": True, "gguf": "q8_0"},
                 "tracking": {"uri": "http://mlflow:5000", "experiment": "demo", "registeredModel": "demo"},
-                "evaluation": {**_MEASUREMENT, "resources": {"gpu": 1, "cpu": "500m", "memory": "8Gi"}},
+                "evaluation": {**_MEASUREMENT, "resources": _RESOURCES},
                 **_JOB,
             },
         ),

@@ -86,6 +86,14 @@ def test_rights_of_the_operator(installed: Shell, verb: str, resource: str, allo
     assert done.stdout.strip() == allowed
 
 
+@pytest.mark.parametrize(("name", "allowed"), [("nvidia", "yes"), ("gvisor", "no")])
+def test_one_runtime_class_may_be_looked_up(installed: Shell, name: str, allowed: str) -> None:
+    user = f"system:serviceaccount:{NAMESPACE}:kubetune-operator"
+    argv = [tool("kubectl"), "auth", "can-i", "get", f"runtimeclasses.node.k8s.io/{name}", "--as", user]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=installed.env)
+    assert done.stdout.strip() == allowed
+
+
 def test_upgrade_keeps_keys_and_updates_crds(installed: Shell) -> None:
     before = installed.get("secret", "kubetune-object-store")["data"]
     installed.run("kubectl", "label", "crd", "finetunejobs.kubetune.io", "app.kubernetes.io/name-", "--overwrite")

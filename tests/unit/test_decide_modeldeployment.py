@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from kubetune.common.conditions import ConditionStatus
 from kubetune.common.decision import Decision
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
@@ -17,6 +18,7 @@ from kubetune.modeldeployment.decide import decide
 from kubetune.modeldeployment.plan import Observed
 from kubetune.modeldeployment.rollout import LOAD_ATTEMPTS, Release
 from kubetune.settings import Settings
+from kubetune.workload.explain import Fact
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.resolution import Model
 from tests.support.models import (
@@ -372,8 +374,8 @@ def test_on_its_way(pod: Object, reason: str) -> None:
     assert (status.phase, status.failure, world.decision.events) == ("Loading", None, ())
 
 
-@pytest.mark.parametrize(("gpu_on_a_node", "reason"), [(True, "Unschedulable"), (False, "NoNodeWithGPU")])
-def test_unschedulable(gpu_on_a_node: bool, reason: str) -> None:
+@pytest.mark.parametrize("reason", ["Unschedulable", "NoNodeWithGPU"])
+def test_unschedulable(reason: str) -> None:
     world = World(deployment(resources={"gpu": 1}))
     world.step()
     text = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
@@ -382,7 +384,8 @@ def test_unschedulable(gpu_on_a_node: bool, reason: str) -> None:
     pod["status"] = {
         "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": text}]
     }
-    world.observe(pods=(pod,), gpu_on_a_node=gpu_on_a_node)
+    placement = Fact(ConditionStatus.FALSE, reason, "No GPU.") if reason == "NoNodeWithGPU" else None
+    world.observe(pods=(pod,), placement=placement)
     status = world.step()
     assert condition(status, "Ready")[:2] == ("False", reason)
     assert text in condition(status, "Ready")[2]

@@ -8,15 +8,17 @@ import pytest
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import JobPhase
+from kubetune.workload.explain import Fact
 from kubetune.workload.run import JobObservation, Run, read_run
 from tests.support.objects import failure_summary
 from tests.support.observed import job, pod, waiting
 
 GPU = "nvidia.com/gpu"
+NO_GPU = Fact(ConditionStatus.FALSE, "NoNodeWithGPU", "No GPU.")
 
 
 def read(observation: JobObservation) -> Run:
-    return read_run(observation, main="train", gpu_resource=GPU)
+    return read_run(observation, main="train")
 
 
 def test_no_job_no_pod_and_a_blank_pod_are_one() -> None:
@@ -27,17 +29,23 @@ def test_no_job_no_pod_and_a_blank_pod_are_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("reason", "text", "gpu_on_a_node", "expected", "words"),
+    ("reason", "text", "placement", "expected", "words"),
     [
         ("Unschedulable", "0/2 nodes: 2 Insufficient cpu.", None, "Unschedulable", "2 Insufficient cpu"),
-        ("Unschedulable", f"0/2 nodes: 2 Insufficient {GPU}.", True, "Unschedulable", f"Insufficient {GPU}"),
-        ("Unschedulable", f"0/2 nodes: 2 Insufficient {GPU}.", False, "NoNodeWithGPU", f"No node offers {GPU}"),
+        ("Unschedulable", f"0/2 nodes: 2 Insufficient {GPU}.", None, "Unschedulable", f"Insufficient {GPU}"),
+        (
+            "Unschedulable",
+            f"0/2 nodes: 2 Insufficient {GPU}.",
+            NO_GPU,
+            "NoNodeWithGPU",
+            "No GPU. The scheduler says: 0/2",
+        ),
         ("SchedulingGated", "waits for the queue", None, "Waiting", "waits for the queue"),
     ],
 )
-def test_not_scheduled(reason: str, text: str, gpu_on_a_node: bool | None, expected: str, words: str) -> None:
+def test_not_scheduled(reason: str, text: str, placement: Fact | None, expected: str, words: str) -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": reason, "message": text}
-    run = read(JobObservation(job(), (pod(conditions=[condition]),), gpu_on_a_node=gpu_on_a_node))
+    run = read(JobObservation(job(), (pod(conditions=[condition]),), placement=placement))
     assert (run.phase, run.scheduled.reason) == (JobPhase.PENDING, expected)
     assert run.scheduled.status is ConditionStatus.FALSE
     assert words in run.scheduled.message

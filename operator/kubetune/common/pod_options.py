@@ -3,22 +3,62 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .model import ApiModel, Quantity, Rule
+from .model import ApiModel, Quantity, Rule, checked
 from .model_source import ObjectName
 from .uris import OutputUri
 
 LabelValue = Annotated[str, StringConstraints(max_length=63)]
 
 
+ComputeCapability = Annotated[
+    str,
+    Field(
+        max_length=4,
+        json_schema_extra=checked(
+            Rule("self.matches('^[1-9][0-9]?[.][0-9]$')", "must be a compute capability in quotes, for example '8.6'")
+        ),
+    ),
+]
+GpuResourceName = Annotated[
+    str,
+    Field(
+        max_length=63,
+        json_schema_extra=checked(
+            Rule(
+                "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
+                "must be the name of a resource as nodes offer it, for example nvidia.com/mig-1g.10gb",
+            )
+        ),
+    ),
+]
+
+
 class Resources(ApiModel):
     """What each pod asks of its node."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.gpu > 0 || !(has(self.gpuMemory) || has(self.computeCapability) || has(self.gpuResourceName))",
+            "gpuMemory, computeCapability and gpuResourceName say which GPU; set gpu to 1 or more, or leave them out",
+            "gpu",
+        ),
+    )
+
     gpu: int = Field(default=0, ge=0, le=16)
-    """Number of GPUs (`nvidia.com/gpu` unless the operator is set up for another resource). 0 runs on the CPU."""
+    """Number of GPUs, all of one node. 0 runs on the CPU."""
+    gpu_memory: Quantity | None = None
+    """Least memory of each GPU: nodes whose label `nvidia.com/gpu.memory` (GPU feature discovery's) says less, or that
+    have none, are left out. A card sold with 24 GB has `24G` for sure, but often not `24Gi`. Unset: any, but for GPUs
+    that the preflight of a FineTuneJob finds too small."""
+    compute_capability: ComputeCapability | None = None
+    """Least compute capability, in quotes: `"8.0"` and newer for bfloat16, for example. Unset: any."""
+    gpu_resource_name: GpuResourceName | None = None
+    """The resource that counts the GPUs, for a MIG slice (`nvidia.com/mig-1g.10gb`) or a share of a GPU's time
+    (`nvidia.com/gpu.shared`). Unset: the operator's setting (`nvidia.com/gpu`)."""
     cpu: Quantity = "1"
     """CPU requested; the pod may use more while the node has it idle."""
     memory: Quantity = "4Gi"
@@ -77,7 +117,8 @@ class PodOptions(ApiModel):
     )
     """Taints the pods may be scheduled onto."""
     runtime_class_name: ObjectName | None = None
-    """RuntimeClass of the pods, `nvidia` on k3s. Unset: the operator's default for pods with a GPU, none for others."""
+    """RuntimeClass of the pods. Unset, pods with a GPU have the operator's setting, else `nvidia` where a RuntimeClass
+    of that name exists; others have none."""
     credentials: Credentials | None = None
     """Secrets of this namespace; unset members fall back to the operator's defaults."""
 

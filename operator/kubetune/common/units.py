@@ -32,6 +32,12 @@ def format_duration(seconds: float) -> str:
     return "".join(parts) or "0s"
 
 
+def format_memory(count: int) -> str:
+    """``12 GiB``, and in MiB what is no whole number of GiB, so that two sizes that differ read differently."""
+    gibibyte, mebibyte = 1024**3, 1024**2
+    return f"{count // gibibyte} GiB" if count % gibibyte == 0 else f"{-(-count // mebibyte)} MiB"
+
+
 def format_delta(difference: float, low: float, high: float) -> str:
     """``+0.41 [0.34, 0.48]``: a difference and its interval, with the digits its size calls for."""
     digits = 1 if max(abs(difference), abs(low), abs(high)) >= 10 else 2

@@ -10,7 +10,7 @@ from kubetune.common.decision import Decision
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_inputs, read_job
+from kubetune.kube.reads import read_hardware, read_inputs, read_job
 from kubetune.runtime.controller import Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
@@ -44,7 +44,7 @@ class EvaluationController:
             return Observed()
         namespace, run = obj.metadata.namespace, JobObservation()
         if not fresh:
-            run = await read_job(client, namespace, job_name(obj), self._settings.gpu_resource)
+            run = await read_job(client, namespace, job_name(obj))
         if run.job is None:
             return await self._before_start(client, obj)
         return Observed(run, progress=await self._progress(obj, run))
@@ -73,12 +73,13 @@ class EvaluationController:
             jobs[key.name] = FineTuneJob.parse(raw) if raw else None
         models = resolve_models(obj, jobs)
         used = used_uris(obj, models if isinstance(models, Models) else None)
-        return Observed(jobs=jobs, inputs=await read_inputs(client, obj.metadata.namespace, used))
+        hardware = await read_hardware(client, obj.spec.resources, self._settings)
+        return Observed(jobs=jobs, inputs=await read_inputs(client, obj.metadata.namespace, used), hardware=hardware)
 
     async def _progress(self, obj: Evaluation, observation: JobObservation) -> EvalProgress | None:
         if observation.job is None or not is_owned_by(observation.job, obj.metadata.uid):
             return None
-        run = read_run(observation, main=EVALUATE, gpu_resource=self._settings.gpu_resource)
+        run = read_run(observation, main=EVALUATE)
         text = await self._poller.progress(run.pod_ip) if run.pod_ip else None
         try:
             return from_json(EvalProgress, json.loads(text)) if text else None

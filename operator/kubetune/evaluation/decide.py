@@ -14,6 +14,7 @@ from kubetune.finetunejob.api import FineTuneJob
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
+from kubetune.workload.gpu import Hardware
 from kubetune.workload.inputs import Inputs, Problem, check_inputs
 from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling
 from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
@@ -38,6 +39,8 @@ class Observed:
     """FineTuneJobs the spec refers to, looked up only while there is no Job."""
     inputs: Inputs = field(default_factory=Inputs)
     """Looked up only while there is no Job."""
+    hardware: Hardware = field(default_factory=Hardware)
+    """Looked up only while there is no Job."""
     progress: EvalProgress | None = None
     """The running pod's answer; None when it gave none."""
 
@@ -51,7 +54,7 @@ def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
         return _start(evaluation, observed, now, settings)
     if not is_owned_by(child, evaluation.metadata.uid):
         return _refuse(evaluation, _conflict(evaluation), now, CONFLICT_SECONDS)
-    run = read_run(observed.run, main=EVALUATE, gpu_resource=settings.gpu_resource)
+    run = read_run(observed.run, main=EVALUATE)
     if run.is_unsettled:
         return Decision(status=evaluation.status.to_dict(), requeue_after=run.recheck_after)
     if run.phase is JobPhase.SUCCEEDED:
@@ -72,9 +75,9 @@ def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
         return _refuse(evaluation, missing, now, PROBLEM_SECONDS)
     if isinstance(models, Unresolved):
         return _unresolved(evaluation, models, now)
-    run = read_run(JobObservation(), main=EVALUATE, gpu_resource=settings.gpu_resource)
+    run = read_run(JobObservation(), main=EVALUATE)
     decision = _conclude(evaluation, accepted(), run, now, candidate=measured_model(models.candidate))
-    return replace(decision, create=(build(evaluation, models, settings),))
+    return replace(decision, create=(build(evaluation, models, settings, observed.hardware.runtime_class),))
 
 
 def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> Decision:

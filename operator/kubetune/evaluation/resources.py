@@ -111,8 +111,9 @@ def eval_config(evaluation: Evaluation, models: Models, settings: Settings) -> E
     )
 
 
-def build(evaluation: Evaluation, models: Models, settings: Settings) -> Object:
-    """The Job that measures; complete, so that it never has to be changed but for ``suspend``."""
+def build(evaluation: Evaluation, models: Models, settings: Settings, runtime_class: str = "") -> Object:
+    """The Job that measures; complete, so that it never has to be changed but for ``suspend``. ``runtime_class`` is
+    that of pods with a GPU where nobody names one."""
     config = eval_config(evaluation, models, settings)
     tags = labels(evaluation.info, evaluation.metadata.name, Component.EVALUATOR)
     image = settings.evaluator_image
@@ -125,6 +126,7 @@ def build(evaluation: Evaluation, models: Models, settings: Settings) -> Object:
         init=Container(PREPARE, image, "kubetune_evaluator", PREPARE),
         main=Container(EVALUATE, image, "kubetune_evaluator", EVALUATE, {"ports": ports}),
         grace_seconds=GRACE_SECONDS,
+        runtime_class=runtime_class,
     )
     metadata = {
         "name": job_name(evaluation),

@@ -60,6 +60,7 @@ class FineTuneJob(Resource):
             Column("Tokens/s", ".status.progress.tokensPerSecond", "number", wide=True),
             Column("Fit", ".status.preflight.fit", wide=True),
             Column("Queue", ".status.queue.position", "integer", wide=True),
+            Column("GPU-Resource", ".spec.resources.gpuResourceName", wide=True),
             Column("Method", ".spec.method", wide=True),
             Column("Base", ".spec.baseModel.uri", wide=True),
             Column("Reason", '.status.conditions[?(@.type=="Succeeded")].reason', wide=True),

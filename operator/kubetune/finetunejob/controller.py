@@ -11,16 +11,17 @@ from kubetune.common.decision import Decision
 from kubetune.common.job_status import JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_inputs, read_job, read_nodes
+from kubetune.kube.reads import read_hardware, read_inputs, read_job, read_nodes
 from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
+from kubetune.workload.gpu import gpu_resource
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.nodes import accelerators, gpu_nodes, selected
+from kubetune.workload.nodes import gpu_nodes
 from kubetune.workload.run import JobObservation, Run, final_condition, read_run
 from kubetune.workload.status import is_final
-from kubetune_contract import Accelerator, ContractError, TrainProgress, from_json
+from kubetune_contract import ContractError, TrainProgress, from_json
 
 from .admission import Wait
 from .api import FineTuneJob
@@ -61,11 +62,10 @@ class FineTuneJobController:
             return Observed(evaluation=await self._evaluation(client, obj) if owes_evaluation else None)
         if fresh:
             return await self._prepare(client, obj, Observed())
-        gpu = self._settings.gpu_resource
-        run = await read_job(client, meta.namespace, job_name(meta.name), gpu)
+        run = await read_job(client, meta.namespace, job_name(meta.name))
         checks = JobObservation()
         if is_owed(obj):
-            checks = await read_job(client, meta.namespace, preflight_name(meta.name), gpu)
+            checks = await read_job(client, meta.namespace, preflight_name(meta.name))
         if run.job is not None:
             observed = replace(await self._follow(client, obj, run), preflight=checks)
             return replace(observed, wait=await self._wait(client, obj, observed))
@@ -94,9 +94,8 @@ class FineTuneJobController:
 
     async def _prepare(self, client: Client, obj: FineTuneJob, observed: Observed) -> Observed:
         """What matters while a Job is to be created."""
-        observed = replace(observed, inputs=await self._inputs(client, obj))
-        if is_owed(obj) and observed.preflight.job is None and obj.spec.resources.gpu:
-            observed = replace(observed, accelerators=await self._accelerators(client, obj))
+        hardware = await read_hardware(client, obj.spec.resources, self._settings)
+        observed = replace(observed, inputs=await self._inputs(client, obj), hardware=hardware)
         return replace(observed, wait=await self._wait(client, obj, observed))
 
     async def _wait(self, client: Client, obj: FineTuneJob, observed: Observed) -> Wait | None:
@@ -107,18 +106,13 @@ class FineTuneJobController:
         estimate = figures.cost.estimate if figures and figures.cost else None
         return await self._slots.wait(client, obj, estimate)
 
-    async def _accelerators(self, client: Client, obj: FineTuneJob) -> tuple[Accelerator, ...]:
-        nodes = await read_nodes(client) or ()
-        places = selected(gpu_nodes(nodes, self._settings.gpu_resource), obj.spec.node_selector)
-        return accelerators(places, self._settings.gpu_classes)
-
     async def _product(self, client: Client, obj: FineTuneJob, run: Run, pods: Iterable[Object]) -> str | None:
         """The GPU under a pod that is not on record yet."""
         if not obj.spec.resources.gpu or run.pod is None or (obj.status.cost and run.pod in (obj.status.pods or ())):
             return None
         name = next((pod["spec"].get("nodeName") for pod in pods if pod["metadata"]["name"] == run.pod), None)
         nodes = await read_nodes(client, name) or () if name else ()
-        found = gpu_nodes(nodes, self._settings.gpu_resource)
+        found = gpu_nodes(nodes, gpu_resource(obj.spec.resources, self._settings))
         return found[0].product if found else None
 
     async def _inputs(self, client: Client, obj: FineTuneJob) -> Inputs:
@@ -130,7 +124,7 @@ class FineTuneJobController:
         meta = obj.metadata
         if observation.job is None or not is_owned_by(observation.job, meta.uid):
             return Observed(observation)
-        run = read_run(observation, main=MAIN, gpu_resource=self._settings.gpu_resource)
+        run = read_run(observation, main=MAIN)
         if run.phase is JobPhase.SUCCEEDED:
             return Observed(observation, evaluation=await self._evaluation(client, obj))
         progress = await self._progress(run.pod_ip) if run.pod_ip else None

@@ -13,6 +13,7 @@ from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Problem
+from kubetune.workload.misfit import expect_placement
 from kubetune.workload.run import JobObservation, Run, read_run
 from kubetune.workload.status import accepted, is_final, refused_run
 from kubetune_contract import Fit
@@ -86,7 +87,7 @@ def _check(look: Look, preflight: Preflight) -> Decision:
         problem = find_problem(job, look.observed.inputs, look.settings)
         if problem:
             return _refuse(look, problem, PROBLEM_SECONDS)
-        checks = build_preflight_job(job, look.settings, look.observed.accelerators)
+        checks = build_preflight_job(job, look.settings, look.observed.hardware)
         return replace(conclude(look, accepted(), preflight, run), create=(checks,))
     if run.is_unsettled:
         return Decision(status=job.status.to_dict(), requeue_after=run.recheck_after)
@@ -101,7 +102,7 @@ def _start(look: Look, preflight: Preflight) -> Decision:
     problem = find_problem(look.job, look.observed.inputs, look.settings)
     if problem:
         return _refuse(look, problem, PROBLEM_SECONDS, preflight)
-    run = read_run(JobObservation(), main=MAIN, gpu_resource=look.settings.gpu_resource)
+    run = read_run(JobObservation(), main=MAIN)
     wait = look.observed.wait
     if wait:
         run, shown = queued(wait, run)
@@ -109,9 +110,13 @@ def _start(look: Look, preflight: Preflight) -> Decision:
     if look.job.spec.suspend and look.job.spec.queue_name:
         # Kueue would start a Job that is there; it is made when it may.
         return conclude(look, accepted(), preflight, _suspended(run))
+    training = build_train_job(look.job, look.settings, preflight.figures, look.observed.hardware)
+    if not training["spec"]["suspend"]:
+        placement = expect_placement(training["spec"]["template"]["spec"], look.observed.hardware)
+        run = read_run(JobObservation(placement=placement), main=MAIN)
     decision = conclude(look, accepted(), preflight, run)
     events = (*decision.events, *_warn(preflight))
-    return replace(decision, create=(build_train_job(look.job, look.settings, preflight.figures),), events=events)
+    return replace(decision, create=(training,), events=events, requeue_after=run.recheck_after)
 
 
 def _suspended(run: Run) -> Run:
@@ -126,8 +131,8 @@ def _warn(preflight: Preflight) -> tuple[Event, ...]:
 
 
 def _train(look: Look, preflight: Preflight) -> Decision:
-    job, observed, settings = look.job, look.observed, look.settings
-    run = read_run(observed.run, main=MAIN, gpu_resource=settings.gpu_resource)
+    job, observed = look.job, look.observed
+    run = read_run(observed.run, main=MAIN)
     if run.is_unsettled:
         return Decision(status=job.status.to_dict(), requeue_after=run.recheck_after)
     if run.phase is JobPhase.SUCCEEDED:

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from kubetune.settings import Settings
+from kubetune.workload.gpu import Hardware
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
 from kubetune_contract import TrainProgress
-from kubetune_contract.train import Accelerator
 
 from .admission import Wait
 from .api import FineTuneJob
@@ -32,8 +32,8 @@ class Observed:
     """The live Evaluation of this job's name, looked up once the training has succeeded."""
     preflight: JobObservation = field(default_factory=JobObservation)
     """The preflight's Job, looked up until the status says that it has passed."""
-    accelerators: tuple[Accelerator, ...] = ()
-    """The GPUs it may land on, looked up while the preflight's Job is to be created."""
+    hardware: Hardware = field(default_factory=Hardware)
+    """The cluster's GPUs, looked up while a Job is to be created that asks for one."""
     wait: Wait | None = None
     """Why the training must not start yet; asked while nothing else keeps it from starting."""
     product: str | None = None

@@ -45,7 +45,7 @@ def read_preflight(job: FineTuneJob, observed: Observed) -> Preflight:
     known = known_result(job)
     if known:
         return known
-    run = read_run(observed.preflight, main=PREFLIGHT, gpu_resource="")
+    run = read_run(observed.preflight, main=PREFLIGHT)
     found = _read(job, run)
     if observed.run.job is not None and not found.is_passed:
         # Only a preflight that has passed lets the training start; its figures went with the status.
@@ -123,7 +123,7 @@ def _read_summary(message: str | None) -> PreflightSummary | None:
 
 def run_before_training(preflight: Preflight) -> Run:
     """The facts of the training while the preflight decides."""
-    run = preflight.run or read_run(JobObservation(), main=PREFLIGHT, gpu_resource="")
+    run = preflight.run or read_run(JobObservation(), main=PREFLIGHT)
     fact = preflight.fact
     has_ended = run.phase is JobPhase.FAILED
     return Run(

@@ -12,12 +12,12 @@ from kubetune.common.pod_options import Resources
 from kubetune.common.quantity import smaller
 from kubetune.settings import Settings
 from kubetune.workload.deadline import LEAST_SECONDS
+from kubetune.workload.gpu import Hardware
 from kubetune.workload.job import build_job
-from kubetune.workload.pod import Container, PodPlan, pod_template
+from kubetune.workload.pod import Container, PodPlan, Volume, pod_template
 from kubetune_contract import dumps, paths
-from kubetune_contract.train import Accelerator
 
-from . import grace
+from . import grace, landing
 from .api import FineTuneJob, PreflightStatus
 from .config import build_config, build_placement
 from .spec import FineTuneJobSpec
@@ -30,6 +30,7 @@ INIT, MAIN, PREFLIGHT = "prepare", "train", "preflight"
 MODULE = "kubetune_trainer"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 """Hands a Job over to Kueue, which wants to find it suspended."""
+SHARED_MEMORY_LIMIT = "2Gi"
 PREFLIGHT_GRACE_SECONDS = 10
 """There is nothing to save."""
 PREFLIGHT_CPU = "250m"
@@ -49,8 +50,12 @@ def preflight_name(name: str) -> str:
     return child_name(name, "preflight")
 
 
-def build_train_job(job: FineTuneJob, settings: Settings, figures: PreflightStatus | None = None) -> Object:
-    """The Job that trains. ``figures`` of the preflight tell how long its pod may take to stop."""
+def build_train_job(
+    job: FineTuneJob, settings: Settings, figures: PreflightStatus | None = None, hardware: Hardware | None = None
+) -> Object:
+    """The Job that trains. ``figures`` of the preflight tell how long its pod may take to stop and which GPUs are too
+    small for it."""
+    hardware = hardware or Hardware()
     name, image = job.metadata.name, settings.trainer_image
     own_labels = labels(job.info, name, Component.TRAINER)
     ports = [{"name": "progress", "containerPort": paths.PROGRESS_PORT}]
@@ -62,10 +67,20 @@ def build_train_job(job: FineTuneJob, settings: Settings, figures: PreflightStat
         init=Container(INIT, image, MODULE, "prepare"),
         main=Container(MAIN, image, MODULE, "train", {"ports": ports}),
         grace_seconds=grace.estimated(figures),
+        volumes=_shared_memory(job),
+        runtime_class=hardware.runtime_class,
+        gpu_memory_bytes=landing.needed_memory(job, settings, figures, hardware),
     )
     queue = job.spec.queue_name
     metadata = _child_metadata(job, job_name(name), own_labels | ({QUEUE_LABEL: queue} if queue else {}))
     return build_job(metadata, pod_template(settings, plan), _for_the_job(job))
+
+
+def _shared_memory(job: FineTuneJob) -> tuple[Volume, ...]:
+    """NCCL's processes talk over /dev/shm, where container runtimes allow 64 MiB by default."""
+    if job.spec.resources.gpu < 2:
+        return ()
+    return (Volume("shm", {"emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}}, "/dev/shm"),)
 
 
 def _for_the_job(job: FineTuneJob) -> FineTuneJobSpec:
@@ -77,7 +92,7 @@ def _for_the_job(job: FineTuneJob) -> FineTuneJobSpec:
     return spec.model_copy(update={"suspend": is_held, "active_deadline_seconds": left})
 
 
-def build_preflight_job(job: FineTuneJob, settings: Settings, accelerators: tuple[Accelerator, ...] = ()) -> Object:
+def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware | None = None) -> Object:
     """The Job that checks everything on the CPU, where the training may run as far as its user says."""
     own_labels = labels(job.info, job.metadata.name, Component.PREFLIGHT)
     memory = job.spec.resources.memory
@@ -86,6 +101,7 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, accelerators: tupl
         "limits": {"memory": memory},
     }
     # Where it may land is not the training's business: a node that came or went must not make it another run.
+    accelerators = landing.candidates(job, settings, hardware or Hardware())
     config = replace(build_config(job, settings), placement=build_placement(settings, accelerators))
     plan = PodPlan(
         labels=own_labels,

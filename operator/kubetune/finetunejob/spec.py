@@ -135,8 +135,8 @@ class Training(ApiModel):
 class TrainingResources(Resources):
     """What the training's pod asks of its node."""
 
-    gpu: int = Field(default=0, ge=0, le=1)
-    """1 trains on a GPU (`nvidia.com/gpu` unless the operator is set up for another resource), 0 on the CPU."""
+    gpu: int = Field(default=0, ge=0, le=8)
+    """Number of GPUs, all of one node; each trains on its share of every batch. 0 trains on the CPU."""
 
 
 class FineTuneJobSpec(JobOptions, Training):

@@ -57,8 +57,8 @@ class Client:
     async def close(self) -> None:
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """The live object, None when there is none."""
+    async def get(self, resource: Resource, namespace: str | None, name: str) -> Object | None:
+        """The live object, None when there is none; ``namespace`` None is for what has none."""
         try:
             return await self._call("get", resource, resource.path(namespace, name))
         except ApiError as error:

@@ -8,7 +8,7 @@ from kubetune.common.meta import API_VERSION
 
 
 class Resource(NamedTuple):
-    """One served resource; all but nodes are namespaced."""
+    """One served resource; all but nodes and runtime classes are namespaced."""
 
     api_version: str
     kind: str
@@ -48,8 +48,22 @@ EVENT = Resource("v1", "Event", "events")
 CLAIM = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CONFIGMAP = Resource("v1", "ConfigMap", "configmaps")
 NODE = Resource("v1", "Node", "nodes")
+RUNTIMECLASS = Resource("node.k8s.io/v1", "RuntimeClass", "runtimeclasses")
 
-ALL = (FINETUNEJOB, EVALUATION, MODELDEPLOYMENT, JOB, POD, DEPLOYMENT, SERVICE, EVENT, CLAIM, CONFIGMAP, NODE)
+ALL = (
+    FINETUNEJOB,
+    EVALUATION,
+    MODELDEPLOYMENT,
+    JOB,
+    POD,
+    DEPLOYMENT,
+    SERVICE,
+    EVENT,
+    CLAIM,
+    CONFIGMAP,
+    NODE,
+    RUNTIMECLASS,
+)
 _BY_KIND = {(resource.api_version, resource.kind): resource for resource in ALL}
 
 

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from kubetune.common.labels import MANAGED_BY, MANAGER
+from kubetune.common.pod_options import Resources
+from kubetune.settings import Settings
+from kubetune.workload.explain import Fact
+from kubetune.workload.gpu import RUNTIME_CLASS, Hardware, read_demand
 from kubetune.workload.inputs import Inputs, needed_claims, needed_config_maps
+from kubetune.workload.misfit import explain_misfit, explain_taken
 from kubetune.workload.pods import condition, container_statuses, is_finished, newest
 from kubetune.workload.run import JobObservation, final_condition, is_suspended
 
 from .client import Client, Object
 from .errors import ApiError
-from .kinds import CLAIM, CONFIGMAP, EVENT, JOB, NODE, POD
+from .kinds import CLAIM, CONFIGMAP, EVENT, JOB, NODE, POD, RUNTIMECLASS
 
 
 async def read_inputs(client: Client, namespace: str, used: Iterable[str]) -> Inputs:
@@ -27,7 +33,7 @@ async def read_inputs(client: Client, namespace: str, used: Iterable[str]) -> In
     )
 
 
-async def read_job(client: Client, namespace: str, name: str, gpu_resource: str) -> JobObservation:
+async def read_job(client: Client, namespace: str, name: str) -> JobObservation:
     """The Job, its pods, and where these are not enough to say why nothing runs, Events and nodes."""
     job = await client.get(JOB, namespace, name)
     if job is None:
@@ -40,16 +46,42 @@ async def read_job(client: Client, namespace: str, name: str, gpu_resource: str)
         job,
         tuple(pods),
         warnings=await _read_warnings(client, job if pod is None else pod, needed=pod is None or _is_starting(pod)),
-        gpu_on_a_node=await _read_gpu_on_a_node(client, pod, gpu_resource) if pod else None,
+        placement=await read_placement(client, pod) if pod else None,
     )
 
 
-async def read_gpu_on_a_node(client: Client, gpu_resource: str) -> bool | None:
-    """Whether any node offers the resource; None when this operator may not read nodes."""
-    nodes = await read_nodes(client)
-    if nodes is None:
+async def read_placement(client: Client, pod: Object) -> Fact | None:
+    """Why no node takes the pod's GPUs, as nodes, labels and our pods on them tell; None when they do not tell, when it
+    has a node, or when this operator may not read nodes."""
+    demand = None if pod["spec"].get("nodeName") else read_demand(pod["spec"])
+    nodes = await read_nodes(client) if demand else None
+    if demand is None or nodes is None:
         return None
-    return any(node.get("status", {}).get("allocatable", {}).get(gpu_resource, "0") != "0" for node in nodes)
+    misfit = explain_misfit(pod["spec"], nodes)
+    scheduled = condition(pod, "PodScheduled") or {}
+    if misfit or scheduled.get("reason") != "Unschedulable" or demand.resource not in scheduled.get("message", ""):
+        return misfit
+    return explain_taken(pod["spec"], nodes, await client.list(POD, labels={MANAGED_BY: MANAGER}))
+
+
+async def read_hardware(client: Client, asked: Resources, settings: Settings) -> Hardware:
+    """What matters while a pod is made that asks for ``asked``; costs nothing when that is no GPU."""
+    if not asked.gpu:
+        return Hardware()
+    nodes = await read_nodes(client)
+    runtime_class = settings.runtime_class or await read_runtime_class(client)
+    return Hardware(None if nodes is None else tuple(nodes), runtime_class)
+
+
+async def read_runtime_class(client: Client) -> str:
+    """The RuntimeClass for pods with a GPU; empty when there is none or this operator may not read it."""
+    try:
+        found = await client.get(RUNTIMECLASS, None, RUNTIME_CLASS)
+    except ApiError as error:
+        if error.is_forbidden:
+            return ""
+        raise
+    return RUNTIME_CLASS if found else ""
 
 
 async def read_nodes(client: Client, name: str | None = None) -> list[Object] | None:
@@ -71,13 +103,6 @@ async def read_warnings(client: Client, obj: Object) -> tuple[Object, ...]:
 
 async def _read_warnings(client: Client, obj: Object, *, needed: bool) -> tuple[Object, ...]:
     return await read_warnings(client, obj) if needed else ()
-
-
-async def _read_gpu_on_a_node(client: Client, pod: Object, gpu_resource: str) -> bool | None:
-    scheduled = condition(pod, "PodScheduled")
-    if not scheduled or scheduled.get("reason") != "Unschedulable" or gpu_resource not in scheduled.get("message", ""):
-        return None
-    return await read_gpu_on_a_node(client, gpu_resource)
 
 
 def _is_starting(pod: Object) -> bool:

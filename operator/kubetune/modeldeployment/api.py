@@ -62,6 +62,7 @@ class Reason(enum.StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"
     RUNTIME_CLASS_NOT_FOUND = "RuntimeClassNotFound"
     NO_NODE_WITH_GPU = "NoNodeWithGPU"
+    NO_SUITABLE_NODE = "NoSuitableNode"
     QUOTA_EXCEEDED = "QuotaExceeded"
     CREATION_REFUSED = "CreationRefused"
     ADMITTED = "Admitted"

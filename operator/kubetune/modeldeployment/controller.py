@@ -12,10 +12,11 @@ from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, FINETUNEJOB, MODELDEPLOYMENT, POD, SERVICE, Resource
-from kubetune.kube.reads import read_gpu_on_a_node, read_inputs, read_warnings
+from kubetune.kube.reads import read_inputs, read_placement, read_runtime_class, read_warnings
 from kubetune.runtime.controller import Key
 from kubetune.settings import Settings
-from kubetune.workload.pods import condition
+from kubetune.workload.explain import Fact
+from kubetune.workload.pods import newest
 from kubetune.workload.resolution import job_names
 
 from .api import ModelDeployment
@@ -56,7 +57,8 @@ class ModelDeploymentController:
             service=service,
             pods=tuple(pods),
             warnings=await self._warnings(client, pods),
-            gpu_on_a_node=await self._gpu_on_a_node(client, pods),
+            placement=await self._placement(client, pods),
+            runtime_class=await self._runtime_class(client, obj),
             job=parsed_job,
             evaluation=Evaluation.parse(evaluation) if evaluation else None,
             inputs=await read_inputs(client, namespace, named_uris(obj, parsed_job)),
@@ -92,8 +94,11 @@ class ModelDeploymentController:
         found = await asyncio.gather(*(read_warnings(client, pod) for pod in stuck[:EXPLAINED_PODS]))
         return tuple(event for events in found for event in events)
 
-    async def _gpu_on_a_node(self, client: Client, pods: list[Object]) -> bool | None:
-        texts = [(condition(pod, "PodScheduled") or {}).get("message") or "" for pod in pods]
-        if not any(self._settings.gpu_resource in text for text in texts):
-            return None
-        return await read_gpu_on_a_node(client, self._settings.gpu_resource)
+    async def _placement(self, client: Client, pods: list[Object]) -> Fact | None:
+        """Pods of one ModelDeployment wait for the same."""
+        waiting = newest(pod for pod in pods if not pod["spec"].get("nodeName"))
+        return await read_placement(client, waiting) if waiting else None
+
+    async def _runtime_class(self, client: Client, obj: ModelDeployment) -> str:
+        is_named = obj.spec.runtime_class_name or self._settings.runtime_class
+        return "" if is_named or not obj.spec.resources.gpu else await read_runtime_class(client)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -26,15 +27,13 @@ RECHECK_SECONDS = 10.0
 def decide(deployment: ModelDeployment, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """Feeding the result back changes nothing."""
 
+    # Where the settings name none, the cluster does.
+    settings = replace(settings, runtime_class=settings.runtime_class or observed.runtime_class)
+
     def digest(release: Release) -> str:
         return template_digest(pods_of(deployment, release, settings))
 
-    pods = read_pods(
-        observed.pods,
-        observed.warnings,
-        gpu_on_a_node=observed.gpu_on_a_node,
-        gpu_resource=settings.gpu_resource,
-    )
+    pods = read_pods(observed.pods, observed.warnings, observed.placement)
     before = read_ledger(*observed.ours(deployment))
     loading = loading_of(pods, before.active.version, digest(before.active)) if before else Loading()
     plan = make_plan(deployment, observed, loading, digest)

@@ -30,8 +30,10 @@ class Observed:
     pods: tuple[Object, ...] = ()
     warnings: tuple[Object, ...] = ()
     """Warning Events about pods of which no container has begun."""
-    gpu_on_a_node: bool | None = None
-    """Whether any node offers the GPU resource; None when it was not looked up or may not be read."""
+    placement: Fact | None = None
+    """Why no node takes the GPUs of a pod that is on none, as nodes and labels tell; None when they do not."""
+    runtime_class: str = ""
+    """The RuntimeClass that exists for pods with a GPU, looked up where nobody names one."""
     job: FineTuneJob | None = None
     """The FineTuneJob ``spec.model`` refers to."""
     evaluation: Evaluation | None = None

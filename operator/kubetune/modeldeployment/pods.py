@@ -40,12 +40,13 @@ class ServerPod:
 
 
 def read_pods(
-    pods: Iterable[Object], warnings: Iterable[Object], *, gpu_on_a_node: bool | None, gpu_resource: str
+    pods: Iterable[Object], warnings: Iterable[Object], placement: Fact | None = None
 ) -> tuple[ServerPod, ...]:
-    """``warnings`` are Events about any of the pods. Pods that are being deleted are left out."""
+    """``warnings`` are Events about any of the pods, ``placement`` says why those on no node are there. Pods that are
+    being deleted are left out."""
     events = tuple(warnings)
     return tuple(
-        _read(pod, _about(pod, events), gpu_on_a_node, gpu_resource)
+        _read(pod, _about(pod, events), placement)
         for pod in sorted(pods, key=lambda pod: str(pod["metadata"]["name"]))
         if not pod["metadata"].get("deletionTimestamp")
     )
@@ -77,11 +78,11 @@ def _about(pod: Object, events: Iterable[Object]) -> list[Object]:
     return [event for event in events if event.get("involvedObject", {}).get("uid") == uid]
 
 
-def _read(pod: Object, warnings: list[Object], gpu_on_a_node: bool | None, gpu_resource: str) -> ServerPod:
+def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> ServerPod:
     metadata, statuses = pod["metadata"], container_statuses(pod)
     loaded = bool(_engine(statuses).get("started"))
     failure = None if loaded else _failure(pod, statuses)
-    fact = _progress(pod, statuses, failure) or explain_waiting(pod, warnings, gpu_on_a_node, gpu_resource)
+    fact = _progress(pod, statuses, failure) or explain_waiting(pod, warnings, placement)
     if fact.reason == "Preparing":
         text = f"Node {pod['spec'].get('nodeName')} is fetching image and model."
         fact = Fact(ConditionStatus.FALSE, Reason.FETCHING, text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
@@ -96,10 +96,11 @@ def explain_refusal(text: str) -> str:
     return text + "." * (not text.endswith(".")) + advice[refusal_reason(text)]
 
 
-def explain_waiting(pod: Object, warnings: Iterable[Object], gpu_on_a_node: bool | None, gpu_resource: str) -> Fact:
-    """Why a pod that exists has no running main container yet."""
+def explain_waiting(pod: Object, warnings: Iterable[Object], placement: Fact | None) -> Fact:
+    """Why a pod that exists has no running main container yet. ``placement`` is why no node takes its GPUs, as nodes
+    and labels tell."""
     if not pod["spec"].get("nodeName"):
-        return _explain_unscheduled(pod, gpu_on_a_node, gpu_resource)
+        return _explain_unscheduled(pod, placement)
     for status in container_statuses(pod):
         state = status.get("state") or {}
         if "running" in state:
@@ -115,20 +116,15 @@ def explain_waiting(pod: Object, warnings: Iterable[Object], gpu_on_a_node: bool
     return Fact(ConditionStatus.FALSE, "Preparing", f"Node {pod['spec']['nodeName']} is starting the pod.")
 
 
-def _explain_unscheduled(pod: Object, gpu_on_a_node: bool | None, gpu_resource: str) -> Fact:
+def _explain_unscheduled(pod: Object, placement: Fact | None) -> Fact:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled["status"] != "False":
-        return Fact(ConditionStatus.UNKNOWN, "Waiting", WAITING_TEXT)
+        return placement or Fact(ConditionStatus.UNKNOWN, "Waiting", WAITING_TEXT)
     text = scheduled.get("message", "")
     if scheduled.get("reason") != "Unschedulable":
         return Fact(ConditionStatus.FALSE, "Waiting", text or f"The pod waits: {scheduled.get('reason')}.")
-    if gpu_on_a_node is False:
-        return Fact(
-            ConditionStatus.FALSE,
-            "NoNodeWithGPU",
-            f"No node offers {gpu_resource}: install the GPU's device plugin on a node that has one, or set "
-            f"spec.resources.gpu to 0 to run on the CPU. The scheduler says: {text}",
-        )
+    if placement:
+        return replace(placement, message=f"{placement.message} The scheduler says: {text}")
     return Fact(ConditionStatus.FALSE, "Unschedulable", f"No node can take the pod. The scheduler says: {text}")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from kubetune.common.pod_options import Resources
 from kubetune.common.quantity import parse_quantity
+from kubetune.common.units import format_memory
 from kubetune.settings import Settings
 
 from .nodes import MAJOR, MEBIBYTE, MINOR, GpuNode, memory_label
@@ -101,13 +102,15 @@ def mebibytes(count: int) -> int:
 
 def read_demand(pod_spec: Object) -> Demand | None:
     """The demand of a pod of ours, from what the scheduler reads; None when it asks for no GPU."""
-    limits: Object = pod_spec["containers"][0].get("resources", {}).get("limits", {}) if "containers" in pod_spec else {}
-    extended = [(name, count) for name, count in limits.items() if "/" in name]
+    limits = [one.get("resources", {}).get("limits", {}) for one in pod_spec.get("containers", ())]
+    extended = [(name, count) for members in limits for name, count in members.items() if "/" in name]
     if not extended:
         return None
     resource, count = extended[0]
     terms = pod_spec.get("affinity", {}).get("nodeAffinity", {}).get(_REQUIRED, {}).get("nodeSelectorTerms", [])
-    found = {(one["key"], one["operator"]): int(one["values"][0]) for term in terms for one in term["matchExpressions"]}
+    ours = {memory_label(resource), MAJOR, MINOR}
+    expressions = (one for term in terms for one in term.get("matchExpressions", ()) if one["key"] in ours)
+    found = {(one["key"], one["operator"]): int(one["values"][0]) for one in expressions}
     memory = found.get((memory_label(resource), "Gt"))
     return Demand(
         resource=resource,
@@ -138,3 +141,13 @@ def has_capability(node: GpuNode, demand: Demand) -> bool:
 def capable(nodes: Iterable[GpuNode], demand: Demand) -> tuple[GpuNode, ...]:
     """The nodes whose labels meet the demand, whether or not they have as many GPUs."""
     return tuple(node for node in nodes if has_memory(node, demand) and has_capability(node, demand))
+
+
+def describe(demand: Demand) -> str:
+    """``2 nvidia.com/gpu of at least 12.0 GiB each and compute capability 8.6``."""
+    wishes = []
+    if demand.memory_bytes:
+        wishes.append(f"at least {format_memory(demand.memory_bytes)}{' each' if demand.count > 1 else ''}")
+    if demand.compute_capability:
+        wishes.append("compute capability {}.{}".format(*demand.compute_capability))
+    return f"{demand.count} {demand.resource}" + (f" of {' and '.join(wishes)}" if wishes else "")

@@ -11,6 +11,8 @@ from kubetune.common.pod_options import PodOptions, Toleration
 from kubetune.settings import Settings
 from kubetune_contract import paths, uris
 
+from .gpu import affinity_of, demand_of
+
 Object = dict[str, Any]
 
 CONFIG_ANNOTATION = f"{GROUP}/config"
@@ -69,6 +71,10 @@ class PodPlan:
     """Between SIGTERM and SIGKILL."""
     restart_policy: str = "Never"
     volumes: tuple[Volume, ...] = ()
+    runtime_class: str = ""
+    """Of a pod with a GPU, where neither the spec nor the settings name one."""
+    gpu_memory_bytes: int | None = None
+    """Least memory of each GPU, beside what the spec asks for."""
 
 
 def pod_template(settings: Settings, plan: PodPlan) -> Object:
@@ -109,7 +115,7 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
     }
     if plan.init:
         spec["initContainers"] = [_container(plan.init, common | env_of(plan.init), _init_resources(options))]
-    spec |= _placement(settings, options)
+    spec |= _placement(settings, plan)
     metadata = {"labels": plan.labels, "annotations": {CONFIG_ANNOTATION: plan.config}}
     return {"metadata": metadata, "spec": spec}
 
@@ -140,18 +146,24 @@ def _resources(settings: Settings, options: PodOptions) -> Object:
     # No CPU limit: throttling would slow training down while cores are idle.
     requests: Object = {"cpu": asked.cpu, "memory": asked.memory}
     limits: Object = {"memory": asked.memory}
-    if asked.gpu:
-        requests[settings.gpu_resource] = limits[settings.gpu_resource] = asked.gpu
+    gpus = demand_of(asked, settings)
+    if gpus:
+        requests[gpus.resource] = limits[gpus.resource] = gpus.count
     return {"requests": requests, "limits": limits}
 
 
-def _placement(settings: Settings, options: PodOptions) -> Object:
+def _placement(settings: Settings, plan: PodPlan) -> Object:
+    options = plan.options
     placement: Object = {}
+    gpus = demand_of(options.resources, settings, plan.gpu_memory_bytes)
+    affinity = affinity_of(gpus) if gpus else None
+    if affinity:
+        placement["affinity"] = affinity
     if options.node_selector:
         placement["nodeSelector"] = dict(options.node_selector)
     if options.tolerations:
         placement["tolerations"] = [Toleration.to_dict(toleration) for toleration in options.tolerations]
-    runtime_class = options.runtime_class_name or (settings.runtime_class if options.resources.gpu else "")
+    runtime_class = options.runtime_class_name or ((settings.runtime_class or plan.runtime_class) if gpus else "")
     if runtime_class:
         placement["runtimeClassName"] = runtime_class
     return placement

@@ -10,6 +10,7 @@ from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure, JobPhase
 
 from .explain import WAITING_TEXT, Fact, explain_failure, explain_missing_pod, explain_waiting
+from .gpu import describe, read_demand
 from .pods import container_state, is_finished, newest, parse_time, started_at, termination_message
 
 Object = dict[str, Any]
@@ -27,8 +28,8 @@ class JobObservation:
     pods: tuple[Object, ...] = ()
     warnings: tuple[Object, ...] = ()
     """Warning Events about the Job while it has no pod, or about the pod while it has not started."""
-    gpu_on_a_node: bool | None = None
-    """Whether any node offers the GPU resource; None when it was not looked up or may not be read."""
+    placement: Fact | None = None
+    """Why no node takes the GPUs of a pod that is on none, as nodes and labels tell; None when they do not."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,11 @@ def final_condition(job: Object) -> Object | None:
     return None
 
 
-def read_run(observation: JobObservation, *, main: str, gpu_resource: str) -> Run:
+def read_run(observation: JobObservation, *, main: str) -> Run:
     """``main`` is the name of the container whose termination message is the result."""
     job = observation.job
     if job is None:
-        return _waiting("Waiting", WAITING_TEXT)
+        return _misplaced(observation.placement) or _waiting("Waiting", WAITING_TEXT)
     if job["metadata"].get("deletionTimestamp"):
         return replace(_waiting("Waiting", "The Job is being deleted."), is_unsettled=True, recheck_after=2.0)
     final = final_condition(job)
@@ -86,7 +87,14 @@ def read_run(observation: JobObservation, *, main: str, gpu_resource: str) -> Ru
     pod = newest(pod for pod in observation.pods if not is_finished(pod))
     if pod is None:
         return _without_pod(observation, main)
-    return _with_pod(observation, main, pod, gpu_resource)
+    return _with_pod(observation, main, pod)
+
+
+def _misplaced(fact: Fact | None) -> Run | None:
+    if fact is None:
+        return None
+    waiting = _waiting(fact.reason, fact.message)
+    return replace(waiting, scheduled=fact, recheck_after=RECHECK_SECONDS)
 
 
 def _waiting(reason: str, message: str) -> Run:
@@ -181,7 +189,7 @@ def _without_pod(observation: JobObservation, main: str) -> Run:
     )
 
 
-def _with_pod(observation: JobObservation, main: str, pod: Object, gpu_resource: str) -> Run:
+def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
     name, attempts = pod["metadata"]["name"], _attempts(observation)
     common: dict[str, Any] = {"attempts": attempts, "pod": name, "started": _started(observation)}
     state = container_state(pod, main)
@@ -190,26 +198,30 @@ def _with_pod(observation: JobObservation, main: str, pod: Object, gpu_resource:
         fact = Fact(TRUE, "Running", f"Pod {name} is running.")
         return Run(
             JobPhase.RUNNING,
-            scheduled=Fact(TRUE, "Scheduled", f"On node {pod['spec'].get('nodeName', '?')}."),
+            scheduled=_scheduled(pod),
             running=fact,
             succeeded=Fact(UNKNOWN, "Running", fact.message),
             pod_ip=pod.get("status", {}).get("podIP") if "running" in state else None,
             **common,
         )
-    waiting = explain_waiting(pod, observation.warnings, observation.gpu_on_a_node, gpu_resource)
-    if pod["spec"].get("nodeName"):
-        scheduled = Fact(TRUE, "Scheduled", f"On node {pod['spec']['nodeName']}.")
-    else:
-        scheduled = waiting
+    waiting = explain_waiting(pod, observation.warnings, observation.placement)
+    # Neither what a node does before the first container nor a change of nodes is watched.
+    is_unwatched = bool(pod["spec"].get("nodeName")) or observation.placement is not None
     return Run(
         JobPhase.PENDING,
-        scheduled=scheduled,
+        scheduled=_scheduled(pod) if pod["spec"].get("nodeName") else waiting,
         running=Fact(FALSE, waiting.reason, waiting.message),
         succeeded=Fact(UNKNOWN, waiting.reason, waiting.message),
         failure=_last_failure(observation, main),
-        recheck_after=RECHECK_SECONDS if pod["spec"].get("nodeName") else None,
+        recheck_after=RECHECK_SECONDS if is_unwatched else None,
         **common,
     )
+
+
+def _scheduled(pod: Object) -> Fact:
+    demand = read_demand(pod["spec"])
+    wanted = f", one with {describe(demand)}" if demand and (demand.memory_bytes or demand.compute_capability) else ""
+    return Fact(TRUE, "Scheduled", f"On node {pod['spec'].get('nodeName', '?')}{wanted}.")
 
 
 def _last_failure(observation: JobObservation, main: str) -> Failure | None:

@@ -1,0 +1,170 @@
+"""Why no node takes a pod's GPUs, as nodes, their labels and the pods on them tell; in words a user can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from kubetune.common.conditions import ConditionStatus
+from kubetune.common.labels import MANAGED_BY, MANAGER
+from kubetune.common.meta import GROUP
+from kubetune.common.units import format_memory
+
+from .explain import Fact
+from .gpu import Demand, Hardware, describe, has_capability, has_memory, mebibytes, read_demand
+from .nodes import MAJOR, MINOR, GpuNode, gpu_nodes, memory_label
+from .pods import is_finished
+
+Object = dict[str, Any]
+
+NODES_NAMED = 5
+"""More than a home has; in larger clusters some say enough."""
+NEARLY = 0.93
+"""A card's memory as its driver counts it is up to so much less than the power of two it is sold by."""
+_CONDITION_TAINT = "node.kubernetes.io/"
+"""Taints that come and go with a node's health; what is meant for ever has another prefix."""
+_KINDS = {"finetunejob": "FineTuneJob", "evaluation": "Evaluation", "modeldeployment": "ModelDeployment"}
+
+
+def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
+    """Why no node can ever take the pod's GPUs; None when one could, or the pod asks for none."""
+    demand, known = read_demand(pod_spec), tuple(nodes)
+    if demand is None:
+        return None
+    offering = gpu_nodes(known, demand.resource)
+    if not offering:
+        return Fact(ConditionStatus.FALSE, "NoNodeWithGPU", _nobody_offers(demand, known))
+    faults = [(node.name, tuple(_faults(node, demand, pod_spec))) for node in offering]
+    if not all(why for _, why in faults):
+        return None
+    said = "; ".join(f"{name} {' and '.join(why)}" for name, why in faults[:NODES_NAMED])
+    text = f"No node can take {describe(demand)}: {said}.{_more(offering)}{_advice(demand, offering)}"
+    return Fact(ConditionStatus.FALSE, "NoSuitableNode", text)
+
+
+def expect_placement(pod_spec: Object, hardware: Hardware) -> Fact | None:
+    """The same of a pod that is about to be made."""
+    demand = read_demand(pod_spec)
+    if demand is None or hardware.nodes is None:
+        return None
+    # What admission may add by itself (ExtendedResourceToleration) is not there yet.
+    added = {"key": demand.resource, "operator": "Exists"}
+    tolerations = [*pod_spec.get("tolerations", ()), added]
+    return explain_misfit({**pod_spec, "tolerations": tolerations}, hardware.nodes)
+
+
+def explain_taken(pod_spec: Object, nodes: Iterable[Object], pods: Iterable[Object]) -> Fact | None:
+    """Who holds the GPUs that the pod waits for, of what ``pods`` shows; None when the pod asks for none."""
+    demand = read_demand(pod_spec)
+    if demand is None:
+        return None
+    places = [node for node in gpu_nodes(nodes, demand.resource) if not any(_faults(node, demand, pod_spec))]
+    holders = _holders(demand.resource, pods)
+    said = "; ".join(_occupancy(node, holders.get(node.name, {})) for node in places[:NODES_NAMED])
+    text = f"Waits for {describe(demand)}, which no node has free now: {said}.{_more(places)} It starts by itself."
+    return Fact(ConditionStatus.FALSE, "Unschedulable", text)
+
+
+def _nobody_offers(demand: Demand, nodes: Sequence[Object]) -> str:
+    text = (
+        f"No node offers {demand.resource}: install the GPU's device plugin on a node that has one, or set "
+        "spec.resources.gpu to 0 to run on the CPU."
+    )
+    allocatable = {node["metadata"]["name"]: node.get("status", {}).get("allocatable") or {} for node in nodes}
+    silent = [name for name, offers in allocatable.items() if demand.resource in offers]
+    if silent:
+        text += f" {', '.join(silent[:NODES_NAMED])} had it, but has none that works now: see to its driver and plugin."
+    vendor = demand.resource.partition("/")[0] + "/"
+    others = {key: name for name, offers in allocatable.items() for key in offers if key.startswith(vendor)}
+    for resource in sorted(others.keys() - {demand.resource})[:NODES_NAMED]:
+        text += f" {others[resource]} offers {resource}: ask for it by spec.resources.gpuResourceName."
+    return text
+
+
+def _faults(node: GpuNode, demand: Demand, pod_spec: Object) -> Iterable[str]:
+    """What keeps the node from ever taking the pod, in the words that follow its name."""
+    selector: dict[str, str] = pod_spec.get("nodeSelector") or {}
+    lacking = [f"{key}={value}" for key, value in selector.items() if node.labels.get(key) != value]
+    if lacking:
+        yield f"is not {', '.join(lacking)} (spec.nodeSelector)"
+    for taint in node.taints:
+        if not _is_tolerated(taint, pod_spec.get("tolerations") or ()):
+            yield f"has the taint {taint['key']}, which spec.tolerations does not name"
+    if node.gpus < demand.count:
+        yield f"has {node.gpus}, and the GPUs of a pod are all of one node"
+    if not has_memory(node, demand):
+        known = node.memory_bytes
+        yield f"has {format_memory(known)}" if known else f"has no label {memory_label(demand.resource)}"
+    if not has_capability(node, demand):
+        known_capability = node.compute_capability
+        yield f"has capability {known_capability}" if known_capability else f"has no labels {MAJOR} and {MINOR}"
+
+
+def _is_tolerated(taint: Object, tolerations: Iterable[Object]) -> bool:
+    """By the rules of the scheduler, but for taints that pass."""
+    if taint.get("effect") == "PreferNoSchedule" or taint["key"].startswith(_CONDITION_TAINT):
+        return True
+    return any(
+        one.get("key") in (None, "", taint["key"])
+        and one.get("effect") in (None, "", taint.get("effect"))
+        and (one.get("operator") == "Exists" or one.get("value", "") == taint.get("value", ""))
+        for one in tolerations
+    )
+
+
+def _advice(demand: Demand, offering: Sequence[GpuNode]) -> str:
+    """What would help against the faults of labels."""
+    text = ""
+    label = memory_label(demand.resource)
+    blind = [node.name for node in offering if node.memory_bytes is None]
+    if demand.memory_bytes and blind:
+        text += (
+            f" Install NVIDIA GPU feature discovery, which labels nodes, or do it by hand, in MiB: kubectl label node "
+            f"{blind[0]} {label}={mebibytes(demand.memory_bytes)}"
+        )
+    unknown = [node.name for node in offering if node.compute_capability is None]
+    if demand.compute_capability and unknown:
+        major, minor = demand.compute_capability
+        text += f" For the capability: kubectl label node {unknown[0]} {MAJOR}={major} {MINOR}={minor}"
+    largest = max((node.memory_bytes or 0 for node in offering), default=0)
+    if demand.memory_bytes and NEARLY * demand.memory_bytes <= largest < demand.memory_bytes:
+        text += f" A driver counts less than a card is sold with; {mebibytes(largest)}Mi would do."
+    return text
+
+
+def _more(nodes: Sequence[GpuNode]) -> str:
+    return f" {len(nodes) - NODES_NAMED} more nodes are no better." if len(nodes) > NODES_NAMED else ""
+
+
+def _holders(resource: str, pods: Iterable[Object]) -> dict[str, dict[str, int]]:
+    """Node -> who -> GPUs."""
+    found: dict[str, dict[str, int]] = {}
+    for pod in pods:
+        demand, node = read_demand(pod["spec"]), pod["spec"].get("nodeName")
+        if node and demand and demand.resource == resource and not is_finished(pod):
+            on_node = found.setdefault(node, {})
+            who = _owner(pod)
+            on_node[who] = on_node.get(who, 0) + demand.count
+    return found
+
+
+def _owner(pod: Object) -> str:
+    metadata = pod["metadata"]
+    labels = metadata.get("labels", {})
+    for label, kind in _KINDS.items():
+        name = labels.get(f"{GROUP}/{label}")
+        if name and labels.get(MANAGED_BY) == MANAGER:
+            return f"{kind} {metadata['namespace']}/{name}"
+    return f"pod {metadata['namespace']}/{metadata['name']}"
+
+
+def _occupancy(node: GpuNode, holders: dict[str, int]) -> str:
+    if node.is_cordoned:
+        return f"{node.name} is cordoned (kubectl uncordon {node.name})"
+    if not node.is_ready:
+        return f"{node.name} is not ready"
+    said = [f"{who} ({count})" for who, count in sorted(holders.items())]
+    rest = node.gpus - sum(holders.values())
+    if rest > 0:
+        said.append(f"others or nobody ({rest})")
+    return f"{node.name} has {node.gpus}, held by {', '.join(said)}"

@@ -1,0 +1,46 @@
+"""Nodes with GPUs as device plugins and GPU feature discovery describe them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Object = dict[str, Any]
+
+GPU = "nvidia.com/gpu"
+CAPABILITY_8_6 = (8, 6)
+
+
+def mib(count: int) -> int:
+    """In bytes."""
+    return count * 1024**2
+
+
+def gpu_node(
+    name: str,
+    memory: int | None = None,
+    capability: tuple[int, int] | None = None,
+    *,
+    resource: str = GPU,
+    count: int = 1,
+    ready: bool = True,
+    taints: list[Object] | None = None,
+    labels: dict[str, str] | None = None,
+) -> Object:
+    """``memory`` in MiB; what is None has no label. ``labels`` are further ones."""
+    shown = dict(labels or {})
+    if memory is not None:
+        shown["nvidia.com/gpu.memory"] = str(memory)
+    if capability:
+        major, minor = capability
+        shown |= {"nvidia.com/gpu.compute.major": str(major), "nvidia.com/gpu.compute.minor": str(minor)}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": shown},
+        "spec": {"taints": taints} if taints else {},
+        "status": {
+            "allocatable": {"cpu": "8", "memory": "32Gi", resource: str(count)},
+            "capacity": {"cpu": "8", "memory": "32Gi", resource: str(count)},
+            "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
+        },
+    }
