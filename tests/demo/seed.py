@@ -14,6 +14,7 @@ from kubetune_shared.manifest import NAME as MANIFEST
 from kubetune_shared.manifest import Manifest, parse
 from kubetune_shared.store import Store
 from tests.cluster.layout import cache_root
+from tests.inside import locked
 
 from .kube import Kube, is_true
 from .seed_objects import CODE, JOB, job_objects
@@ -22,10 +23,9 @@ from .shell import ROOT, DemoError
 
 FOLDERS = ("base", "data")
 JOB_SECONDS = 3600.0
-PINS = tuple(
-    ROOT / "images" / name
-    for name in ("base/Dockerfile", "torch/Dockerfile", "torch/requirements-cpu.txt", "trainer/requirements.txt")
-)
+PINS = tuple(ROOT / "images" / name for name in ("base/Dockerfile", "torch/Dockerfile", "torch/requirements-cpu.txt"))
+MAKERS = ("safetensors", "tokenizers", "transformers")
+"""What of the trainer's libraries the model is made with."""
 
 
 def recipe_key(steps: int | None) -> str:
@@ -36,6 +36,7 @@ def recipe_key(steps: int | None) -> str:
     digest = hashlib.sha256(f"{steps}".encode())
     for path in (*CODE, *PINS):
         digest.update(path.read_bytes())
+    digest.update(locked((ROOT / "images" / "trainer" / "requirements.txt").read_text(), MAKERS).encode())
     return digest.hexdigest()[:16]
 
 
