@@ -8,6 +8,8 @@ import os
 
 from kubetune_contract import ExitCode, run
 
+from .launch import die_with_launcher
+from .place import Place
 from .stop import StopRequest
 
 
@@ -26,6 +28,8 @@ def _prepare() -> ExitCode | None:
 def _train() -> ExitCode | None:
     # Before torch's import, which takes seconds during which SIGTERM must not be lost.
     stop = StopRequest.installed()
+    if Place.here().several:
+        die_with_launcher()
     # Everything a hub could give was fetched by prepare.
     os.environ["HF_HUB_OFFLINE"] = os.environ["TRANSFORMERS_OFFLINE"] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -45,7 +49,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="kubetune_trainer", description=__doc__)
     commands = {"preflight": _preflight, "prepare": _prepare, "train": _train}
     parser.add_argument("command", choices=commands)
-    run(commands[parser.parse_args().command])
+    command = parser.parse_args().command
+    try:
+        run(commands[command])
+    except SystemExit as end:
+        if command == "train" and Place.here().several:
+            # Torch's threads that talk to the other processes may abort when Python takes down what they use.
+            os._exit(end.code if isinstance(end.code, int) else int(ExitCode.BUG))
+        raise
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from .device import Device
 from .model import linear_layers
 from .packing import Collator, PackedSFTTrainer, pack
 from .sft import lora_arguments, loraplus_arguments, sft_arguments
+from .sharding import shard_on
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,18 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
 
     Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when the adapter's layers are not in the model.
     """
-    arguments = sft_arguments(config, device, str(output_dir), has_validation=material.validation is not None)
+    arguments = SFTConfig(
+        **sft_arguments(config, device, str(output_dir), has_validation=material.validation is not None)
+    )
     packing = config.hyperparameters.packing
     if config.method is not Method.FULL:
         _check_targets(config, material.model)
+    if config.hyperparameters.fsdp:
+        shard_on(device)
     try:
         trainer = (PackedSFTTrainer if packing else SFTTrainer)(
             model=material.model,
-            args=SFTConfig(**arguments),
+            args=arguments,
             train_dataset=_dataset(material.train, config.hyperparameters),
             eval_dataset=_dataset(material.validation, config.hyperparameters) if material.validation else None,
             data_collator=Collator(material.tokenizer.pad_token_id) if packing else None,
@@ -63,8 +68,8 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
                 parameter.data = parameter.data.to(torch.float32)
     loraplus = loraplus_arguments(config)
     if loraplus:
-        kind, arguments = trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
-        trainer.optimizer = create_loraplus_optimizer(trainer.model, kind, **{**arguments, **loraplus})
+        kind, settings = trainer.get_optimizer_cls_and_kwargs(trainer.args, trainer.model)
+        trainer.optimizer = create_loraplus_optimizer(trainer.model, kind, **{**settings, **loraplus})
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 FILE = "settings.json"
-_OPTIMIZER, _SCHEDULER = "optimizer.pt", "scheduler.pt"
+_OPTIMIZER, _SHARDED_OPTIMIZER, _SCHEDULER = "optimizer.pt", "optimizer.bin", "scheduler.pt"
 
 
 def note(trainer: Any, folder: Path) -> None:
@@ -37,15 +37,16 @@ def carry_over(trainer: Any, folder: Path) -> None:
     scheduler = torch.load(folder / _SCHEDULER, weights_only=True)
     scheduler["base_lrs"] = [rate * ratio for rate in scheduler["base_lrs"]]
     scheduler["_last_lr"] = [rate * ratio for rate in scheduler["_last_lr"]]
+    stored = folder / (_SHARDED_OPTIMIZER if trainer.is_fsdp_enabled else _OPTIMIZER)
     if before["optimizer"] == now["optimizer"]:
-        optimizer = torch.load(folder / _OPTIMIZER, weights_only=True, map_location="cpu")
+        optimizer = torch.load(stored, weights_only=True, map_location="cpu")
     else:
         optimizer = _fresh_state(trainer)
     rates = zip(optimizer["param_groups"], scheduler["_last_lr"], scheduler["base_lrs"], strict=True)
     for group, rate, first in rates:
         group["lr"], group["initial_lr"] = rate, first
     torch.save(scheduler, folder / _SCHEDULER)
-    torch.save(optimizer, folder / _OPTIMIZER)
+    torch.save(optimizer, stored)
     note(trainer, folder)
 
 

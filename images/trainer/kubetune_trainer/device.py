@@ -20,20 +20,23 @@ class Device:
     precision: Precision
     name: str = "CPU"
     capability: Capability | None = None
+    index: int = 0
+    """Of the GPU among those the process sees."""
 
 
 def visible_devices(gpus: int, current: str | None) -> str:
-    """CUDA_VISIBLE_DEVICES for a job of ``gpus`` (0 or 1), given its present value.
+    """CUDA_VISIBLE_DEVICES for a job of ``gpus``, given its present value.
 
-    More than one visible device would make transformers wrap the model in DataParallel, which TRL refuses.
+    More of them than processes would make transformers wrap the model in DataParallel, which TRL refuses.
     """
-    return (current or "0").partition(",")[0] if gpus else ""
+    known = current.split(",") if current else [str(number) for number in range(gpus)]
+    return ",".join(known[:gpus])
 
 
-def detect(gpus: int, torch: Any) -> Device:
-    """The device for a job that asked for ``gpus``.
+def detect(gpus: int, torch: Any, index: int = 0) -> Device:
+    """The device for a job that asked for ``gpus``: the one at ``index``, one for each training process.
 
-    Raises KubeTuneError (BAD_CONFIG): NoGPU when it asked for one and none is visible, as hours on a CPU by accident
+    Raises KubeTuneError (BAD_CONFIG): NoGPU when it asked for more than are visible, as hours on a CPU by accident
     would be worse than a message; GPUTooOld or GPUTooNew when torch has no code for it.
     """
     if gpus == 0:
@@ -45,9 +48,17 @@ def detect(gpus: int, torch: Any) -> Device:
             "a GPU was asked for, but none is visible in the pod; check that the node has the NVIDIA driver and "
             "container toolkit and that runtimeClassName is set where the cluster needs it, or set resources.gpu to 0",
         )
-    name, capability = torch.cuda.get_device_name(0), tuple(torch.cuda.get_device_capability(0))
+    if gpus > 1 and torch.cuda.device_count() < gpus:
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "NoGPU",
+            f"{gpus} GPUs were asked for, but {torch.cuda.device_count()} are visible in the pod; check the node's "
+            "device plugin (one that shares a GPU by time-slicing gives the same one several times), or lower "
+            "resources.gpu",
+        )
+    name, capability = torch.cuda.get_device_name(index), tuple(torch.cuda.get_device_capability(index))
     check_capability(name, capability, torch.cuda.get_arch_list())
-    return Device("cuda", precision_for(capability), name, capability)
+    return Device("cuda", precision_for(capability), name, capability, index)
 
 
 def threads() -> int:

@@ -30,11 +30,14 @@ from .ladder import next_rung, settings_of
 from .memory import exhausted, is_out_of_memory, out_of_memory, peak_vram
 from .model import all_finite, load_model, stored_dtype
 from .observer import Observer
+from .place import Place, Relaunch
 from .probe import Probe
 from .publishing import save_artifact
 from .recovery import Restart, effective_config, lowered, rolled_back
 from .results import artifact_uri
 from .saving import Saving
+from .sharding import whole_model
+from .shortfall import Shortfall, note
 from .stop import preempted
 from .tokenizer import encoder_for, end_tokens, load_tokenizer
 from .workspace import Inputs, train_file, validation_file, work_dir
@@ -50,8 +53,10 @@ def learn(job: Job, inputs: Inputs) -> Learned:
     """
     quiet()
     job.stop.check()
-    device = detect(job.config.gpus, torch)
+    device = detect(job.config.gpus, torch, Place.here().rank)
     torch.set_num_threads(threads())
+    ranks.join(device.kind)
+    job.state.follow(ranks.from_first(job.state.document))
     log.info("%s on %s in %s", job.config.method, device.name, device.precision)
     try:
         return _learn(job, inputs, device)
@@ -62,11 +67,17 @@ def learn(job: Job, inputs: Inputs) -> Learned:
 
 
 def short_of_memory(job: Job, device: Device, said: str) -> Restart | KubeTuneError:
-    """What follows when memory ran out in the middle of a run: the next rung of the ladder, or the end."""
+    """What follows when memory ran out in the middle of a run: the next rung of the ladder, or the end.
+
+    Raises Relaunch where other processes have to take that rung, too.
+    """
     config, progress = effective_config(job.config, job.state.recovery), job.reporter.progress
     loading = progress.phase != "training"
-    if loading or not config.recovery.adapt_to_memory or ranks.several():
+    if loading or not config.recovery.adapt_to_memory:
         return out_of_memory(said, config, peak_vram(torch))
+    if ranks.several():
+        note(Shortfall(said, progress.step, device.kind))
+        raise Relaunch
     rung = next_rung(settings_of(config.hyperparameters), device.kind)
     if rung is None:
         return exhausted(said, config, None)
@@ -117,10 +128,16 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
         tokens=loopstate.tokens(trainer),
         suggestions=job.reporter.progress.suggestions,
     )
+    model = whole_model(trainer)
+    if ranks.several():
+        # Without it some processes abort once everything is done.
+        trainer.end()
+        if not Place.here().first:
+            raise ranks.Left
     if encoder.template:
         # Whoever uses the model must write chats as it learned them.
         tokenizer.chat_template = encoder.template
-    return Learned(results, lambda folder: save_artifact(config, trainer.model, tokenizer, stored_dtype(path), folder))
+    return Learned(results, lambda folder: save_artifact(config, model, tokenizer, stored_dtype(path), folder))
 
 
 def tokenise(encoder: Encoder, path: Path, what: str) -> Tokenised:
@@ -165,10 +182,10 @@ def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Sav
         guard.lost(step)
     if guard.problem:
         saving.drain()
-        raise diverged(job, config, guard, step)
+        raise ranks.ended(diverged(job, config, guard, step))
     if step < total and not verdict.stopped_early:
         saving.drain()
-        raise preempted(f"after step {step} of {total}", saving.last)
+        raise ranks.ended(preempted(f"after step {step} of {total}", saving.last))
     # transformers divides a resumed run's loss by the new steps only.
     return finite(trainer._total_loss_scalar / max(step, 1)), verdict.stopped_early
 

@@ -13,6 +13,7 @@ from transformers.quantizers.base import get_keys_to_not_convert
 
 from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
 
+from . import ranks
 from .capability import check_quantisation
 from .device import Device
 from .sft import base_dtype, quantization_arguments
@@ -32,8 +33,8 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
     """
     check_quantisation(device.capability, config)
     arguments: dict[str, Any] = {"dtype": getattr(torch, base_dtype(config.method, device))}
-    if device.kind == "cuda":
-        arguments["device_map"] = {"": 0}
+    if device.kind == "cuda" and not config.hyperparameters.fsdp:
+        arguments["device_map"] = {"": device.index}
     try:
         if config.method is Method.QLORA:
             keep = unquantised(path, config.base_model) if device.kind == "cpu" else []
@@ -90,5 +91,7 @@ def linear_layers(model: Any) -> list[str]:
 
 
 def all_finite(model: Any) -> bool:
-    """False when a trained weight is NaN or infinite."""
-    return all(bool(torch.isfinite(p).all()) for p in model.parameters() if p.requires_grad)
+    """False when a trained weight is NaN or infinite, in any process; all must ask."""
+    trained = [ranks.local(p) for p in model.parameters() if p.requires_grad]
+    lost = any(not bool(torch.isfinite(p).all()) for p in trained)
+    return not ranks.agreed((lost,), next(model.parameters()).device)[0]

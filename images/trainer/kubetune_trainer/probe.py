@@ -27,7 +27,9 @@ from .device import Device
 from .ladder import Action, Rung, next_rung, settings_of
 from .memory import Shortage, exhausted, is_out_of_memory, out_of_memory, peak_vram, state_bytes
 from .packing import LENGTHS
+from .place import Relaunch
 from .recovery import lowered
+from .shortfall import Shortfall, note
 
 LEAST = 16
 """Tokens of the shortest rows that are tried."""
@@ -48,9 +50,6 @@ class Probe(TrainerCallback):  # type: ignore[misc]
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Raises Restart when less has to do, KubeTuneError (OUT_OF_MEMORY) when nothing does."""
-        if ranks.several():
-            # Where one process ran out of memory, the others would wait for it for ever.
-            return
         started = time.monotonic()
         trial = Trial(self._trainer, self._config.hyperparameters.optimizer)
         now = settings_of(self._config.hyperparameters)
@@ -60,6 +59,10 @@ class Probe(TrainerCallback):  # type: ignore[misc]
             return
         if not self._config.recovery.adapt_to_memory:
             raise out_of_memory(said, self._config, peak_vram(torch))
+        if ranks.several():
+            # The others may have had room, and wait for this one.
+            note(Shortfall(said, state.global_step, self._device.kind))
+            raise Relaunch
         rungs: list[tuple[Rung, str]] = []
         while said is not None:
             rung = next_rung(now, self._device.kind)
@@ -85,7 +88,7 @@ class Trial:
         self._trainer = trainer
         rows = trainer.train_dataset
         self._lengths = np.array([len(ids) for ids in rows.with_format("numpy")["input_ids"]])
-        weights = [(p.numel(), p.element_size()) for p in trainer.model.parameters() if p.requires_grad]
+        weights = [(ranks.local(p).numel(), p.element_size()) for p in trainer.model.parameters() if p.requires_grad]
         has_state = bool(trainer.optimizer and trainer.optimizer.state)
         self._state_bytes = 0 if has_state else state_bytes(optimizer, weights, trainer.args.device.type)
 

@@ -30,6 +30,7 @@ from .ladder import (
 )
 from .memory import told
 from .patience import patiently
+from .place import Place, Relaunch
 
 FLUSH_SECONDS = 10.0
 """How long the tracker may take before the process replaces itself."""
@@ -68,22 +69,29 @@ def rolled_back(config: TrainConfig, problem: str, at: float, step: int, checkpo
 def restart(job: Job, steps: Sequence[RecoveryStep]) -> NoReturn:
     """Writes ``steps`` to the run's state and starts this command anew in the same process and pod.
 
-    Raises KubeTuneError: PREEMPTED when the pod was asked to go meanwhile (the next one goes on from here), SUPERSEDED,
-    or UNAVAILABLE when the store stays away.
+    Raises Relaunch where there are several processes, all of which must; KubeTuneError: PREEMPTED when the pod was
+    asked to go meanwhile (the next one goes on from here), SUPERSEDED, or UNAVAILABLE when the store stays away.
     """
+    record(job, steps)
+    job.tracker.pause(FLUSH_SECONDS)
+    job.stop.check()
+    if Place.here().several:
+        raise Relaunch
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # A signal that comes between here and the new start's handlers stays pending until those are there.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
+    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 (this very command)
+
+
+def record(job: Job, steps: Sequence[RecoveryStep]) -> None:
+    """Writes ``steps`` to the run's state, unless they are there. Raises KubeTuneError as ``restart`` does."""
     for step in steps:
         log.warning("%s at step %d: %s", step.kind, step.step, step.message)
         known = job.state.recovery
         if step not in known:
             patiently(lambda step=step: job.state.add_recovery(step), "noting a recovery", job.stop)  # type: ignore[misc]
     job.reporter.recovered(job.state.recovery)
-    job.tracker.pause(FLUSH_SECONDS)
-    job.stop.check()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # A signal that comes between here and the new start's handlers stays pending until those are there.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
-    os.execv(sys.executable, sys.orig_argv)  # noqa: S606 (this very command)
 
 
 def fitting(summary: TrainSummary) -> TrainSummary:

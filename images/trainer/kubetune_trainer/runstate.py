@@ -121,6 +121,20 @@ class RunState:
             ExitCode.UNAVAILABLE, "RunBusy", f"{uri} was changed {CLAIMS} times while this attempt tried to claim it"
         )
 
+    @classmethod
+    def unclaimed(cls, store: Store, folder: str, config_sha256: str) -> RunState:
+        """For a training process that only follows (see ``follow``)."""
+        return cls(store, f"{folder.rstrip('/')}/{NAME}", RunDocument(SCHEMA, 0, "", config_sha256))
+
+    @property
+    def document(self) -> RunDocument:
+        """All of it, for the attempt's other training processes."""
+        return self._document
+
+    def follow(self, document: RunDocument) -> None:
+        """Takes over what the attempt's first training process knows: the others only read."""
+        self._document = document
+
     @property
     def attempt(self) -> str:
         """Names this attempt; part of its checkpoints' names."""

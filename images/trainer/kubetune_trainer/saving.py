@@ -107,7 +107,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]
             return
         self._evaluated = Evaluated(state.global_step, float(loss))
         best = self._best_loss()
-        if self._keep_best and (best is None or loss < best) and state.global_step < state.max_steps:
+        # Only the first process knows what is stored; what it decides, all must do.
+        better = ranks.from_first(best is None or loss < best)
+        if self._keep_best and better and state.global_step < state.max_steps:
             control.should_save = True
         self._began = time.monotonic()
 

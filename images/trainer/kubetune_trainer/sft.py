@@ -23,6 +23,7 @@ def sft_arguments(config: TrainConfig, device: Device, output_dir: str, *, has_v
         "output_dir": output_dir,
         **_optimisation(hyper),
         **_data(hyper),
+        **_processes(hyper),
         "bf16": device.precision == "bfloat16",
         "fp16": device.precision == "float16",
         "use_cpu": device.kind == "cpu",
@@ -69,6 +70,16 @@ def _data(hyper: Hyperparameters) -> dict[str, Any]:
         "packing": False,
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }
+
+
+def _processes(hyper: Hyperparameters) -> dict[str, Any]:
+    """Several processes: a copy of the model in each (DDP), or shards of it (FSDP2)."""
+    # Every trained weight has its part in every loss; looking for others would cost a pass over the graph.
+    found: dict[str, Any] = {"ddp_find_unused_parameters": False}
+    if hyper.fsdp:
+        # Whole weights and optimizer state in a checkpoint, written by the first process.
+        found |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
+    return found
 
 
 def lora_arguments(lora: Lora) -> dict[str, Any]:

@@ -5,6 +5,7 @@ Torch is imported in learn.py only, once everything that can fail without it is 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -29,13 +30,16 @@ from .card import card
 from .device import visible_devices
 from .export import export
 from .job import Job, Learned
+from .launch import launch
 from .patience import patiently
+from .place import Place, Relaunch, processes
 from .publishing import publish_when_possible
 from .records import track_results, track_settings
-from .recovery import Restart, fitting, restart
+from .recovery import FLUSH_SECONDS, Restart, fitting, restart
 from .report import Reporter
 from .results import artifact_kind, artifact_uri, checkpoint_folder, config_sha256, manifest_meta, origin, published
 from .runstate import RunState
+from .shortfall import step_down
 from .stop import StopRequest
 from .tracking import Tracker
 from .workspace import Inputs, load_inputs, work_dir
@@ -45,13 +49,20 @@ log = logging.getLogger(__name__)
 
 def train(stop: StopRequest) -> ExitCode:
     """Trains, publishes and leaves the summary. Raises KubeTuneError for everything a user can act on."""
-    config = read_config(TrainConfig)
+    config, place = read_config(TrainConfig), Place.here()
+    if processes(config) > 1 and not place.several:
+        return launch(config, stop)
+    if not place.first:
+        return follow(config, stop)
     tracker = Tracker(config.tracking, config.owner)
     with ProgressServer("kubetune_train") as server:
         reporter = Reporter(server.publish, time.time)
         try:
             job = start(config, reporter, tracker, stop)
             summary = export(job, published(job.store, config) or run(job))
+        except Relaunch:
+            tracker.pause(FLUSH_SECONDS)
+            raise
         except BaseException as error:
             reporter.phase("failed")
             code = error.code if isinstance(error, KubeTuneError) else None
@@ -80,8 +91,8 @@ def run(job: Job) -> TrainSummary:
     started = time.monotonic()
     inputs = load_inputs(config_sha256(job.config))
     track_settings(job, inputs)
-    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(job.config.gpus, shown)
+    step_down(job)
+    show_devices(job.config)
     from .learn import learn  # noqa: PLC0415 (torch: seconds, and not needed for what is above)
 
     try:
@@ -90,6 +101,27 @@ def run(job: Job) -> TrainSummary:
         restart(job, wanted.steps)
     finally:
         remember(job)
+
+
+def follow(config: TrainConfig, stop: StopRequest) -> ExitCode:
+    """Trains beside the first of several processes, which does everything else."""
+    store, sha = Store(config.store), config_sha256(config)
+    inputs = load_inputs(sha)
+    show_devices(config)
+    from .learn import learn  # noqa: PLC0415 (torch: seconds, and not needed for what is above)
+    from .ranks import Left  # noqa: PLC0415
+
+    silent = Reporter(lambda _: None, time.time)
+    job = Job(config, store, silent, Tracker(None, config.owner), stop, RunState.unclaimed(store, config.output, sha))
+    with contextlib.suppress(Left):
+        learn(job, inputs)
+    return ExitCode.OK
+
+
+def show_devices(config: TrainConfig) -> None:
+    """Lets this process see the GPUs it was given, and no others."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(config.gpus, shown)
 
 
 def finish(job: Job, inputs: Inputs, learned: Learned, started: float) -> TrainSummary:

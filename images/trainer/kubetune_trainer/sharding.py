@@ -1,0 +1,38 @@
+"""Weights that are sharded over several processes (FSDP2), and whole again. Imports torch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
+from transformers import AutoModelForCausalLM
+
+from .device import Device
+
+
+def shard_on(device: Device) -> None:
+    """Called once the training's arguments are made, before its trainer is."""
+    if device.kind == "cpu":
+        # accelerate 1.15 shards on GPUs and their like only and, on a CPU, goes on with whole copies without a word,
+        # while its code for it, and torch's, runs there as well.
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+
+
+def whole_model(trainer: Any) -> Any:
+    """The trained model as one that can be saved: where it is sharded, gathered in the first process's main memory.
+
+    All processes must call this; the others get None.
+    """
+    if not trainer.is_fsdp_enabled:
+        return trainer.model
+    weights = trainer.accelerator.get_state_dict(trainer.model)
+    if not trainer.is_world_process_zero():
+        return None
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(trainer.model.config)
+    model.load_state_dict(weights, assign=True)
+    model.tie_weights()
+    model.generation_config = trainer.model.generation_config
+    return model
