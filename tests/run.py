@@ -49,6 +49,9 @@ def _pytest(title: str, *argv: str) -> Step:
 
 OPERATORS_PART = ("finetunejob", "preflight", "quota", "cost", "deadline", "kueue")
 """Integration tests that are about training."""
+TRAINING_SUITES = ("finetunejob", "preflight", "quota", "cost", "deadline", "kueue", "gpu")
+"""Parts of the integration suite that are about FineTuneJobs."""
+
 STAGES: dict[str, tuple[Step, ...]] = {
     "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
     "check": (

@@ -29,6 +29,8 @@ class Reporter:
         self._now = now
         self._step_seconds: float | None = None
         self._last_step_at: float | None = None
+        self._mark: tuple[int, float] | None = None
+        """The first step of this process and when it was done: what is made once has been paid for by then."""
         self._tokens: tuple[float, float] | None = None
         self._active: Callable[[], float] | None = None
         self._lock = threading.Lock()
@@ -61,12 +63,18 @@ class Reporter:
             mean = self._step_seconds
             self._step_seconds = seconds if mean is None else _MEMORY * mean + (1 - _MEMORY) * seconds
         self._last_step_at = now
+        self._update(step=step, step_seconds=self._step_seconds, eta_seconds=self._eta(step, now))
+
+    def _eta(self, step: int, now: float) -> float | None:
+        """Seconds left. By the mean over the steps so far with all pauses between them, for as many are still to come;
+        by one step's time until there is a mean."""
         left = self.progress.total_steps - step
-        self._update(
-            step=step,
-            step_seconds=self._step_seconds,
-            eta_seconds=None if self._step_seconds is None else left * self._step_seconds,
-        )
+        if self._mark is None:
+            self._mark = (step, now)
+        first, since = self._mark
+        if step > first:
+            return left * (now - since) / (step - first)
+        return None if self._step_seconds is None else left * self._step_seconds
 
     def paused(self) -> None:
         """Time since the last step went into something else, such as an evaluation, and tells nothing of steps."""

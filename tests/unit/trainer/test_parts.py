@@ -74,11 +74,13 @@ def test_steps_give_the_time_left(reporter: Reporter, clock: Clock, seen: list[T
         reporter.stepped(step)
     assert (seen[-1].phase, seen[-1].step, seen[-1].total_steps) == ("training", 10, 100)
     assert seen[-1].eta_seconds == pytest.approx(180)
-    clock.now += 500
+    clock.now += 50
     reporter.paused()
     clock.now += 2
     reporter.stepped(11)
-    assert seen[-1].eta_seconds == pytest.approx(178)
+    assert seen[-1].step_seconds == pytest.approx(2)
+    # Ten steps and the pause between them took 70 s; as many of both are still to come.
+    assert seen[-1].eta_seconds == pytest.approx(89 * 7)
     assert seen[-1].updated_at == clock.now
     reporter.phase("publishing")
     assert seen[-1].eta_seconds is None
