@@ -47,7 +47,7 @@ def _pytest(title: str, *argv: str) -> Step:
     return Step(title, _python("pytest", "-q", *argv), is_pytest=True)
 
 
-OPERATORS_PART = ("finetunejob", "preflight", "quota", "cost", "deadline", "kueue")
+OPERATORS_PART = ("finetunejob", "preflight", "interruptions", "quota", "cost", "deadline", "kueue")
 """Integration tests that are about training."""
 TRAINING_SUITES = ("finetunejob", "preflight", "quota", "cost", "deadline", "kueue", "gpu")
 """Parts of the integration suite that are about FineTuneJobs."""
