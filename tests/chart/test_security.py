@@ -50,6 +50,7 @@ def test_the_operator_may_do_what_it_does() -> None:
         assert {(resource.plural, verb) for verb in ("get", "create", "patch", "delete")} <= rights, resource.plural
     for resource in CUSTOM:
         assert (f"{resource.plural}/status", "patch") in rights, resource.plural
+    assert ("pods/eviction", "create") in rights
     assert {(CLAIM.plural, "get"), (CONFIGMAP.plural, "get"), (NODE.plural, "list"), (EVENT.plural, "create")} <= rights
 
 

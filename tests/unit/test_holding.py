@@ -228,7 +228,7 @@ def test_the_user_wins_over_kueue_by_taking_the_job_away() -> None:
     done = judge(custom(told.status, suspend=True, **spec), observed)
     assert done.stop == (
         Stop(Ref("v1", "Pod", "ns", "p1"), grace_seconds=360),
-        Stop(Ref("batch/v1", "Job", "ns", "demo-train"), waits_for_children=True),
+        Stop(Ref("batch/v1", "Job", "ns", "demo-train")),
     )
     gone = judge(custom(done.status, suspend=True, **spec), Observed())
     assert (gone.create, gone.status["phase"], gone.status["activeSeconds"]) == ((), "Suspended", 600)

@@ -35,13 +35,12 @@ class Patch:
 
 @dataclass(frozen=True)
 class Stop:
-    """A deletion before the patches: of a pod with a grace of its own, or of an object together with its children."""
+    """Ends something before the patches are made: a pod by eviction, with a grace of its own, or an object by deletion,
+    which waits for its children."""
 
     ref: Ref
     grace_seconds: int | None = None
-    """None leaves it to the object."""
-    waits_for_children: bool = False
-    """The object stays, marked as being deleted, until everything it owns is gone."""
+    """Of a pod."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,8 @@ class FineTuneJobController:
 
     async def _product(self, client: Client, obj: FineTuneJob, run: Run, pods: Iterable[Object]) -> str | None:
         """The GPU under a pod that is not on record yet."""
-        if not obj.spec.resources.gpu or run.pod is None or (obj.status.cost and run.pod in (obj.status.pods or ())):
+        is_known = obj.status.phase is JobPhase.RUNNING and run.pod in (obj.status.pods or ())
+        if not obj.spec.resources.gpu or is_known:
             return None
         name = next((pod["spec"].get("nodeName") for pod in pods if pod["metadata"]["name"] == run.pod), None)
         nodes = await read_nodes(client, name) or () if name else ()

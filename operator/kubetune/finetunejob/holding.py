@@ -67,7 +67,7 @@ def used(look: Look) -> int | None:
 
 
 def stop_pods(look: Look) -> tuple[Stop, ...]:
-    """Deletes the pods that would be killed in the middle of saving if they were stopped with their own grace; whoever
+    """Evicts the pods that would be killed in the middle of saving if they were stopped with their own grace; whoever
     asks first decides, for a grace under way can only be shortened."""
     needed = grace.measured(look.observed.progress)
     namespace = look.job.metadata.namespace
@@ -80,7 +80,7 @@ def withdraw(look: Look) -> tuple[Stop, ...]:
     a Workload goes with its Job, which gives its quota back. The Job stays until its pods are gone, so that no second
     one is made beside them."""
     meta = look.job.metadata
-    job = Stop(Ref("batch/v1", "Job", meta.namespace, job_name(meta.name)), waits_for_children=True)
+    job = Stop(Ref("batch/v1", "Job", meta.namespace, job_name(meta.name)))
     return (*stop_pods(look), job)
 
 

@@ -18,7 +18,7 @@ from kubernetes.aio import config as kubernetes_config
 from kubetune.common.decision import Patch, Ref
 
 from .errors import ApiError, from_response
-from .kinds import EVENT, Resource, resource_of
+from .kinds import EVENT, POD, Resource, resource_of
 
 FIELD_MANAGER = "kubetune"
 STATUS_MANAGER = "kubetune-status"
@@ -135,20 +135,31 @@ class Client:
         query = {"fieldManager": FIELD_MANAGER}
         return await self._call("patch", resource, path, query=query, body=patch.body)
 
-    async def delete(
-        self, ref: Ref, uid: str | None = None, *, grace_seconds: int | None = None, foreground: bool = False
-    ) -> None:
+    async def delete(self, ref: Ref, uid: str | None = None, *, foreground: bool = False) -> None:
         """Deletes the object and what it owns: afterwards, or with ``foreground`` before. Gone already is fine."""
         resource = resource_of(ref.api_version, ref.kind)
         options: Object = {"propagationPolicy": "Foreground" if foreground else "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
         try:
             await self._call("delete", resource, resource.path(ref.namespace, ref.name), body=options)
         except ApiError as error:
             if not error.is_not_found:
+                raise
+
+    async def evict(self, ref: Ref, grace_seconds: int) -> None:
+        """Ends a pod by eviction, which a Job's failure policy can tell from a failure. Gone already is fine, and so is
+        a budget for disruptions that forbids it (429): whatever ends the pod next does so with its own grace."""
+        eviction = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"namespace": ref.namespace, "name": ref.name},
+            "deleteOptions": {"gracePeriodSeconds": grace_seconds},
+        }
+        try:
+            await self._call("create", POD, POD.path(ref.namespace, ref.name, "eviction"), body=eviction)
+        except ApiError as error:
+            if not error.is_not_found and error.status != 429:
                 raise
 
     async def post_event(self, obj: Object) -> None:

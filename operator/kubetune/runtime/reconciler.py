@@ -132,7 +132,10 @@ class Reconciler:
         for obj in decision.apply:
             self.seen.note_child(await self._client.apply(obj))
         for stop in decision.stop:
-            await self._client.delete(stop.ref, grace_seconds=stop.grace_seconds, foreground=stop.waits_for_children)
+            if stop.grace_seconds is None:
+                await self._client.delete(stop.ref, foreground=True)
+            else:
+                await self._client.evict(stop.ref, stop.grace_seconds)
         for patch in decision.patch:
             self.seen.note_child(await self._client.patch(patch))
         for ref in decision.delete:
