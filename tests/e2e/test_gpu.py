@@ -85,6 +85,8 @@ def test_three_jobs_share_two_cards(
 
     waiting = kube.wait("the third waits for a card", held_back, SECONDS, every=0.5)
     assert GPU in waiting["message"]
+    holders = [name for name in JOBS if f"FineTuneJob {namespace}/{name} (1)" in waiting["message"]]
+    assert len(holders) == len(CARDS), waiting["message"]
 
     def done() -> bool:
         found = [kube.get(namespace, "finetunejob", name) for name in JOBS]

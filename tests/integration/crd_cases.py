@@ -40,7 +40,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "must not contain '..' as a part of its path": ("s3://bucket/../other", "s3://bucket/a..b"),
     "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'": ("a/b", "a.b-c"),
     "must be a positive Kubernetes quantity, for example 2 or 500m for CPU, 8Gi for memory": ("lots", 2),
-    "must be a compute capability in quotes, for example '8.6'": ("ampere", "8.6"),
+    "must be a compute capability in quotes, for example '8.6'": ("8,6", "8.6"),
     "must be the name of a resource as nodes offer it, for example nvidia.com/mig-1g.10gb": ("mig", "amd.com/gpu"),
     "must have only lower-case letters, digits and '-', and must not be 'candidate'": ("candidate", "other-base"),
     "all-linear already means every linear layer; list it alone or name the modules": (

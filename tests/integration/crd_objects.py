@@ -11,13 +11,14 @@ def _object(kind: str, spec: Object) -> Object:
     return {"apiVersion": "kubetune.io/v1alpha1", "kind": kind, "metadata": {"name": "demo"}, "spec": spec}
 
 
-_RESOURCES = {
-    "gpu": 1,
+_RESOURCES = {"gpu": 1, "cpu": "500m", "memory": "8Gi"}
+_OTHER_RESOURCES = {
+    "gpu": 2,
     "gpuMemory": "12G",
     "computeCapability": "12.0",
     "gpuResourceName": "nvidia.com/mig-1g.10gb",
-    "cpu": "500m",
-    "memory": "8Gi",
+    "cpu": 2,
+    "memory": "1Gi",
 }
 _POD = {
     "resources": _RESOURCES,
@@ -34,7 +35,7 @@ _POD = {
     "runtimeClassName": "nvidia",
     "credentials": {"objectStoreSecret": "store", "huggingFaceSecret": "hugging-face"},
 }
-_OTHER_POD = {"resources": {"gpu": 0, "cpu": 2, "memory": "1Gi"}}
+_OTHER_POD = {"resources": _OTHER_RESOURCES}
 
 _JOB = {
     **_POD,
@@ -116,7 +117,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 },
                 "export": {"merged": True, "gguf": "q8_0"},
                 "tracking": {"uri": "http://mlflow:5000", "experiment": "demo", "registeredModel": "demo"},
-                "evaluation": {**_MEASUREMENT, "resources": _RESOURCES},
+                "evaluation": {**_MEASUREMENT, "resources": dict(_RESOURCES)},
                 **_JOB,
             },
         ),
@@ -126,6 +127,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 "baseModel": {"uri": "s3://models/tiny"},
                 "dataset": {"uri": "configmap://rows/train.jsonl", "validationShare": 0.1},
                 "method": "full",
+                "evaluation": {**_MEASUREMENT, "seed": 2, "resources": dict(_OTHER_RESOURCES)},
                 **_OTHER_JOB,
             },
         ),

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
+from tests.support.nodes import gpu_node, present
 from tests.support.objects import failure_summary, finetunejob, preflight_summary, train_summary
 from tests.support.operator import Operator
 from tests.support.proxy import Matcher, Proxy
@@ -38,7 +40,12 @@ def writes_status(namespace: str) -> Matcher:
     return matches
 
 
-def test_checks_first_and_trains_then(kube: Kube, kubelet: Kubelet) -> None:
+def test_checks_first_and_trains_then(admin: Api, kube: Kube, kubelet: Kubelet) -> None:
+    with present(admin, gpu_node(kubelet.node)):
+        check_and_train(kube, kubelet)
+
+
+def check_and_train(kube: Kube, kubelet: Kubelet) -> None:
     kube.create("finetunejob", checked_job(resources={"gpu": 1, "memory": "8Gi"}))
     container = kube.wait_exists("job", CHECKS)["spec"]["template"]["spec"]["containers"][0]
     assert container["resources"]["limits"] == {"memory": "8Gi"}, "no GPU is taken"

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from tests.cluster.api import Api
+
+from .kube import MERGE
 
 Object = dict[str, Any]
 
@@ -44,3 +50,19 @@ def gpu_node(
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
         },
     }
+
+
+@contextmanager
+def present(api: Api, *nodes: Object) -> Iterator[None]:
+    """The nodes are in the cluster, with their status."""
+    made = []
+    try:
+        for node in nodes:
+            name = node["metadata"]["name"]
+            api.request("POST", "/api/v1/nodes", node)
+            made.append(name)
+            api.request("PATCH", f"/api/v1/nodes/{name}/status", {"status": node["status"]}, MERGE)
+        yield
+    finally:
+        for name in made:
+            api.request("DELETE", f"/api/v1/nodes/{name}")

@@ -7,8 +7,12 @@ scheduler, the kubelet's allocation, the training and the release.
 from __future__ import annotations
 
 import importlib.util
+from typing import Any
 
 if importlib.util.find_spec("kubetune_trainer"):
     from kubetune_trainer import device
 
-    device.detect = lambda gpus, torch: device.Device("cpu", "float32", "test double")
+    def detect(gpus: int, torch: Any, index: int = 0) -> device.Device:
+        return device.Device("cpu", "float32", "test double")
+
+    device.detect = detect
