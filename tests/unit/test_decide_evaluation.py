@@ -283,3 +283,16 @@ def test_an_unschedulable_pod_repeats_the_scheduler_s_words() -> None:
     status, _ = run(obj, Observed(JobObservation(live_job(obj), (unplaced,))))
     assert condition(status, "Scheduled")[:2] == ("False", "Unschedulable")
     assert text in condition(status, "Scheduled")[2]
+
+
+def test_its_time_does_not_begin_again_when_it_is_resumed() -> None:
+    obj = evaluation(activeDeadlineSeconds=60, suspend=True)
+    live = live_job(obj, suspend=False)
+    live["status"]["startTime"] = (NOW - timedelta(seconds=20)).isoformat()
+    decision = decide(obj, Observed(JobObservation(live)), NOW, SETTINGS)
+    assert [patch.body for patch in decision.patch] == [{"spec": {"suspend": True, "activeDeadlineSeconds": 40}}]
+    status, _ = run(
+        obj, Observed(JobObservation(live_job(obj, "Failed", "DeadlineExceeded", activeDeadlineSeconds=40)))
+    )
+    assert status.failure is not None
+    assert "20s of it before it was last resumed" in status.failure.message

@@ -12,6 +12,7 @@ from kubetune.common.decision import Decision, Patch, Ref
 from kubetune.common.job_status import Failure, JobPhase
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.settings import Settings
+from kubetune.workload.deadline import explain_deadline, suspend_body
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import Hardware
@@ -108,6 +109,7 @@ def _refuse(evaluation: Evaluation, problem: Problem, now: datetime, again: floa
 
 def _follow(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:
     child = observed.run.job or {}
+    run = explain_deadline(run, child, evaluation.spec.active_deadline_seconds)
     progress = evaluation.status.progress
     if observed.progress and run.phase is JobPhase.RUNNING:
         said = read_progress(observed.progress)
@@ -120,7 +122,8 @@ def _follow(evaluation: Evaluation, observed: Observed, run: Run, now: datetime,
     patches: tuple[Patch, ...] = ()
     if is_suspended(child) != evaluation.spec.suspend and run.phase is not JobPhase.FAILED:
         ref = Ref("batch/v1", "Job", evaluation.metadata.namespace, job_name(evaluation))
-        patches = (Patch(ref, {"spec": {"suspend": evaluation.spec.suspend}}),)
+        body = suspend_body(child, now) if evaluation.spec.suspend else {"spec": {"suspend": False}}
+        patches = (Patch(ref, body),)
     return replace(decision, patch=patches, requeue_after=min(waits, default=None))
 
 

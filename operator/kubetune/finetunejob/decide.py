@@ -10,6 +10,7 @@ from kubetune.common.conditions import ConditionStatus
 from kubetune.common.decision import Decision, Event, Ref
 from kubetune.common.job_status import JobPhase
 from kubetune.settings import Settings
+from kubetune.workload.deadline import explain_deadline
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Problem
@@ -25,7 +26,6 @@ from .conclude import conclude
 from .cost import charge
 from .holding import (
     SUSPENDED_TEXT,
-    explain_deadline,
     held_run,
     is_kept_by_kueue,
     patches,
@@ -138,7 +138,7 @@ def _train(look: Look, preflight: Preflight) -> Decision:
     if run.phase is JobPhase.SUCCEEDED:
         return complete(look, preflight, run)
     if run.phase is JobPhase.FAILED:
-        run = explain_deadline(job, observed.run.job or {}, run)
+        run = explain_deadline(run, observed.run.job or {}, job.spec.active_deadline_seconds)
         return conclude(look, accepted(), preflight, run)
     if job.spec.suspend:
         return _hold(look, preflight, run)

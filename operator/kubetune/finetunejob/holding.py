@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.decision import Patch, Ref, Stop
 from kubetune.common.job_status import JobPhase
-from kubetune.common.units import format_duration
 from kubetune.workload.deadline import suspend_body, tracking_body, used_seconds
 from kubetune.workload.explain import Fact
 from kubetune.workload.run import JobObservation, Run, is_suspended
@@ -96,18 +94,3 @@ def patches(look: Look, name: str, observation: JobObservation, run: Run) -> tup
     if is_suspended(child) == job.spec.suspend:
         return ()
     return (Patch(ref, suspend_body(child, look.now) if job.spec.suspend else {"spec": {"suspend": False}}),)
-
-
-def explain_deadline(job: FineTuneJob, child: Object, run: Run) -> Run:
-    """The Job's own words know only what was left of the time at its last start."""
-    limit = job.spec.active_deadline_seconds
-    if run.failure is None or run.failure.reason != Reason.DEADLINE_EXCEEDED or limit is None:
-        return run
-    before = limit - child["spec"].get("activeDeadlineSeconds", limit)
-    earlier = f", {format_duration(before)} of it before it was last resumed," if before > 0 else ""
-    text = (
-        f"It was active for {format_duration(limit)}{earlier} and was stopped: longer than activeDeadlineSeconds "
-        f"({limit}) allows. Create it again with more time or less to do."
-    )
-    fact = replace(run.succeeded, message=text)
-    return replace(run, succeeded=fact, failure=run.failure.model_copy(update={"message": text}))

@@ -9,16 +9,20 @@ counted twice.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from kubetune.common.meta import GROUP
 from kubetune.common.model import format_time
+from kubetune.common.units import format_duration
 
 from .pods import parse_time
+from .run import Run
 
 Object = dict[str, Any]
 
+DEADLINE_EXCEEDED = "DeadlineExceeded"
 ACTIVE_SINCE = f"{GROUP}/active-since"
 LEAST_SECONDS = 1
 """What is left at least: the Job controller takes the deadline from there."""
@@ -68,6 +72,21 @@ def tracking_body(job: Object) -> Object | None:
     if noted is None or ended is None:
         return None
     return _annotate(None) | {"spec": {"activeDeadlineSeconds": max(LEAST_SECONDS, limit - _since(noted, ended))}}
+
+
+def explain_deadline(run: Run, job: Object, limit: int | None) -> Run:
+    """``run`` with a message about the whole of ``limit``, where that is what has ended it: the Job's own words know
+    only what was left of it at its last start."""
+    if run.failure is None or run.failure.reason != DEADLINE_EXCEEDED or limit is None:
+        return run
+    before = limit - job["spec"].get("activeDeadlineSeconds", limit)
+    earlier = f", {format_duration(before)} of it before it was last resumed," if before > 0 else ""
+    text = (
+        f"It was active for {format_duration(limit)}{earlier} and was stopped: longer than activeDeadlineSeconds "
+        f"({limit}) allows. Create it again with more time or less to do."
+    )
+    failure = run.failure.model_copy(update={"message": text})
+    return replace(run, succeeded=replace(run.succeeded, message=text), failure=failure)
 
 
 def _annotate(value: str | None) -> Object:
