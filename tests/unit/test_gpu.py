@@ -70,6 +70,7 @@ MEMORY, MAJOR, MINOR = "nvidia.com/gpu.memory", "nvidia.com/gpu.compute.major", 
         (Demand(GPU, 2, 24 * 10**9), [[(MEMORY, "Gt", "22888")]]),
         (Demand(MIG, 1, 8 * GIB), [[(f"{MIG}.memory", "Gt", "8191")]]),
         (Demand(SHARED, 1, 8 * GIB), [[(MEMORY, "Gt", "8191")]]),
+        (Demand(f"{MIG}.shared", 1, 8 * GIB), [[(f"{MIG}.memory", "Gt", "8191")]]),
         (Demand(GPU, 1, None, (8, 0)), [[(MAJOR, "Gt", "7")]]),
         (
             Demand(GPU, 1, None, (8, 6)),

@@ -40,11 +40,16 @@ class GpuNode:
 
 def memory_label(resource: str) -> str:
     """The label that tells the memory of one GPU; a MIG slice has one of its own."""
-    return f"{resource}.memory" if resource.startswith(_MIG) else MEMORY
+    return f"{_unshared(resource)}.memory" if resource.startswith(_MIG) else MEMORY
 
 
 def _product_label(resource: str) -> str:
-    return f"{resource}.product" if resource.startswith(_MIG) else PRODUCT
+    return f"{_unshared(resource)}.product" if resource.startswith(_MIG) else PRODUCT
+
+
+def _unshared(resource: str) -> str:
+    """Time slicing renames the resource, but not its labels."""
+    return resource.removesuffix(".shared")
 
 
 def gpu_nodes(nodes: Iterable[Object], resource: str) -> tuple[GpuNode, ...]:
