@@ -8,6 +8,7 @@ so that a pod cut off from its cluster can neither hide a newer checkpoint nor r
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import secrets
@@ -24,6 +25,8 @@ SCHEMA = 1
 NAME = "run.json"
 CLAIMS = 5
 """Tries to claim a document that others change at the same time."""
+READS = 4
+"""Times the document is read again when content and ETag do not fit."""
 SWAPS = 3
 """Tries to replace it once it is ours."""
 
@@ -107,7 +110,7 @@ class RunState:
         uri = f"{folder.rstrip('/')}/{NAME}"
         attempt = secrets.token_hex(4)
         for _ in range(CLAIMS):
-            found = store.find_tagged(uri)
+            found = _read(store, uri)
             before = _parse(found[0], uri) if found else None
             state = cls(store, uri, _successor(before, attempt, config_sha256), now=now)
             state._etag = found[1] if found else None
@@ -254,13 +257,28 @@ class RunState:
 
     def _check(self) -> str | None:
         """The present ETag, None when the document is gone; raises SupersededError when it is somebody else's."""
-        found = self._store.find_tagged(self._uri)
+        found = _read(self._store, self._uri)
         if found is None:
             return None
         document = _parse(found[0], self._uri)
         if document is None or document.attempt != self.attempt:
             raise SupersededError(document.attempt if document else "unknown")
         return found[1]
+
+
+def _read(store: Store, uri: str) -> tuple[bytes, str] | None:
+    """Content and ETag that belong together.
+
+    A store may answer with the old content and the new ETag while the document is being replaced, and so let the reader
+    replace what it never saw. Where ETags are MD5 digests, as for most stores, that shows; elsewhere it is believed.
+    """
+    found = store.find_tagged(uri)
+    for _ in range(READS):
+        if found is None or hashlib.md5(found[0], usedforsecurity=False).hexdigest() == found[1].strip('"'):
+            break
+        time.sleep(0.05)
+        found = store.find_tagged(uri)
+    return found
 
 
 def _parse(data: bytes, uri: str) -> RunDocument | None:

@@ -142,6 +142,23 @@ def test_of_many_that_claim_at_once_one_is_in_charge(store: Store, folder: str) 
 
 
 @pytest.mark.parametrize("store", ["conditional"], indirect=True)
+def test_old_content_under_a_new_etag_is_read_again(store: Store, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = RunState.claim(store, folder, "sha")
+    real, old = store.find_tagged, store.find_tagged(f"{folder}/run.json")
+    first.record(latest=Latest(7, "a"))
+    new = store.find_tagged(f"{folder}/run.json")
+    assert old is not None
+    assert new is not None
+
+    def torn(uri: str) -> tuple[bytes, str] | None:
+        monkeypatch.setattr(store, "find_tagged", real)
+        return old[0], new[1]
+
+    monkeypatch.setattr(store, "find_tagged", torn)
+    assert RunState.claim(store, folder, "sha").latest == Latest(7, "a")
+
+
+@pytest.mark.parametrize("store", ["conditional"], indirect=True)
 def test_a_lost_answer_is_no_defeat(store: Store, folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     state = RunState.claim(store, folder, "sha")
     real = store.put_if
