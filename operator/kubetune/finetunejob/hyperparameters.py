@@ -133,7 +133,7 @@ class Hyperparameters(ApiModel):
     """Steps between two checkpoints in the object store, beside saveMinutes. Unset: saveMinutes alone decides."""
     save_minutes: float | None = Field(default=None, ge=0, le=10_080)
     """Minutes between two checkpoints in the object store: at most that much work is lost with a node. 0 leaves it to
-    saveSteps; with neither, none are saved but on suspend and eviction. Default 15."""
+    saveSteps; with neither, none are saved at all. Default 15."""
     save_total_limit: int | None = Field(default=None, ge=1, le=100)
     """Newest checkpoints kept in the object store; the one with the lowest validation loss is kept beside them. Default
     2."""
