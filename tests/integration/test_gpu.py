@@ -64,7 +64,7 @@ NEVER: dict[str, tuple[Object, tuple[Object, ...], str, list[str]]] = {
         {"gpu": 1, "gpuMemory": "12Gi"},
         (gpu_node("pc"),),
         "NoSuitableNode",
-        ["pc has no label nvidia.com/gpu.memory", "kubectl label node pc nvidia.com/gpu.memory=12288"],
+        ["pc has no label nvidia.com/gpu.memory", "kubectl label node pc nvidia.com/gpu.memory=<MiB"],
     ),
     "more than any node has": (
         {"gpu": 4},

@@ -248,7 +248,7 @@ def test_a_mig_slice_has_labels_of_its_own() -> None:
             pod_spec(memory=12),
             (BLIND,),
             "NoSuitableNode",
-            [f"blind has no label {MEMORY}", "GPU feature discovery", f"kubectl label node blind {MEMORY}=12288"],
+            [f"blind has no label {MEMORY}", "GPU feature discovery", f"kubectl label node blind {MEMORY}=<MiB"],
         ),
         (
             pod_spec(capability=(8, 6)),

@@ -119,13 +119,15 @@ def _advice(demand: Demand, offering: Sequence[GpuNode]) -> str:
     blind = [node.name for node in offering if node.memory_bytes is None]
     if demand.memory_bytes and blind:
         text += (
-            f" Install NVIDIA GPU feature discovery, which labels nodes, or do it by hand, in MiB: kubectl label node "
-            f"{blind[0]} {label}={mebibytes(demand.memory_bytes)}"
+            " Install NVIDIA GPU feature discovery, which labels nodes, or label them by hand: kubectl label node "
+            f"{blind[0]} {label}=<MiB that nvidia-smi shows>"
         )
     unknown = [node.name for node in offering if node.compute_capability is None]
     if demand.compute_capability and unknown:
-        major, minor = demand.compute_capability
-        text += f" For the capability: kubectl label node {unknown[0]} {MAJOR}={major} {MINOR}={minor}"
+        text += (
+            " GPU feature discovery tells the capability, too; by hand, 8.6 for example is: kubectl label node "
+            f"{unknown[0]} {MAJOR}=8 {MINOR}=6"
+        )
     largest = max((node.memory_bytes or 0 for node in offering), default=0)
     if demand.memory_bytes and NEARLY * demand.memory_bytes <= largest < demand.memory_bytes:
         text += f" A driver counts less than a card is sold with; {mebibytes(largest)}Mi would do."
