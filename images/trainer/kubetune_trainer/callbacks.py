@@ -78,7 +78,7 @@ class Verdict(TrainerCallback):  # type: ignore[misc]
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if control.should_save:
-            (doubtful,) = ranks.agreed((self._doubtful(state.global_step),), args.device)
+            (doubtful,) = ranks.agreed(self._doubtful(state.global_step))
             control.should_save = not doubtful
 
     def on_evaluate(

@@ -17,6 +17,7 @@ from . import ranks
 from .capability import check_quantisation
 from .device import Device
 from .sft import base_dtype, quantization_arguments
+from .sharding import load_once
 from .tokenizer import unreadable
 
 BLOCK = 64
@@ -35,6 +36,8 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
     arguments: dict[str, Any] = {"dtype": getattr(torch, base_dtype(config.method, device))}
     if device.kind == "cuda" and not config.hyperparameters.fsdp:
         arguments["device_map"] = {"": device.index}
+    if config.hyperparameters.fsdp:
+        load_once()
     try:
         if config.method is Method.QLORA:
             keep = unquantised(path, config.base_model) if device.kind == "cpu" else []
@@ -94,4 +97,4 @@ def all_finite(model: Any) -> bool:
     """False when a trained weight is NaN or infinite, in any process; all must ask."""
     trained = [ranks.local(p) for p in model.parameters() if p.requires_grad]
     lost = any(not bool(torch.isfinite(p).all()) for p in trained)
-    return not ranks.agreed((lost,), next(model.parameters()).device)[0]
+    return not ranks.agreed(lost)[0]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch
+from accelerate.utils import check_cuda_p2p_ib_support
 from torch import distributed
 
 from .launch import RENDEZVOUS
@@ -30,6 +31,9 @@ def join(device: str) -> None:
     timeout = timedelta(seconds=float(os.environ.get("KUBETUNE_RANKS_TIMEOUT", TIMEOUT_SECONDS)))
     if device == "cuda":
         torch.cuda.set_device(place.rank)
+        if not check_cuda_p2p_ib_support():
+            # Such cards claim what they cannot do; accelerate refuses to go on unless this is set.
+            os.environ |= {"NCCL_P2P_DISABLE": "1", "NCCL_IB_DISABLE": "1"}
     distributed.init_process_group(
         # The objects they exchange, and FSDP's full state, do not belong on a GPU.
         "cuda:nccl,cpu:gloo" if device == "cuda" else "gloo",
@@ -68,11 +72,12 @@ def several() -> bool:
     return bool(distributed.is_available() and distributed.is_initialized())
 
 
-def agreed(flags: tuple[bool, ...], device: Any) -> tuple[bool, ...]:
+def agreed(*flags: bool) -> tuple[bool, ...]:
     """Each flag is true for all when it is true for one: clocks and signals differ between processes."""
     if not several():
         return flags
-    votes = torch.tensor([int(flag) for flag in flags], device=device)
+    # In main memory: after every step, nobody shall wait for a GPU because of this.
+    votes = torch.tensor([int(flag) for flag in flags])
     distributed.all_reduce(votes, op=distributed.ReduceOp.MAX)
     return tuple(bool(vote) for vote in votes.tolist())
 
@@ -82,11 +87,10 @@ def from_first(value: T) -> T:
     if not several():
         return value
     box = [value]
-    distributed.broadcast_object_list(box, src=0)
+    distributed.broadcast_object_list(box, src=0, device=torch.device("cpu"))
     return box[0]
 
 
 def together() -> None:
     """Waits until all have come here."""
-    if several():
-        distributed.barrier()
+    agreed(True)

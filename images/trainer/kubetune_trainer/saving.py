@@ -88,7 +88,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         if self._uploader:
             self._uploader.check()
         step, ended = state.global_step, state.global_step >= state.max_steps
-        asked, due = ranks.agreed((self._job.stop.requested, self._cadence.due(step)), args.device)
+        asked, due = ranks.agreed(self._job.stop.requested, self._cadence.due(step))
         if asked:
             control.should_training_stop = True
         if self._cadence.enabled and (asked or due) and not ended:

@@ -78,7 +78,8 @@ def _processes(hyper: Hyperparameters) -> dict[str, Any]:
     found: dict[str, Any] = {"ddp_find_unused_parameters": False}
     if hyper.fsdp:
         # Whole weights and optimizer state in a checkpoint, written by the first process.
-        found |= {"fsdp": True, "fsdp_config": {"version": 2, "state_dict_type": "FULL_STATE_DICT"}}
+        sharding = {"version": 2, "state_dict_type": "FULL_STATE_DICT", "cpu_ram_efficient_loading": True}
+        found |= {"fsdp": True, "fsdp_config": sharding}
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -10,6 +11,11 @@ from accelerate.utils import DistributedType
 from transformers import AutoModelForCausalLM
 
 from .device import Device
+
+
+def load_once() -> None:
+    """Called before the model is loaded: only the first process reads its weights, and the others get their shards."""
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
 
 
 def shard_on(device: Device) -> None:
