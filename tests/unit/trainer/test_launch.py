@@ -9,16 +9,32 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, ObjectStore, Owner, TrainConfig
+from kubetune_contract import (
+    Dataset,
+    ExitCode,
+    Hyperparameters,
+    KubeTuneError,
+    Method,
+    ObjectStore,
+    Owner,
+    Recovery,
+    RecoveryStep,
+    TrainConfig,
+)
 from kubetune_trainer import launch
+from kubetune_trainer.device import Device, detect, visible_devices
+from kubetune_trainer.job import Job
 from kubetune_trainer.launch import End, decisive, environment
 from kubetune_trainer.place import RELAUNCH, Place, processes
+from kubetune_trainer.shortfall import Shortfall, note, noted, step_down
 from kubetune_trainer.stop import StopRequest
 
+LOWEST = Hyperparameters(per_device_train_batch_size=1, gradient_checkpointing=True, fsdp=True)
 FAIL = """
 import json, os, sys
 def fail(code, reason="Why", message="what was wrong"):
@@ -70,6 +86,50 @@ def test_one_process_per_gpu_and_one_on_the_cpu() -> None:
     assert Place.here({}) == Place(0, 1)
     assert not Place.here({}).several
     assert Place.here({"RANK": "1", "WORLD_SIZE": "2"}) == Place(1, 2)
+
+
+def test_each_process_sees_the_job_s_gpus_and_takes_its_own() -> None:
+    assert [visible_devices(2, current) for current in (None, "", "3,5,7")] == ["0,1", "0,1", "3,5"]
+    torch: Any = SimpleNamespace(
+        cuda=SimpleNamespace(
+            is_available=lambda: True,
+            device_count=lambda: 2,
+            get_device_name=lambda index: f"card {index}",
+            get_device_capability=lambda index: (8, 6),
+            get_arch_list=lambda: ["sm_80", "sm_86"],
+        )
+    )
+    assert detect(2, torch, 1) == Device("cuda", "bfloat16", "card 1", (8, 6), 1)
+    with pytest.raises(KubeTuneError, match="3 GPUs were asked for, but 2 are visible"):
+        detect(3, torch)
+
+
+def test_the_next_start_goes_one_rung_lower(pod: Path) -> None:
+    taken: list[RecoveryStep] = []
+    state: Any = SimpleNamespace(recovery=(), add_recovery=taken.append)
+    reporter: Any = SimpleNamespace(recovered=lambda _: None)
+    job = Job(config(), Any, reporter, Any, StopRequest(), state)  # type: ignore[arg-type]
+    step_down(job)
+    assert taken == []
+    note(Shortfall("DefaultCPUAllocator: can't allocate memory", 7, "cpu"))
+    step_down(job)
+    assert [(step.action, step.step, step.per_device_train_batch_size) for step in taken] == [("halveBatch", 7, 2)]
+    assert noted() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"recovery": Recovery(adapt_to_memory=False)}, "To need less"),
+        ({"method": Method.FULL, "hyperparameters": LOWEST}, "with everything lowered that can be"),
+    ],
+)
+def test_where_there_is_no_rung_the_shortage_is_the_end(pod: Path, changes: dict[str, Any], said: str) -> None:
+    job = Job(config(**changes), Any, Any, Any, StopRequest(), SimpleNamespace(recovery=()))  # type: ignore[arg-type]
+    note(Shortfall("DefaultCPUAllocator: can't allocate memory", 7, "cpu"))
+    with pytest.raises(KubeTuneError, match=said) as caught:
+        step_down(job)
+    assert caught.value.code is ExitCode.OUT_OF_MEMORY
 
 
 def test_threads_are_divided_and_one_process_does_the_talking(monkeypatch: pytest.MonkeyPatch) -> None:
