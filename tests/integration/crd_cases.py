@@ -110,6 +110,10 @@ PATCHES: dict[str, tuple[Object, Object]] = {
         {**_NO_EVAL, "earlyStoppingThreshold": 0.1},
         {**_NO_EVAL, "evalSteps": 5, "earlyStoppingPatience": 3, "earlyStoppingThreshold": 0.1},
     ),
+    "hyperparameters.fsdp divides method full among GPUs; set method to full and resources.gpu to 2 or more": (
+        {"method": "full", "lora": None, "export": None, "resources": {"gpu": 1}, "hyperparameters": {"fsdp": True}},
+        {"method": "full", "lora": None, "export": None, "resources": {"gpu": 2}, "hyperparameters": {"fsdp": True}},
+    ),
     "recovery.divergence.rollback needs checkpoints to go back to; "
     "set hyperparameters.saveMinutes above 0 or saveSteps": (
         {

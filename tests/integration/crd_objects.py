@@ -127,6 +127,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 "baseModel": {"uri": "s3://models/tiny"},
                 "dataset": {"uri": "configmap://rows/train.jsonl", "validationShare": 0.1},
                 "method": "full",
+                "hyperparameters": {"fsdp": True},
                 "evaluation": {**_MEASUREMENT, "seed": 2, "resources": dict(_OTHER_RESOURCES)},
                 **_OTHER_JOB,
             },

@@ -38,6 +38,7 @@ FLAGS = {
     "load_best_model_at_end",
     "assistant_only_loss",
     "completion_only_loss",
+    "fsdp",
 }
 
 

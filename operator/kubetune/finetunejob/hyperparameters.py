@@ -152,3 +152,6 @@ class Hyperparameters(ApiModel):
     """Chats: the assistant's turns are learnt, the others are only read. Default true."""
     completion_only_loss: bool | None = None
     """Rows of prompt and completion: the completion is learnt, the prompt only read. Default true."""
+    fsdp: bool | None = None
+    """Method full on several GPUs: weights, gradients and optimizer are divided among them, in place of a copy on each.
+    Default false."""

@@ -160,6 +160,12 @@ class FineTuneJobSpec(JobOptions, Training):
             "hyperparameters",
         ),
         Rule(
+            "!has(self.hyperparameters.fsdp) || !self.hyperparameters.fsdp || "
+            "(self.method == 'full' && self.resources.gpu > 1)",
+            "hyperparameters.fsdp divides method full among GPUs; set method to full and resources.gpu to 2 or more",
+            "hyperparameters",
+        ),
+        Rule(
             "!self.recovery.divergence.rollback || has(self.hyperparameters.saveSteps) || "
             "!has(self.hyperparameters.saveMinutes) || self.hyperparameters.saveMinutes > 0.0",
             "recovery.divergence.rollback needs checkpoints to go back to; "
