@@ -227,6 +227,17 @@ def test_a_tight_card_is_told_of_a_larger_one() -> None:
     assert "it fits NVIDIA-RTX-A6000: set resources.gpuMemory: " in said.message
 
 
+def test_the_memory_to_ask_for_is_never_more_than_the_card_has() -> None:
+    job = config("Llama-3.1-8B", hyperparameters={"per_device_train_batch_size": 1, "gradient_checkpointing": True})
+    shape = MODELS["Llama-3.1-8B"].shape
+    needed = verdict(job, shape, 0).memory
+    assert needed
+    larger = int(needed.total / TIGHT) + 2**20
+    cards = (Accelerator("small", int(needed.total / 0.95)), Accelerator("large", larger))
+    said = verdict(dataclasses.replace(job, placement=Placement(accelerators=cards)), shape, 0)
+    assert f"it fits large: set resources.gpuMemory: {larger // 2**20}Mi to land only there" in said.message
+
+
 def test_unknown_gpus_and_the_cpu() -> None:
     shape = MODELS["Qwen2.5-0.5B"].shape
     blind = verdict(config("Qwen2.5-0.5B", memory=None), shape, 0)

@@ -155,8 +155,10 @@ def _larger(known: Iterable[Accelerator], needed: int) -> Iterator[str]:
     enough = [card for card in known if judge(needed, card.memory_bytes) is Fit.FITS]
     if enough:
         card = min(enough, key=lambda card: card.memory_bytes)
-        asked = -(-int(needed / TIGHT) // GIB)
-        yield f"it fits {card.name}: set resources.gpuMemory: {asked}Gi to land only there"
+        whole = -(-int(needed / TIGHT) // GIB)
+        # A card of 24 GB has 24564 MiB, say: 24Gi would leave it out.
+        asked = f"{whole}Gi" if whole * GIB <= card.memory_bytes else f"{card.memory_bytes // 2**20}Mi"
+        yield f"it fits {card.name}: set resources.gpuMemory: {asked} to land only there"
 
 
 def _on_cpu(config: TrainConfig, shape: ModelShape, main_memory: int) -> str:
