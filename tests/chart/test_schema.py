@@ -12,10 +12,11 @@ import pytest
 import yaml
 
 from kubetune.crdgen import KINDS, openapi_schema
-from tests.chart.helm import ROOT, template, tool
+from tests.chart.helm import CHART, RELEASE, ROOT, helm, template, tool
 
 KUBERNETES = Path(__file__).with_name("kubernetes.json")
 EXAMPLES = sorted((ROOT / "manifests/examples").rglob("*.yaml"))
+VALUES = sorted((ROOT / "manifests/values").glob("*.yaml"))
 VARIANTS = {
     "default": (),
     "external": ("objectStore.external.endpoint=https://s3.example.com", "tracking.external.uri=http://mlflow:5000"),
@@ -76,6 +77,14 @@ def test_rendered_chart(sets: tuple[str, ...], schemas: Path) -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_examples(path: Path, schemas: Path) -> None:
     done = _check(path.read_text(), schemas)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", VALUES, ids=lambda path: path.name)
+def test_example_values(path: Path, schemas: Path) -> None:
+    rendered = helm("template", RELEASE, str(CHART), "--values", str(path))
+    assert rendered.returncode == 0, rendered.stderr
+    done = _check(rendered.stdout, schemas)
     assert done.returncode == 0, done.stdout
 
 
