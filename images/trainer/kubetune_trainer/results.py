@@ -8,7 +8,17 @@ import importlib.metadata
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetune_contract import Artifact, ContractError, Method, TrainConfig, TrainSummary, dumps, from_json, to_json
+from kubetune_contract import (
+    Artifact,
+    ContractError,
+    Method,
+    Placement,
+    TrainConfig,
+    TrainSummary,
+    dumps,
+    from_json,
+    to_json,
+)
 from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.manifest import BaseModel
 from kubetune_shared.store import Store
@@ -22,8 +32,12 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "
 
 
 def config_sha256(config: TrainConfig) -> str:
-    """Names everything that decides the run's result."""
-    return hashlib.sha256(dumps(config).encode()).hexdigest()
+    """Names everything that decides the run's result.
+
+    Not what only says where it runs: an operator that was upgraded, or a node that came, must not cost the checkpoints.
+    """
+    bare = dataclasses.replace(config, image=None, preset=None, placement=Placement())
+    return hashlib.sha256(dumps(bare).encode()).hexdigest()
 
 
 def artifact_kind(config: TrainConfig) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kubetune_contract import (
+    Accelerator,
     Artifact,
     Dataset,
     ExitCode,
@@ -19,6 +20,7 @@ from kubetune_contract import (
     Method,
     ObjectStore,
     Owner,
+    Placement,
     TrainConfig,
     TrainProgress,
     TrainSummary,
@@ -310,6 +312,9 @@ def test_names_of_the_result() -> None:
     assert artifact_uri(CONFIG) == "s3://out/uid/adapter"
     assert artifact_uri(dataclasses.replace(CONFIG, method=Method.FULL)) == "s3://out/uid/model"
     assert config_sha256(CONFIG) != config_sha256(dataclasses.replace(CONFIG, lora=Lora(rank=8)))
+    elsewhere = Placement((Accelerator("NVIDIA-A10", 24 << 30),))
+    upgraded = dataclasses.replace(CONFIG, image="kubetune/trainer:next", placement=elsewhere)
+    assert config_sha256(upgraded) == config_sha256(CONFIG)
 
 
 def test_a_request_to_stop() -> None:
