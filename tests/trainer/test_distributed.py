@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from transformers import AutoModelForCausalLM
 
-from kubetune_contract import ExitCode, Method, from_json
+from kubetune_contract import ExitCode, Method, Recovery, from_json
 from kubetune_shared.artifacts import fetch
 from kubetune_trainer.runstate import RunDocument
 from tests.support.s3 import S3Server
@@ -27,6 +27,18 @@ from .attempts import DROPOUT, another, losses, undisturbed, wait_for_checkpoint
 
 Record = Callable[[str, object], None]
 PAIR: dict[str, Any] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "logging_steps": 1}
+# Plain gradient descent whose rate grows beyond what any model stands, also when it is halved.
+BLOW_UP: dict[str, Any] = {
+    "max_steps": 400,
+    "learning_rate": 300.0,
+    "lr_scheduler_type": "constant_with_warmup",
+    "warmup_ratio": 0.9,
+    "max_grad_norm": 0.0,
+    "optimizer": "sgd",
+    "logging_steps": 1,
+    "save_steps": 5,
+    "save_minutes": 0.0,
+}
 FULL: dict[str, Any] = {"method": Method.FULL, "processes": 2}
 
 
@@ -49,6 +61,10 @@ def end_of(pod: Trainer, process: subprocess.Popen[bytes], seconds: float = 180)
     code = process.wait(seconds)
     assert not any(alive(pid) for pid in processes(pod)), pod.log
     return code
+
+
+def document(jobs: Jobs, job: Trainer) -> RunDocument:
+    return from_json(RunDocument, json.loads(jobs.store.read(f"{job.config.output}/run.json")))
 
 
 WAYS: dict[str, dict[str, Any]] = {
@@ -189,12 +205,21 @@ def test_a_process_that_hangs_ends_the_pod(jobs: Jobs, record_property: Record) 
 
 
 @pytest.mark.training
-def test_a_divergence_is_everybodys(jobs: Jobs, record_property: Record) -> None:
-    hyper = {"learning_rate": 300.0, "max_grad_norm": 0.0, "optimizer": "sgd", "max_steps": 400, "warmup_ratio": 0.9}
-    job = jobs.job(hyperparameters=PAIR | hyper, **FULL)
+@pytest.mark.parametrize(
+    "way", [{}, {"fsdp": True, "optimizer": "adamw_torch", "learning_rate": 3.0}], ids=["copies", "shards"]
+)
+def test_a_divergence_is_everybodys(jobs: Jobs, way: dict[str, Any], record_property: Record) -> None:
+    job = jobs.job(recovery=Recovery(rollback=True), hyperparameters=BLOW_UP | way, **FULL)
     assert job.run("prepare") == 0, job.log
     assert end_of(job, job.start("train")) == ExitCode.DIVERGED, job.log
-    record_property("point", f"2 processes diverge: exit 79, {job.termination['message']}")
+    (back,) = document(jobs, job).recovery
+    assert back.action == "rollback"
+    assert back.learning_rate == job.config.hyperparameters.learning_rate / 2
+    assert job.log.count("2 training processes: ") == 2
+    assert "going on from the checkpoint of step" in job.log
+    record_property(
+        "point", f"2 processes diverge (FSDP: {bool(way)}), all go back once, then: {job.termination['message']}"
+    )
 
 
 @pytest.mark.training
@@ -212,8 +237,7 @@ def test_all_go_down_the_ladder_when_one_is_short(
     most = wide.status(Path(f"/proc/{second}/status").read_text(), "VmPeak") - wide.GIB // 2
     resource.prlimit(second, resource.RLIMIT_AS, (most, most))
     assert end_of(job, process, 300) == 0, job.log
-    document = from_json(RunDocument, json.loads(jobs.store.read(f"{job.config.output}/run.json")))
-    (rung,) = document.recovery
+    (rung,) = document(jobs, job).recovery
     assert (rung.action, rung.per_device_train_batch_size, rung.gradient_accumulation_steps) == ("halveBatch", 2, 2)
     assert job.termination["steps"] == 6
     record_property("point", f"1 of 2 processes out of memory: {rung.message}; the run was finished in the same pod")

@@ -38,6 +38,7 @@ OPTIMIZERS = (
     "sgd",
 )
 """transformers' OptimizerNames that need nothing this image lacks."""
+SHARDED_OPTIMIZERS = ("adamw_torch", "adamw_torch_fused")
 
 MOST_PROCESSES = 8
 """On one node."""
@@ -139,6 +140,11 @@ def _process_problems(config: TrainConfig) -> Iterator[str]:
             yield f"hyperparameters.fsdp is for method full, not {config.method}: an adapter's base is not sharded"
         if (processes or gpus) < 2:
             yield "hyperparameters.fsdp needs at least 2 processes to shard over"
+        if config.hyperparameters.optimizer not in SHARDED_OPTIMIZERS:
+            yield (
+                f"hyperparameters.fsdp needs optimizer {' or '.join(SHARDED_OPTIMIZERS)}: the state of "
+                f"{config.hyperparameters.optimizer} cannot be sharded and taken up again"
+            )
 
 
 def _recovery_problems(recovery: Recovery) -> Iterator[str]:

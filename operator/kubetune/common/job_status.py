@@ -46,7 +46,7 @@ class Failure(ApiModel):
     message: str = Field(max_length=4096)
     """What was wrong, where, and what to do."""
     exit_code: int | None = None
-    """Exit status of the container; docs/contract.md has their meaning."""
+    """Exit status of the container; docs/training.md has their meaning."""
     pod: str | None = Field(default=None, max_length=253)
     """The pod that failed last."""
 

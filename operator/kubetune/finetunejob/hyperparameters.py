@@ -149,9 +149,9 @@ class Hyperparameters(ApiModel):
     """Noise on the embeddings while training (NEFTune, Jain et al. 2023, arXiv 2310.05914): less parroting of small
     sets of instructions; 5 to 15 is usual. Unset: none."""
     assistant_only_loss: bool | None = None
-    """Chats: the assistant's turns are learnt, the others are only read. Default true."""
+    """Chats: the assistant's turns are learned, the others are only read. Default true."""
     completion_only_loss: bool | None = None
-    """Rows of prompt and completion: the completion is learnt, the prompt only read. Default true."""
+    """Rows of prompt and completion: the completion is learned, the prompt only read. Default true."""
     fsdp: bool | None = None
     """Method full on several GPUs: weights, gradients and optimizer are divided among them, in place of a copy on each.
     Default false."""

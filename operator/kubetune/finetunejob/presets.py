@@ -1,7 +1,7 @@
 """Named starting points: values for what a user leaves out.
 
 They are starting points for models of 1 to 8 billion parameters and some hundred to some ten thousand rows, not optima;
-what they differ in is what the purposes differ in: how much is to be learnt (rank, epochs), how long the rows are, and
+what they differ in is what the purposes differ in: how much is to be learned (rank, epochs), how long the rows are, and
 how easily the base model's own abilities are lost (learning rate).
 """
 
@@ -27,7 +27,7 @@ class PresetValues:
 
 PRESETS: Mapping[Preset, PresetValues] = {
     Preset.SUPPORT: PresetValues(
-        "Dialogues whose tone and procedure are learnt. Few directions of the weights suffice (low rank) and may move "
+        "Dialogues whose tone and procedure are learned. Few directions of the weights suffice (low rank) and may move "
         "far (high rate); rows are short, so that they are packed; noise on the embeddings keeps their wording from "
         "being parroted.",
         Lora(rank=8, alpha=16, dropout=0.05),

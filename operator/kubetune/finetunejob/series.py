@@ -33,9 +33,7 @@ class ProgressSeries:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._gauges = {
-            member: Gauge(
-                f"kubetune_finetunejob_{_NAMES.get(member, member)}", text, ["namespace", "name"], registry=registry
-            )
+            member: Gauge(_name(member), text, ["namespace", "name"], registry=registry)
             for member, text in _MEMBERS.items()
         }
         self._shown: set[tuple[str, str]] = set()

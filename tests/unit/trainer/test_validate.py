@@ -70,6 +70,10 @@ def test_what_goes_together(good: TrainConfig) -> None:
         (config(lora=Lora(loraplus_lr_ratio=2.0), method=Method.FULL), "lora.loraplus_lr_ratio needs an adapter"),
         (config({"fsdp": True}, gpus=2), "fsdp is for method full, not lora"),
         (config({"fsdp": True}, method=Method.FULL, gpus=1), "fsdp needs at least 2 processes"),
+        (
+            config({"fsdp": True, "optimizer": "adamw_8bit"}, method=Method.FULL, gpus=2),
+            "fsdp needs optimizer adamw_torch or adamw_torch_fused",
+        ),
         (config(gpus=9), "gpus must be in [0, 8], is 9"),
         (config(processes=0), "processes must be in [1, 8], is 0"),
         (config(gpus=2, processes=4), "processes must equal gpus, one each: they are 4 and 2"),
