@@ -61,7 +61,7 @@ STAGES: dict[str, tuple[Step, ...]] = {
         Step("generated files in step", _python("kubetune.crdgen", "--check")),
         _pytest("unit, golden, contract and chart tests", "tests/unit", "tests/contract", "tests/chart"),
     ),
-    "integration": (_pytest("the operator against a real API server", "tests/integration"),),
+    "integration": (_pytest("the operator against a real API server", "tests/integration", "-m", "not training"),),
     "images": (
         Step("build what changed", _python("images.build", "build")),
         Step(

@@ -147,6 +147,7 @@ def test_waiting_in_line_costs_no_writes(kube: Kube, proxy: Proxy) -> None:
     assert proxy.writes(kube.namespace) == writes
 
 
+@pytest.mark.training
 def test_forty_at_once_and_a_killed_operator(
     kube: Kube,
     kubelet: Kubelet,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
 import resource
 import signal
@@ -115,7 +116,7 @@ def test_a_process_is_killed_and_the_pod_suspended(jobs: Jobs, tmp_path: Path, r
     first = another(job, "first")
     process = first.start("train")
     wait_for_checkpoint(first, process)
-    subprocess.run(["kill", "-KILL", str(processes(first)[1])], check=True)
+    os.kill(processes(first)[1], signal.SIGKILL)
     assert end_of(first, process) == 128 + signal.SIGKILL
     assert first.termination["reason"] == "ProcessDied"
     assert "training process 1 of 2 was killed by SIGKILL" in first.termination["message"]
@@ -138,6 +139,7 @@ def test_a_process_is_killed_and_the_pod_suspended(jobs: Jobs, tmp_path: Path, r
     )
 
 
+@pytest.mark.training
 def test_bad_data_is_told_by_the_pod(jobs: Jobs) -> None:
     job = jobs.job([{"prompt": "say it " * 60, "completion": " hello"}], processes=2)
     assert job.run("prepare") == 0, job.log
@@ -146,6 +148,7 @@ def test_bad_data_is_told_by_the_pod(jobs: Jobs) -> None:
     assert job.termination["exitCode"] == ExitCode.BAD_DATA
 
 
+@pytest.mark.training
 def test_sharded_weights_are_published_whole(jobs: Jobs, tmp_path: Path, record_property: Record) -> None:
     hyper = PAIR | {"fsdp": True, "learning_rate": 1e-3}
     shards = jobs.job(hyperparameters=hyper, **FULL)
@@ -194,7 +197,7 @@ def test_a_process_that_hangs_ends_the_pod(jobs: Jobs, record_property: Record) 
     assert job.run("prepare") == 0, job.log
     process = job.start("train")
     job.wait_for_step(process, 3)
-    subprocess.run(["kill", "-STOP", str(processes(job)[1])], check=True)
+    os.kill(processes(job)[1], signal.SIGSTOP)
     began = time.monotonic()
     assert end_of(job, process) == ExitCode.BUG, job.log
     seconds = time.monotonic() - began

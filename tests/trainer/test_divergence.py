@@ -105,6 +105,7 @@ def test_one_row_that_makes_everything_nan(
     record_property("point", f"NaN from one row: {job.termination['message']}")
 
 
+@pytest.mark.training
 def test_a_rollback_that_saves_the_run(jobs: Jobs, record_property: Record) -> None:
     job = jobs.job(method=Method.FULL, recovery=Recovery(rollback=True), hyperparameters=BLOW_UP | {"save_steps": 20})
     summary = job.both()

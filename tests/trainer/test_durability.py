@@ -108,6 +108,7 @@ def test_suspended_in_the_middle_of_an_epoch(
     record_property("point", f"suspended at step {stopped_at}, {name}: all losses and the weights bitwise equal")
 
 
+@pytest.mark.training
 def test_what_a_run_has_spent_is_counted_over_its_pods(jobs: Jobs) -> None:
     job = jobs.job(hyperparameters={"max_steps": 5000, "save_steps": 10, "logging_steps": 1})
     assert job.run("prepare") == 0, job.log

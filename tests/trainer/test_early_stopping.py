@@ -45,6 +45,7 @@ def test_a_run_that_no_longer_improves_ends(jobs: Jobs, best: bool, record_prope
     record_property("point", f"stopped early at step {summary['steps']} of 400, published")
 
 
+@pytest.mark.training
 def test_a_resumed_run_stops_at_the_same_step(jobs: Jobs, record_property: Record) -> None:
     job = jobs.job(rows(48), dataset={"validation_share": 0.25}, hyperparameters=HYPER | {"save_steps": 4})
     assert job.run("prepare") == 0, job.log

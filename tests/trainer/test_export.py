@@ -147,6 +147,7 @@ def test_a_full_model_as_gguf(jobs: Jobs, tmp_path: Path) -> None:
     assert torch.allclose(logits(tmp_path / "gguf", gguf_file="model.gguf"), logits(tmp_path / "model"), atol=0.3)
 
 
+@pytest.mark.training
 def test_an_export_that_cannot_be_made_costs_nothing_that_was_trained(
     jobs: Jobs, server: S3Server, tmp_path: Path, record_property: Record
 ) -> None:

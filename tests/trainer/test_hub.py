@@ -66,6 +66,7 @@ def test_what_the_hub_refuses(jobs: Jobs, endpoint: str, model: str, code: ExitC
     assert said in job.termination["message"]
 
 
+@pytest.mark.training
 def test_a_hub_that_cannot_be_reached(jobs: Jobs) -> None:
     job = job_at(jobs, f"http://127.0.0.1:{free_port()}")
     assert job.run("prepare") == ExitCode.UNAVAILABLE, job.log

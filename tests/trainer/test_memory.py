@@ -48,6 +48,7 @@ def document(jobs: Jobs, job: Trainer) -> RunDocument:
     return from_json(RunDocument, json.loads(jobs.store.read(f"{job.config.output}/run.json")))
 
 
+@pytest.mark.training
 def test_the_whole_ladder_down_to_the_failure(
     jobs: Jobs, limited: Callable[..., Trainer], record_property: Record
 ) -> None:
@@ -63,6 +64,7 @@ def test_the_whole_ladder_down_to_the_failure(
     record_property("point", f"out of memory, four rungs taken, then: {message}")
 
 
+@pytest.mark.training
 def test_a_run_goes_on_one_rung_lower_in_the_same_pod_and_in_the_next(
     jobs: Jobs, wide_base: None, record_property: Record
 ) -> None:

@@ -49,6 +49,7 @@ def curve(tracker: SwitchableMlflow, run_id: str, name: str) -> dict[int, str]:
     return {point.step: f"{point.value:.9g}" for point in points}
 
 
+@pytest.mark.training
 def test_a_tracking_server_away_in_the_middle_and_at_the_end(
     jobs: Jobs, tracker: SwitchableMlflow, record_property: Callable[[str, object], None]
 ) -> None:
@@ -77,6 +78,7 @@ def test_a_tracking_server_away_in_the_middle_and_at_the_end(
     record_property("point", "tracker away in the middle and at the end: trained on, all 300 points of the curve there")
 
 
+@pytest.mark.training
 def test_a_curve_has_no_gap_after_a_kill(jobs: Jobs, tracker: SwitchableMlflow) -> None:
     """What a killed pod had not sent comes from its checkpoint; what was trained twice is there once."""
     job = jobs.job(
@@ -126,6 +128,7 @@ def test_a_store_away_in_the_middle_and_at_the_end(
     )
 
 
+@pytest.mark.training
 def test_a_checkpoint_of_an_outage_is_sent_without_waiting_for_the_next(switch: SwitchableS3, tmp_path: Path) -> None:
     jobs = Jobs(switch.server, tmp_path)
     job = jobs.job(
@@ -143,6 +146,7 @@ def test_a_checkpoint_of_an_outage_is_sent_without_waiting_for_the_next(switch: 
     process.wait(30)
 
 
+@pytest.mark.training
 def test_a_store_that_stays_away_costs_the_tail_only(
     switch: SwitchableS3, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -57,7 +57,7 @@ def test_within_a_fifth_after_a_third_of_the_run(record_property: Callable[[str,
     within = sum(abs(ratio - 1) < BAND for ratio in ratios)
     record_property(
         "point",
-        f"time left, told after a third of a run of {STEPS} steps of uneven length with pauses: {within} of {len(ratios)} "
+        f"time left, told after a third of {STEPS} uneven steps with pauses: {within} of {len(ratios)} "
         f"simulated runs within 20 %, {min(ratios):.2f} to {max(ratios):.2f} of the truth",
     )
 
