@@ -47,10 +47,8 @@ def _pytest(title: str, *argv: str) -> Step:
     return Step(title, _python("pytest", "-q", *argv), is_pytest=True)
 
 
-OPERATORS_PART = ("finetunejob", "preflight", "interruptions", "quota", "cost", "deadline", "kueue")
+OPERATORS_PART = ("finetunejob", "preflight", "interruptions", "quota", "cost", "deadline", "kueue", "gpu")
 """Integration tests that are about training."""
-TRAINING_SUITES = ("finetunejob", "preflight", "quota", "cost", "deadline", "kueue", "gpu")
-"""Parts of the integration suite that are about FineTuneJobs."""
 
 STAGES: dict[str, tuple[Step, ...]] = {
     "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
