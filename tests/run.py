@@ -71,6 +71,7 @@ STAGES: dict[str, tuple[Step, ...]] = {
     "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s", "-m", "not training"),),
     "training": (
         Step("build what changed", _python("images.build", "build")),
+        _pytest("estimates, ladder, guards: the pure parts", "tests/unit/trainer"),
         _pytest(
             "the operator's part against a real API server",
             *(f"tests/integration/test_{part}.py" for part in OPERATORS_PART),
