@@ -7,7 +7,7 @@ Where what is:
 - rows to tokens: ``data``, ``tokenizer``, ``packing``
 - settings to libraries: ``sft``, ``build``, ``model``, ``device``
 - in the loop: ``callbacks``, ``guard``, ``early``, ``stop``
-- nothing is lost: ``runstate`` (who is in charge), ``cadence``, ``saving``, ``uploader``, ``checkpoints``, ``loopstate``
+- nothing is lost: ``runstate`` ``cadence``, ``saving``, ``uploader``, ``checkpoints``, ``loopstate``
 - memory and recovery: ``probe``, ``ladder``, ``memory``, ``recovery``, ``carryover``
 - several processes: ``launch``, ``place``, ``ranks``, ``sharding``, ``shortfall``
 - what is told: ``report``, ``observer``, ``signs``, ``advice``, ``hardware``; to MLflow: ``tracking``, ``mlflow_run``,
