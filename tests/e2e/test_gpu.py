@@ -5,7 +5,7 @@ The hardware is a double (tests/support/device_plugin.py); registering, scheduli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import pytest
 from tests.demo.kube import Kube, Object, is_true
 from tests.support import fake_gpu
 from tests.support.device_plugin import DevicePlugin
+from tests.support.points import Record
 
 from .conftest import Installation
 from .resources import fine_tune_job
@@ -68,7 +69,7 @@ def test_three_jobs_share_two_cards(
     namespace: str,
     installation: Installation,
     cards: DevicePlugin,
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> None:
     before = len(cards.allocated)
     resources = {"gpu": 1, "cpu": "100m", "memory": "2Gi"}

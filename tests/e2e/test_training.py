@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.store import Store
 from tests.demo.kube import Kube, Object, condition, is_true
+from tests.support.points import Record
 
 from .conftest import Installation
 from .resources import fine_tune_job
@@ -16,8 +15,6 @@ from .resources import fine_tune_job
 SECONDS = 420.0
 STEPS = 60
 WEIGHTS = "adapter_model.safetensors"
-
-Record = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")

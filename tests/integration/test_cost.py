@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +14,7 @@ from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import finetunejob, preflight_summary, train_summary
 from tests.support.operator import Operator, instead
+from tests.support.points import Record
 from tests.support.trainer import answering
 
 Object = dict[str, Any]
@@ -71,9 +72,7 @@ def shown(kube: Kube, active: float) -> Object:
 
 
 @pytest.mark.usefixtures("priced", "node")
-def test_only_time_in_training_costs(
-    kube: Kube, kubelet: Kubelet, record_property: Callable[[str, object], None]
-) -> None:
+def test_only_time_in_training_costs(kube: Kube, kubelet: Kubelet, record_property: Record) -> None:
     spec: Object = {"resources": {"gpu": 1}, "nodeSelector": {"place": kube.namespace}, "preflight": {}}
     kube.create("finetunejob", finetunejob(**spec))
     checks = kube.wait_exists("job", "demo-preflight")
@@ -124,7 +123,7 @@ def checked(kubelet: Kubelet, name: str, estimate: float) -> None:
 
 
 @pytest.mark.usefixtures("priced")
-def test_a_budget_holds_new_ones_and_stops_none(budgeted: Kube, record_property: Callable[[str, object], None]) -> None:
+def test_a_budget_holds_new_ones_and_stops_none(budgeted: Kube, record_property: Record) -> None:
     kubelet = Kubelet(budgeted)
     kube = budgeted
     for name, estimate in (("a", 6.0), ("b", 5.0), ("c", 4.0)):

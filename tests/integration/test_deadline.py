@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 from aiohttp import web
@@ -11,6 +10,7 @@ from aiohttp import web
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import finetunejob
 from tests.support.operator import Operator
+from tests.support.points import Record
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -36,9 +36,7 @@ def left(kube: Kube) -> int:
     return seconds
 
 
-def test_a_deadline_does_not_begin_again(
-    kube: Kube, kubelet: Kubelet, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_deadline_does_not_begin_again(kube: Kube, kubelet: Kubelet, record_property: Record) -> None:
     kube.create("finetunejob", finetunejob(activeDeadlineSeconds=LIMIT))
     pod = run(kube, kubelet)
     time.sleep(5)

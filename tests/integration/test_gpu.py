@@ -7,7 +7,6 @@ nothing here can come from its words unless a test writes them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,11 +15,11 @@ from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.nodes import GPU, gpu_node, present
 from tests.support.objects import finetunejob, preflight_summary
+from tests.support.points import Record
 
 pytestmark = pytest.mark.usefixtures("operator")
 
 Object = dict[str, Any]
-Record = Callable[[str, object], None]
 
 GIB = 1024**3
 MIG, SHARED = "nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import finetunejob, train_summary
 from tests.support.operator import Operator
+from tests.support.points import Record
 from tests.support.trainer import answering
 
 pytestmark = pytest.mark.usefixtures("operator")
@@ -42,7 +42,7 @@ def evict(kube: Kube, pod: str) -> None:
     kube.api.request("POST", kube.path("pod", pod, "eviction"), eviction)
 
 
-def test_every_pod_is_an_attempt(kube: Kube, kubelet: Kubelet, record_property: Callable[[str, object], None]) -> None:
+def test_every_pod_is_an_attempt(kube: Kube, kubelet: Kubelet, record_property: Record) -> None:
     """Evicted, preempted and suspended ones, of which neither the Job nor the list of pods keeps a record."""
     kube.create("finetunejob", finetunejob(backoffLimit=0))
     evicted = run(kube, kubelet)
@@ -68,7 +68,7 @@ def test_every_pod_is_an_attempt(kube: Kube, kubelet: Kubelet, record_property: 
 
 @pytest.mark.parametrize("code", [75, 137], ids=["saved", "killed all the same"])
 def test_a_pod_gets_the_time_it_has_measured_to_need(
-    kube: Kube, kubelet: Kubelet, record_property: Callable[[str, object], None], code: int
+    kube: Kube, kubelet: Kubelet, record_property: Record, code: int
 ) -> None:
     with answering(POD_IP, stepSeconds=20.0, checkpointSeconds=200.0):
         kube.create("finetunejob", finetunejob(backoffLimit=0))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.kueue import KueueStandIn
 from tests.support.objects import finetunejob, preflight_summary, train_summary
+from tests.support.points import Record
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -22,9 +23,7 @@ def kueue(kube: Kube) -> Iterator[KueueStandIn]:
         yield running
 
 
-def test_kueue_decides_when_it_runs(
-    kube: Kube, kubelet: Kubelet, kueue: KueueStandIn, record_property: Callable[[str, object], None]
-) -> None:
+def test_kueue_decides_when_it_runs(kube: Kube, kubelet: Kubelet, kueue: KueueStandIn, record_property: Record) -> None:
     kube.create("finetunejob", finetunejob(queueName="team-a", preflight={}, activeDeadlineSeconds=1000))
     checks = kubelet.pod_of("demo-preflight")
     kubelet.run(checks)
@@ -68,7 +67,7 @@ def test_kueue_decides_when_it_runs(
 
 
 def test_its_user_stops_it_although_kueue_would_have_it_run(
-    kube: Kube, kubelet: Kubelet, kueue: KueueStandIn, record_property: Callable[[str, object], None]
+    kube: Kube, kubelet: Kubelet, kueue: KueueStandIn, record_property: Record
 ) -> None:
     kube.create("finetunejob", finetunejob(queueName="team-a", activeDeadlineSeconds=1000))
     first = kube.wait_exists("job", JOB)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -13,6 +13,7 @@ from tests.support.bulk import create_all
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import finetunejob, preflight_summary, train_summary
 from tests.support.operator import Operator, instead
+from tests.support.points import Record
 from tests.support.proxy import Proxy
 
 Object = dict[str, Any]
@@ -70,9 +71,7 @@ def stop(kube: Kube, kubelet: Kubelet, pod: str) -> None:
     kubelet.finish_deletion(pod)
 
 
-def test_the_others_wait_in_the_order_of_their_creation(
-    kube: Kube, kubelet: Kubelet, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_others_wait_in_the_order_of_their_creation(kube: Kube, kubelet: Kubelet, record_property: Record) -> None:
     for name in ("a", "b", "c", "d", "e"):
         kube.create("finetunejob", finetunejob(name))
     for place, name in enumerate(("c", "d", "e"), start=1):
@@ -153,7 +152,7 @@ def test_forty_at_once_and_a_killed_operator(
     kubelet: Kubelet,
     limited: Operator,
     cluster: Cluster,
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> None:
     """Sixteen workers look at them at the same time; whenever it is looked, no more than two may run."""
     names = [f"j{index:02}" for index in range(40)]

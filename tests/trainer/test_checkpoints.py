@@ -12,6 +12,7 @@ import pytest
 
 from kubetune_contract import ExitCode
 from kubetune_trainer.checkpoints import Folder, complete
+from tests.support.points import Record
 from tests.support.training import Jobs, Trainer
 
 from .attempts import DROPOUT, another, losses, undisturbed, wait_for_checkpoint, weights
@@ -74,7 +75,7 @@ def test_the_one_before_a_damaged_checkpoint(
     jobs: Jobs,
     tmp_path: Path,
     kinds: list[Callable[[Path], None]],
-    record_property: Callable[[str, object], None],
+    record_property: Record,
 ) -> None:
     first, (newest, before) = preempted(jobs)
     output = jobs.server.root / first.config.output.removeprefix("s3://")

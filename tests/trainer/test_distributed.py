@@ -10,7 +10,6 @@ import resource
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,13 @@ from transformers import AutoModelForCausalLM
 from kubetune_contract import ExitCode, Method, Recovery, from_json
 from kubetune_shared.artifacts import fetch
 from kubetune_trainer.runstate import RunDocument
+from tests.support.points import Record
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, Trainer
 
 from . import wide
 from .attempts import DROPOUT, another, losses, undisturbed, wait_for_checkpoint, weights
 
-Record = Callable[[str, object], None]
 PAIR: dict[str, Any] = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "logging_steps": 1}
 # Plain gradient descent whose rate grows beyond what any model stands, also when it is halved.
 BLOW_UP: dict[str, Any] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,12 @@ from tokenizers import Tokenizer
 from kubetune_contract import ExitCode, Method, Recovery, from_json
 from kubetune_shared.artifacts import fetch
 from kubetune_trainer.runstate import RunDocument
+from tests.support.points import Record
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, Trainer, rows, upload
 
 from .attempts import losses
 
-Record = Callable[[str, object], None]
 POISON = "~"
 # Plain gradient descent whose rate grows until it overshoots, after some thirty steps; half of it still learns.
 BLOW_UP: dict[str, Any] = {

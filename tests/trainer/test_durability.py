@@ -7,13 +7,13 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubetune_contract import ExitCode, Lora, Method
+from tests.support.points import Record
 from tests.support.training import Jobs, Trainer, rows
 
 from .attempts import DROPOUT, another, losses, undisturbed, wait_for_checkpoint, weights
@@ -42,9 +42,7 @@ def killed_until_done(job: Trainer, moments: int, dice: random.Random) -> list[T
 
 
 @pytest.mark.parametrize("moments", [2, pytest.param(10, marks=pytest.mark.training)])
-def test_killed_at_random_moments(
-    jobs: Jobs, tmp_path: Path, moments: int, record_property: Callable[[str, object], None]
-) -> None:
+def test_killed_at_random_moments(jobs: Jobs, tmp_path: Path, moments: int, record_property: Record) -> None:
     seed = random.randrange(1 << 30)
     hyper = {"max_steps": 30 + 15 * moments, "save_steps": 5, "save_minutes": 0.0, "logging_steps": 1}
     job = jobs.job(lora=DROPOUT, hyperparameters=hyper)
@@ -82,9 +80,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize(
     "name", ["packed by minutes", *(pytest.param(name, marks=pytest.mark.training) for name in list(VARIANTS)[1:])]
 )
-def test_suspended_in_the_middle_of_an_epoch(
-    jobs: Jobs, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_suspended_in_the_middle_of_an_epoch(jobs: Jobs, tmp_path: Path, name: str, record_property: Record) -> None:
     changes = dict(VARIANTS[name])
     hyper = {"logging_steps": 1, "save_minutes": 0.003, **changes.pop("hyperparameters")}
     job = jobs.job(changes.pop("data", None), hyperparameters=hyper, **changes)
@@ -146,9 +142,7 @@ def test_the_last_weights_are_published_unless_asked_otherwise(jobs: Jobs) -> No
 
 
 @pytest.mark.parametrize("stopped", [False, pytest.param(True, marks=pytest.mark.training)])
-def test_the_best_weights_are_published(
-    jobs: Jobs, tmp_path: Path, stopped: bool, record_property: Callable[[str, object], None]
-) -> None:
+def test_the_best_weights_are_published(jobs: Jobs, tmp_path: Path, stopped: bool, record_property: Record) -> None:
     """The learning rate is far too high on purpose: the last weights are not the best."""
     hyper = {
         "max_steps": 60,

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.support.points import Record
 from tests.support.training import Jobs, rows
 
 from .attempts import another, losses, undisturbed, wait_for_checkpoint
 
-Record = Callable[[str, object], None]
 HYPER: dict[str, Any] = {
     "max_steps": 400,
     "logging_steps": 1,

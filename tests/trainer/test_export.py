@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,12 @@ from kubetune_contract import ExitCode, Export, KubeTuneError, Lora, Method
 from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_trainer.gguf_export import write_gguf
 from kubetune_trainer.gguf_vocab import vocabulary
+from tests.support.points import Record
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, upload
 
 from . import tiny
 
-Record = Callable[[str, object], None]
 IDS = torch.arange(5, 105)[None]
 SHAPE = {
     "hidden_size": 64,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from kubetune_contract import Dataset, ExitCode, KubeTuneError
 from kubetune_shared.rows import Row, digest, read_rows
 from tests.support.malformed import BAD, CASES, Case
+from tests.support.points import Record
 from tests.support.training import Jobs
 
 ROWS = 500
@@ -109,9 +109,7 @@ def parquet_cases(folder: Path) -> dict[str, Case]:
 
 
 @pytest.mark.training
-def test_every_kind_of_malformed_file_stops_the_job(
-    jobs: Jobs, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_kind_of_malformed_file_stops_the_job(jobs: Jobs, tmp_path: Path, record_property: Record) -> None:
     cases = CASES | parquet_cases(tmp_path)
     for kind, case in cases.items():
         job = jobs.job()
@@ -123,9 +121,7 @@ def test_every_kind_of_malformed_file_stops_the_job(
     )
 
 
-def test_every_container_is_prepared_alike(
-    jobs: Jobs, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_every_container_is_prepared_alike(jobs: Jobs, tmp_path: Path, record_property: Record) -> None:
     lines = "".join(json.dumps(row) + "\n" for row in PAIRS)
     table = "prompt,completion\n" + "".join(f'"{row["prompt"]}",{row["completion"]}\n' for row in PAIRS)
     files = {

@@ -15,13 +15,12 @@ import pytest
 from kubetune_contract import ExitCode, Recovery, from_json
 from kubetune_trainer.probe import longest_that, missing_bytes
 from kubetune_trainer.runstate import RunDocument
+from tests.support.points import Record
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, Trainer
 
 from . import wide
 from .attempts import another, wait_for_checkpoint
-
-Record = Callable[[str, object], None]
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_shared.rows import Row
 from kubetune_trainer.model import load_model
 from kubetune_trainer.validate import OPTIMIZERS
+from tests.support.points import Record
 from tests.support.training import Jobs
 
 from .inprocess import CPU, SaveAndStop, config, losses, trained, trainer_for
@@ -92,9 +92,7 @@ VARIANTS = {
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_resumed_is_bitwise_equal(
-    base: Path, tmp_path: Path, name: str, record_property: Callable[[str, object], None]
-) -> None:
+def test_resumed_is_bitwise_equal(base: Path, tmp_path: Path, name: str, record_property: Record) -> None:
     variant = VARIANTS[name]
     whole = trainer_for(variant, base, tmp_path / "whole")
     whole.train()
@@ -111,9 +109,7 @@ def test_resumed_is_bitwise_equal(
     record_property("point", f"method {name}: resumed at step 4 of 8, losses and weights bitwise equal")
 
 
-def test_packed_rows_have_the_loss_of_rows_alone(
-    base: Path, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_packed_rows_have_the_loss_of_rows_alone(base: Path, tmp_path: Path, record_property: Record) -> None:
     texts = [Row(n, text="say hello " * (1 + n % 5)) for n in range(64)]
     hyper = {"max_steps": 3, "per_device_train_batch_size": 64, "gradient_accumulation_steps": 1}
     alone = trainer_for(config(hyper=hyper), base, tmp_path / "alone", texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from mlflow.store.tracking.file_store import FileStore
 from kubetune_contract import ExitCode, Tracking
 from kubetune_trainer.checkpoints import Folder, complete
 from tests.support.mlflow_server import SwitchableMlflow
+from tests.support.points import Record
 from tests.support.s3 import SwitchableS3
 from tests.support.training import Jobs, upload
 
@@ -51,7 +52,7 @@ def curve(tracker: SwitchableMlflow, run_id: str, name: str) -> dict[int, str]:
 
 @pytest.mark.training
 def test_a_tracking_server_away_in_the_middle_and_at_the_end(
-    jobs: Jobs, tracker: SwitchableMlflow, record_property: Callable[[str, object], None]
+    jobs: Jobs, tracker: SwitchableMlflow, record_property: Record
 ) -> None:
     job = jobs.job(
         tracking=Tracking(tracker.uri, "tests"),
@@ -98,7 +99,7 @@ def test_a_curve_has_no_gap_after_a_kill(jobs: Jobs, tracker: SwitchableMlflow) 
 
 
 def test_a_store_away_in_the_middle_and_at_the_end(
-    switch: SwitchableS3, tmp_path: Path, record_property: Callable[[str, object], None]
+    switch: SwitchableS3, tmp_path: Path, record_property: Record
 ) -> None:
     jobs = Jobs(switch.server, tmp_path)
     job = jobs.job(hyperparameters={"max_steps": 400, "save_steps": 25, "logging_steps": 1})
@@ -148,7 +149,7 @@ def test_a_checkpoint_of_an_outage_is_sent_without_waiting_for_the_next(switch: 
 
 @pytest.mark.training
 def test_a_store_that_stays_away_costs_the_tail_only(
-    switch: SwitchableS3, tmp_path: Path, record_property: Callable[[str, object], None]
+    switch: SwitchableS3, tmp_path: Path, record_property: Record
 ) -> None:
     jobs = Jobs(switch.server, tmp_path)
     job = jobs.job(hyperparameters={"max_steps": 160, "save_steps": 20, "save_minutes": 0.0, "logging_steps": 1})
@@ -182,9 +183,7 @@ def test_a_store_that_is_away_at_the_start_is_waited_for(switch: SwitchableS3, t
     assert process.wait(180) == 0, job.log
 
 
-def test_a_store_away_when_asked_to_go(
-    switch: SwitchableS3, tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_store_away_when_asked_to_go(switch: SwitchableS3, tmp_path: Path, record_property: Record) -> None:
     jobs = Jobs(switch.server, tmp_path)
     job = jobs.job(hyperparameters={"max_steps": 5000, "save_steps": 20, "logging_steps": 1})
     assert job.run("prepare") == 0, job.log

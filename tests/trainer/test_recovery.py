@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from transformers import TrainerCallback
 
 from kubetune_trainer.carryover import carry_over, note
 from kubetune_trainer.probe import Probe
+from tests.support.points import Record
 
 from . import loop
 
-Record = Callable[[str, object], None]
 TEXTS = [f"the fox says {n} " * (1 + n % 5) for n in range(50)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ from mlflow import MlflowClient
 from kubetune_contract import ExitCode, Owner, Tracking
 from kubetune_trainer.tracked import Data, Version
 from kubetune_trainer.tracking import Tracker
+from tests.support.points import Record
 from tests.support.training import Jobs
 
-Record = Callable[[str, object], None]
 OWNER = Owner("team", "demo", "uid-1")
 
 

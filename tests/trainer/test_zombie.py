@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from kubetune_contract import ExitCode
+from tests.support.points import Record
 from tests.support.s3 import SwitchableS3
 from tests.support.training import Jobs, Trainer, upload
 
@@ -32,9 +32,7 @@ def woken(jobs: Jobs, zombie: Trainer, process: subprocess.Popen[bytes]) -> None
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["after the newer ended", "while the newer trains"])
-def test_a_pod_that_slept_while_training(
-    jobs: Jobs, finished: bool, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_pod_that_slept_while_training(jobs: Jobs, finished: bool, record_property: Record) -> None:
     steps = 120 if finished else 100_000
     job = jobs.job(hyperparameters={"max_steps": steps, "save_steps": 20, "logging_steps": 10})
     assert job.run("prepare") == 0, job.log
@@ -60,7 +58,7 @@ def test_a_pod_that_slept_while_training(
 
 
 def test_a_pod_that_slept_while_publishing(
-    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
+    tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch, record_property: Record
 ) -> None:
     switch = SwitchableS3(tmp_path / "store")
     try:

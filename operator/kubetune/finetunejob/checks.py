@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs, Problem, check_inputs
-from kubetune_contract.uris import UriError, parse
+from kubetune.workload.resolution import check_spelling
 
 from .api import FineTuneJob, Reason
 from .config import build_tracking
@@ -21,13 +21,8 @@ def find_problem(job: FineTuneJob, inputs: Inputs, settings: Settings) -> Proble
 
 
 def check_uris(job: FineTuneJob, settings: Settings) -> Problem | None:
-    """The API server refuses wrong URIs already; an object stored under an older CRD may still carry one."""
-    for uri in used_uris(job, settings):
-        try:
-            parse(uri)
-        except UriError as error:
-            return Problem(Reason.INVALID_SPEC, error.message)
-    return None
+    """Of every URI the job reads or writes."""
+    return check_spelling(used_uris(job, settings))
 
 
 def check_tracking(job: FineTuneJob, settings: Settings) -> Problem | None:

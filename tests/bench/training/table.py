@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tests.bench import markdown
+
 Row = dict[str, Any]
 
 
 def _number(key: str, form: str) -> Callable[[Row], str]:
-    return lambda row: "-" if row[key] is None else format(row[key], form)
+    return lambda row: markdown.or_dash(row[key], form)
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
@@ -31,10 +33,4 @@ _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 
 def table(rows: list[Row]) -> str:
     """A Markdown table."""
-    cells = [[title for title, _ in _COLUMNS], *([show(row) for _, show in _COLUMNS] for row in rows)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(_COLUMNS))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
-    ]
-    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join(lines)
+    return markdown.table(_COLUMNS, rows)

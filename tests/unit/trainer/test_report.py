@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 
 import pytest
 
 from kubetune_trainer.report import Reporter
+from tests.support.points import Record
 
 STEPS = 600
 BAND = 0.2
@@ -43,7 +43,7 @@ def simulate(seed: int, *, noise: float, pause_every: int, pause_steps: float, s
     return told / (clock.now - at)
 
 
-def test_within_a_fifth_after_a_third_of_the_run(record_property: Callable[[str, object], None]) -> None:
+def test_within_a_fifth_after_a_third_of_the_run(record_property: Record) -> None:
     """Also where rows differ in length, evaluations take longer than the steps, and the run is a resumed one."""
     ratios: list[float] = []
     for noise, pause_every, pause_steps in CASES:
