@@ -75,6 +75,12 @@ def installation(environment: Environment, values: list[Path]) -> Iterator[Insta
     _save_diagnosis(environment.kube)
 
 
+@pytest.fixture(scope="session")
+def kube(installation: Installation) -> Kube:
+    """The cluster, once KubeTune is in it."""
+    return installation.kube
+
+
 @pytest.fixture(scope="module")
 def namespace(request: pytest.FixtureRequest, installation: Installation) -> Iterator[str]:
     """A namespace of the module's own, with the store's credentials."""

@@ -18,11 +18,6 @@ MALFORMED = b"""\
 """
 
 
-@pytest.fixture(scope="module")
-def kube(installation: Installation) -> Kube:
-    return installation.kube
-
-
 @pytest.fixture(scope="module", autouse=True)
 def wrong(installation: Installation, namespace: str, store: Store) -> None:
     """Everything wrong at once: the tests only wait for what is said about it."""

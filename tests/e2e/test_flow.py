@@ -24,11 +24,6 @@ ITEMS = 48
 
 
 @pytest.fixture(scope="module")
-def kube(installation: Installation) -> Kube:
-    return installation.kube
-
-
-@pytest.fixture(scope="module")
 def job(installation: Installation, kube: Kube, namespace: str) -> Object:
     """The FineTuneJob when it has succeeded; the deployment behind its verdict waits meanwhile."""
     prefix = installation.prefix

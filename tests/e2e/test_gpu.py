@@ -17,17 +17,12 @@ from tests.support.points import Record
 
 from .conftest import Installation
 from .resources import fine_tune_job
+from .trainings import SECONDS, pods
 
 GPU = "nvidia.com/gpu"
 CARDS = ("card-0", "card-1")
 JOBS = ("first", "second", "third")
 STEPS = 40
-SECONDS = 420.0
-
-
-@pytest.fixture(scope="module")
-def kube(installation: Installation) -> Kube:
-    return installation.kube
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +44,6 @@ def cards(installation: Installation, kube: Kube) -> Iterator[DevicePlugin]:
 def offered(kube: Kube) -> int:
     """GPUs that pods can get on the node."""
     return sum(int(node["status"]["allocatable"].get(GPU, 0)) for node in kube.list(None, "nodes"))
-
-
-def trainer(kube: Kube, namespace: str, name: str) -> Object | None:
-    """The pod of a job that holds a card."""
-    found = kube.list(namespace, "pods", f"kubetune.io/finetunejob={name}")
-    holders = [pod for pod in found if GPU in pod["spec"]["containers"][0]["resources"].get("limits", {})]
-    return holders[0] if holders else None
 
 
 def times(pod: Object) -> tuple[str, str]:
@@ -98,8 +86,9 @@ def test_three_jobs_share_two_cards(
     given = cards.allocated[before:]
     assert len(given) == len(JOBS)
     assert {given[0][0], given[1][0]} == set(CARDS), "each of the first two has a card of its own"
-    pods = [trainer(kube, namespace, name) for name in JOBS]
-    ran = sorted(times(pod) for pod in pods if pod)
+    trainers = [pod for name in JOBS for pod in pods(kube, namespace, name)]
+    assert all(GPU in pod["spec"]["containers"][0]["resources"]["limits"] for pod in trainers)
+    ran = sorted(map(times, trainers))
     assert len(ran) == len(JOBS)
     assert ran[2][0] >= min(ran[0][1], ran[1][1]), "the third started only when a card had been released"
     record_property(

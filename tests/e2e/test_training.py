@@ -6,20 +6,15 @@ import pytest
 
 from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.store import Store
-from tests.demo.kube import Kube, Object, condition, is_true
+from tests.demo.kube import Kube, Object, condition
 from tests.support.points import Record
 
 from .conftest import Installation
 from .resources import fine_tune_job
+from .trainings import SECONDS, pods, succeeded, training
 
-SECONDS = 420.0
 STEPS = 60
 WEIGHTS = "adapter_model.safetensors"
-
-
-@pytest.fixture(scope="module")
-def kube(installation: Installation) -> Kube:
-    return installation.kube
 
 
 def status(kube: Kube, namespace: str, name: str) -> Object:
@@ -29,40 +24,10 @@ def status(kube: Kube, namespace: str, name: str) -> Object:
     return answer
 
 
-def trains(kube: Kube, namespace: str, name: str, least: int = 1) -> int:
-    """Waits until at least ``least`` steps are done and some are left; the step seen."""
-
-    def look() -> int:
-        progress = status(kube, namespace, name).get("progress") or {}
-        step: int = progress.get("step", 0)
-        return step if least <= step < progress.get("totalSteps", 0) else 0
-
-    step: int = kube.wait(f"{name} trains", look, SECONDS, every=0.5)
-    return step
-
-
-def succeeded(kube: Kube, namespace: str, name: str) -> Object:
-    """The job once it has succeeded."""
-
-    def look() -> Object | None:
-        found = kube.get(namespace, "finetunejob", name)
-        assert (found or {}).get("status", {}).get("phase") != "Failed", found
-        return found if is_true(found, "Succeeded") else None
-
-    found: Object = kube.wait(f"{name} succeeded", look, SECONDS)
-    return found
-
-
 def suspend(kube: Kube, namespace: str, name: str, wanted: bool) -> None:
     """Sets ``spec.suspend``."""
     patch = f'{{"spec":{{"suspend":{str(wanted).lower()}}}}}'
     kube.run("patch", "finetunejob", name, "-n", namespace, "--type=merge", "-p", patch)
-
-
-def trainer_pods(kube: Kube, namespace: str, name: str) -> list[Object]:
-    """Pods of the job that train."""
-    found = kube.list(namespace, "pods", f"kubetune.io/finetunejob={name}")
-    return [pod for pod in found if pod["spec"]["containers"][0]["name"] == "train"]
 
 
 def weights(store: Store, job: Object) -> str:
@@ -77,9 +42,9 @@ def test_suspended_and_resumed_is_bitwise_the_uninterrupted_run(
 ) -> None:
     # One pass is more steps than these, so the pause is in the middle of an epoch.
     kube.apply(namespace, [fine_tune_job(name, installation.prefix, STEPS) for name in ("whole", "paused")])
-    seen = trains(kube, namespace, "paused")
+    seen = training(kube, namespace, "paused")["status"]["progress"]["step"]
     suspend(kube, namespace, "paused", True)
-    kube.wait("its pod is gone", lambda: not trainer_pods(kube, namespace, "paused"), SECONDS)
+    kube.wait("its pod is gone", lambda: not pods(kube, namespace, "paused"), SECONDS)
     resting = kube.wait(
         "it says so", lambda: (s := status(kube, namespace, "paused")).get("phase") == "Suspended" and s, SECONDS
     )
@@ -88,7 +53,7 @@ def test_suspended_and_resumed_is_bitwise_the_uninterrupted_run(
     assert "failure" not in resting
     suspend(kube, namespace, "paused", False)
     paused = succeeded(kube, namespace, "paused")
-    [pod] = trainer_pods(kube, namespace, "paused")
+    [pod] = pods(kube, namespace, "paused")
     log = kube.run("logs", pod["metadata"]["name"], "-n", namespace, "-c", "train")
     assert "going on from the checkpoint of step" in log
     whole = succeeded(kube, namespace, "whole")
