@@ -10,10 +10,10 @@ from transformers import TrainerCallback
 
 from kubetune_contract import Dataset, Hyperparameters, Lora, ObjectStore, Owner, TrainConfig
 from kubetune_shared.rows import Row
-from kubetune_trainer.build import Material, build_trainer
-from kubetune_trainer.device import Device
-from kubetune_trainer.model import load_model
-from kubetune_trainer.tokenizer import encoder_for, load_tokenizer
+from kubetune_trainer.data.tokenizer import encoder_for, load_tokenizer
+from kubetune_trainer.model.build import Material, build_trainer
+from kubetune_trainer.model.device import Device
+from kubetune_trainer.model.loading import load_model
 
 CPU = Device("cpu", "float32")
 ROWS = [Row(n, prompt=f"say {n % 8} =", completion=f" hello {n % 8}") for n in range(64)]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubetune_contract import ExitCode
-from kubetune_trainer.checkpoints import Folder, complete
+from kubetune_trainer.checkpoints.shelf import Folder, complete
 from tests.support.points import Record
 from tests.support.training import Jobs, Trainer
 

@@ -16,9 +16,9 @@ from transformers.training_args import OptimizerNames
 from trl import SFTConfig
 
 from kubetune_contract import Dataset, Hyperparameters, Lora, ObjectStore, Owner, TrainConfig
-from kubetune_trainer.device import Device
-from kubetune_trainer.model import BLOCK
-from kubetune_trainer.sft import lora_arguments, loraplus_arguments, quantization_arguments, sft_arguments
+from kubetune_trainer.model.device import Device
+from kubetune_trainer.model.loading import BLOCK
+from kubetune_trainer.model.sft import lora_arguments, loraplus_arguments, quantization_arguments, sft_arguments
 from kubetune_trainer.validate import OPTIMIZERS, SCHEDULERS
 
 CONFIG = TrainConfig(1, Owner("a", "b", "c"), "s3://m/x", Dataset("s3://d/x"), "s3://o/x", ObjectStore())

@@ -15,7 +15,7 @@ from tokenizers import Tokenizer
 
 from kubetune_contract import ExitCode, Method, Recovery, from_json
 from kubetune_shared.artifacts import fetch
-from kubetune_trainer.runstate import RunDocument
+from kubetune_trainer.checkpoints.runstate import RunDocument
 from tests.support.points import Record
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, Trainer, rows, upload

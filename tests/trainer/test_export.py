@@ -23,8 +23,8 @@ from transformers import (
 
 from kubetune_contract import ExitCode, Export, KubeTuneError, Lora, Method
 from kubetune_shared.artifacts import fetch, read_manifest
-from kubetune_trainer.gguf_export import write_gguf
-from kubetune_trainer.gguf_vocab import vocabulary
+from kubetune_trainer.exports.gguf_export import write_gguf
+from kubetune_trainer.exports.gguf_vocab import vocabulary
 from tests.support.points import Record
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, upload

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from kubetune_contract import ExitCode, Recovery, from_json
-from kubetune_trainer.probe import longest_that, missing_bytes
-from kubetune_trainer.runstate import RunDocument
+from kubetune_trainer.checkpoints.runstate import RunDocument
+from kubetune_trainer.recovery.probe import longest_that, missing_bytes
 from tests.support.points import Record
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, Trainer

@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from kubetune_contract import ExitCode, KubeTuneError, Lora, Method
 from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_shared.rows import Row
-from kubetune_trainer.model import load_model
+from kubetune_trainer.model.loading import load_model
 from kubetune_trainer.validate import OPTIMIZERS
 from tests.support.points import Record
 from tests.support.training import Jobs

@@ -11,7 +11,7 @@ import pytest
 from mlflow.store.tracking.file_store import FileStore
 
 from kubetune_contract import ExitCode, Tracking
-from kubetune_trainer.checkpoints import Folder, complete
+from kubetune_trainer.checkpoints.shelf import Folder, complete
 from tests.support.mlflow_server import SwitchableMlflow
 from tests.support.points import Record
 from tests.support.s3 import SwitchableS3

@@ -9,8 +9,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM
 
-from kubetune_trainer.data import MASKED
-from kubetune_trainer.packing import LENGTHS, Collator, pack
+from kubetune_trainer.data.encoding import MASKED
+from kubetune_trainer.data.packing import LENGTHS, Collator, pack
 
 LENGTH = 24
 PAD = 1

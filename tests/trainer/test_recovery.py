@@ -10,8 +10,8 @@ import pytest
 import torch
 from transformers import TrainerCallback
 
-from kubetune_trainer.carryover import carry_over, note
-from kubetune_trainer.probe import Probe
+from kubetune_trainer.checkpoints.carryover import carry_over, note
+from kubetune_trainer.recovery.probe import Probe
 from tests.support.points import Record
 
 from . import loop

@@ -9,9 +9,9 @@ import pytest
 
 from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError
 from kubetune_shared.rows import Row
-from kubetune_trainer.advice import end_of_turn_not_learned
-from kubetune_trainer.data import MASKED, Tokenised
-from kubetune_trainer.tokenizer import encoder_for, end_tokens, load_tokenizer
+from kubetune_trainer.data.encoding import MASKED, Tokenised
+from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokenizer
+from kubetune_trainer.reporting.advice import end_of_turn_not_learned
 
 from . import tiny
 

@@ -10,8 +10,8 @@ import pytest
 from mlflow import MlflowClient
 
 from kubetune_contract import ExitCode, Owner, Tracking
-from kubetune_trainer.tracked import Data, Version
-from kubetune_trainer.tracking import Tracker
+from kubetune_trainer.tracking.tracked import Data, Version
+from kubetune_trainer.tracking.tracker import Tracker
 from tests.support.points import Record
 from tests.support.training import Jobs
 

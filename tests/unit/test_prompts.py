@@ -10,7 +10,7 @@ import pytest
 from kubetune_evaluator.items import Item, to_item
 from kubetune_evaluator.prompts import cut, prompt_ids
 from kubetune_shared.rows import Row
-from kubetune_trainer.data import MASKED, Encoder
+from kubetune_trainer.data.encoding import MASKED, Encoder
 
 TEMPLATE = (
     "{% for m in messages %}<{{ m['role'] }}>{{ m['content'] }}{{ end }}{% endfor %}"

@@ -7,10 +7,9 @@ import logging
 import os
 
 from kubetune_contract import ExitCode, run
-
-from .launch import die_with_launcher
-from .place import Place
-from .stop import StopRequest
+from kubetune_trainer.processes.launch import die_with_launcher
+from kubetune_trainer.processes.place import Place
+from kubetune_trainer.processes.stop import StopRequest
 
 
 def _preflight() -> ExitCode | None:

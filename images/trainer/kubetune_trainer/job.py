@@ -8,11 +8,10 @@ from pathlib import Path
 
 from kubetune_contract import TrainConfig, TrainSummary
 from kubetune_shared.store import Store
-
-from .report import Reporter
-from .runstate import RunState
-from .stop import StopRequest
-from .tracking import Tracker
+from kubetune_trainer.checkpoints.runstate import RunState
+from kubetune_trainer.processes.stop import StopRequest
+from kubetune_trainer.reporting.report import Reporter
+from kubetune_trainer.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -16,30 +16,31 @@ from transformers.utils.logging import disable_progress_bar
 from kubetune_contract import Artifact, KubeTuneError, TrainConfig, TrainSummary
 from kubetune_contract.paths import SCHEMA
 from kubetune_shared.rows import load_rows
+from kubetune_trainer.checkpoints import loopstate
+from kubetune_trainer.checkpoints.carryover import carry_over
+from kubetune_trainer.checkpoints.saving import Saving
+from kubetune_trainer.data.encoding import Encoder, Tokenised
+from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokenizer
+from kubetune_trainer.loop.callbacks import Verdict, Watch
+from kubetune_trainer.loop.guard import DivergenceGuard, remedy
+from kubetune_trainer.model.build import Material, build_trainer
+from kubetune_trainer.model.device import Device, detect, threads
+from kubetune_trainer.model.loading import all_finite, load_model, stored_dtype
+from kubetune_trainer.model.sharding import whole_model
+from kubetune_trainer.processes.place import Place, Relaunch
+from kubetune_trainer.processes.stop import preempted
+from kubetune_trainer.publishing.publish import save_artifact
+from kubetune_trainer.publishing.results import artifact_uri
+from kubetune_trainer.recovery.exhaustion import exhausted, is_out_of_memory, out_of_memory, peak_vram
+from kubetune_trainer.recovery.ladder import next_rung, settings_of
+from kubetune_trainer.recovery.probe import Probe
+from kubetune_trainer.recovery.restart import Restart, effective_config, lowered, rolled_back
+from kubetune_trainer.recovery.shortfall import Shortfall, note
+from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
+from kubetune_trainer.reporting.observer import Observer
 
-from . import loopstate, ranks
-from .advice import dora_not_servable, end_of_turn_not_learned
-from .build import Material, build_trainer
-from .callbacks import Verdict, Watch
-from .carryover import carry_over
-from .data import Encoder, Tokenised
-from .device import Device, detect, threads
-from .guard import DivergenceGuard, remedy
 from .job import Job, Learned
-from .ladder import next_rung, settings_of
-from .memory import exhausted, is_out_of_memory, out_of_memory, peak_vram
-from .model import all_finite, load_model, stored_dtype
-from .observer import Observer
-from .place import Place, Relaunch
-from .probe import Probe
-from .publishing import save_artifact
-from .recovery import Restart, effective_config, lowered, rolled_back
-from .results import artifact_uri
-from .saving import Saving
-from .sharding import whole_model
-from .shortfall import Shortfall, note
-from .stop import preempted
-from .tokenizer import encoder_for, end_tokens, load_tokenizer
+from .processes import ranks
 from .workspace import Inputs, train_file, validation_file, work_dir
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from kubetune_contract import ExitCode, KubeTuneError
-
-from .stop import StopRequest, preempted
+from kubetune_trainer.processes.stop import StopRequest, preempted
 
 PATIENCE_SECONDS = 900.0
 """How long a run waits for a store that does not answer; KUBETUNE_STORE_PATIENCE changes it."""

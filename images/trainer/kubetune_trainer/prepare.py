@@ -19,10 +19,10 @@ from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
 from kubetune_shared.store import Store
+from kubetune_trainer.exports.exportable import check_exports, missing
+from kubetune_trainer.publishing.card import base_license
+from kubetune_trainer.publishing.results import config_sha256, published
 
-from .card import base_license
-from .exportable import check_exports, missing
-from .results import config_sha256, published
 from .validate import validate
 from .workspace import Inputs, inputs_dir, save_inputs, train_file, validation_file
 

@@ -24,24 +24,32 @@ from kubetune_contract import (
 )
 from kubetune_shared.progress import ProgressServer
 from kubetune_shared.store import Store
+from kubetune_trainer.checkpoints import shelf
+from kubetune_trainer.checkpoints.runstate import RunState
+from kubetune_trainer.exports.export import export
+from kubetune_trainer.model.device import visible_devices
+from kubetune_trainer.processes.launch import launch
+from kubetune_trainer.processes.place import Place, Relaunch, processes
+from kubetune_trainer.processes.stop import StopRequest
+from kubetune_trainer.publishing.card import card
+from kubetune_trainer.publishing.publish import publish_when_possible
+from kubetune_trainer.publishing.results import (
+    artifact_kind,
+    artifact_uri,
+    checkpoint_folder,
+    config_sha256,
+    manifest_meta,
+    origin,
+    published,
+)
+from kubetune_trainer.recovery.restart import FLUSH_SECONDS, Restart, fitting, restart
+from kubetune_trainer.recovery.shortfall import step_down
+from kubetune_trainer.reporting.report import Reporter
+from kubetune_trainer.tracking.records import track_results, track_settings
+from kubetune_trainer.tracking.tracker import Tracker
 
-from . import checkpoints
-from .card import card
-from .device import visible_devices
-from .export import export
 from .job import Job, Learned
-from .launch import launch
 from .patience import patiently
-from .place import Place, Relaunch, processes
-from .publishing import publish_when_possible
-from .records import track_results, track_settings
-from .recovery import FLUSH_SECONDS, Restart, fitting, restart
-from .report import Reporter
-from .results import artifact_kind, artifact_uri, checkpoint_folder, config_sha256, manifest_meta, origin, published
-from .runstate import RunState
-from .shortfall import step_down
-from .stop import StopRequest
-from .tracking import Tracker
 from .workspace import Inputs, load_inputs, work_dir
 
 log = logging.getLogger(__name__)
@@ -108,8 +116,9 @@ def follow(config: TrainConfig, stop: StopRequest) -> ExitCode:
     store, sha = Store(config.store), config_sha256(config)
     inputs = load_inputs(sha)
     show_devices(config)
+    from kubetune_trainer.processes.ranks import Left  # noqa: PLC0415
+
     from .learn import learn  # noqa: PLC0415 (torch: seconds, and not needed for what is above)
-    from .ranks import Left  # noqa: PLC0415
 
     silent = Reporter(lambda _: None, time.time)
     job = Job(config, store, silent, Tracker(None, config.owner), stop, RunState.unclaimed(store, config.output, sha))
@@ -135,7 +144,7 @@ def finish(job: Job, inputs: Inputs, learned: Learned, started: float) -> TrainS
         recovery=job.state.recovery,
     )
     artifact = publish(job, inputs, learned, results)
-    checkpoints.clear(checkpoints.Folder(job.store, checkpoint_folder(job.config)))
+    shelf.clear(shelf.Folder(job.store, checkpoint_folder(job.config)))
     return dataclasses.replace(results, artifact=artifact)
 
 

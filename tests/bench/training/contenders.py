@@ -18,8 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq
 from trl import SFTConfig, SFTTrainer
 
 from kubetune_shared.rows import load_rows
-from kubetune_trainer.data import Encoder
-from kubetune_trainer.stop import StopRequest
+from kubetune_trainer.data.encoding import Encoder
+from kubetune_trainer.processes.stop import StopRequest
 from kubetune_trainer.train import train
 
 from . import clock

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer
 
 from kubetune_contract import Dataset, Hyperparameters, Lora, Owner, Tracking, TrainConfig, dumps
 from kubetune_shared.rows import load_rows
-from kubetune_trainer.data import Encoder
+from kubetune_trainer.data.encoding import Encoder
 from tests.bench.reconcile.proc import Machine
 from tests.support.command import ROOT, source_roots
 from tests.support.s3 import S3Server, free_port, s3_server

@@ -10,7 +10,7 @@ import importlib.util
 from typing import Any
 
 if importlib.util.find_spec("kubetune_trainer"):
-    from kubetune_trainer import device
+    from kubetune_trainer.model import device
 
     def detect(gpus: int, torch: Any, index: int = 0) -> device.Device:
         return device.Device("cpu", "float32", "test double")

@@ -17,7 +17,7 @@ from kubetune_contract import (
     Owner,
     TrainConfig,
 )
-from kubetune_trainer.capability import (
+from kubetune_trainer.model.capability import (
     WHEEL_ARCHITECTURES,
     check_capability,
     check_quantisation,
@@ -25,7 +25,7 @@ from kubetune_trainer.capability import (
     parse,
     precision_for,
 )
-from kubetune_trainer.device import Device, detect
+from kubetune_trainer.model.device import Device, detect
 
 CONFIG = TrainConfig(1, Owner("a", "b", "c"), "s3://m/x", Dataset("s3://d/x"), "s3://o/x", ObjectStore())
 CUDA_12_6 = ("sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90")

@@ -21,8 +21,8 @@ from kubetune_contract import (
     TrainConfig,
     TrainSummary,
 )
-from kubetune_trainer.card import Origin, base_license, card, export_card
-from kubetune_trainer.hardware import GpuLoad, describe, processor
+from kubetune_trainer.publishing.card import Origin, base_license, card, export_card
+from kubetune_trainer.reporting.hardware import GpuLoad, describe, processor
 
 CONFIG = TrainConfig(
     1,

@@ -12,10 +12,10 @@ import pytest
 
 from kubetune_contract import KubeTuneError
 from kubetune_shared.store import Store
-from kubetune_trainer.cadence import Cadence
-from kubetune_trainer.checkpoints import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
-from kubetune_trainer.runstate import Best, Latest, RunState, SupersededError
-from kubetune_trainer.uploader import Saved, Stored, Uploader, worth_keeping
+from kubetune_trainer.checkpoints.cadence import Cadence
+from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
+from kubetune_trainer.checkpoints.shelf import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
+from kubetune_trainer.checkpoints.uploader import Saved, Stored, Uploader, worth_keeping
 from tests.support.s3 import S3Server, free_port, s3_server
 
 META = {"config": {"configSha256": "this"}}

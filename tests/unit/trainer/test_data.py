@@ -10,8 +10,8 @@ from jinja2 import TemplateError
 
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.rows import Row
-from kubetune_trainer.advice import end_of_turn_not_learned
-from kubetune_trainer.data import MASKED, Encoder, Tokenised
+from kubetune_trainer.data.encoding import MASKED, Encoder, Tokenised
+from kubetune_trainer.reporting.advice import end_of_turn_not_learned
 
 END = 0
 

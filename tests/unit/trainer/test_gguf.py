@@ -21,8 +21,15 @@ from kubetune_contract import (
     TrainConfig,
     TrainSummary,
 )
-from kubetune_trainer.exportable import check_exports, gguf_problem, missing, rope_settings, tokenizer_kind, wanted
-from kubetune_trainer.modelfile import Chat, modelfile, turns_of
+from kubetune_trainer.exports.exportable import (
+    check_exports,
+    gguf_problem,
+    missing,
+    rope_settings,
+    tokenizer_kind,
+    wanted,
+)
+from kubetune_trainer.exports.modelfile import Chat, modelfile, turns_of
 
 CONFIG = TrainConfig(
     1, Owner("team", "demo", "uid"), "s3://models/tiny", Dataset("s3://data/x"), "s3://out/uid", ObjectStore()

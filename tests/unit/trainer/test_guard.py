@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune_contract import ExitCode, Recovery
-from kubetune_trainer.guard import WARM_UP, DivergenceGuard, RunningLoss, remedy
+from kubetune_trainer.loop.guard import WARM_UP, DivergenceGuard, RunningLoss, remedy
 
 NAN, INF = float("nan"), float("inf")
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubetune_contract import Hyperparameters
-from kubetune_trainer.ladder import (
+from kubetune_trainer.recovery.ladder import (
     FULL_STATE,
     OUT_OF_MEMORY,
     Action,

@@ -26,13 +26,13 @@ from kubetune_contract import (
     RecoveryStep,
     TrainConfig,
 )
-from kubetune_trainer import launch
-from kubetune_trainer.device import Device, detect, visible_devices
 from kubetune_trainer.job import Job
-from kubetune_trainer.launch import End, decisive, environment
-from kubetune_trainer.place import RELAUNCH, Place, processes
-from kubetune_trainer.shortfall import Shortfall, note, noted, step_down
-from kubetune_trainer.stop import StopRequest
+from kubetune_trainer.model.device import Device, detect, visible_devices
+from kubetune_trainer.processes import launch
+from kubetune_trainer.processes.launch import End, decisive, environment
+from kubetune_trainer.processes.place import RELAUNCH, Place, processes
+from kubetune_trainer.processes.stop import StopRequest
+from kubetune_trainer.recovery.shortfall import Shortfall, note, noted, step_down
 
 LOWEST = Hyperparameters(per_device_train_batch_size=1, gradient_checkpointing=True, fsdp=True)
 FAIL = """
@@ -238,7 +238,7 @@ time.sleep(60)
 
 
 def test_training_processes_do_not_outlive_their_launcher(tmp_path: Path) -> None:
-    child = "from kubetune_trainer.launch import die_with_launcher as d; d(); print(1, flush=True); input()"
+    child = "from kubetune_trainer.processes.launch import die_with_launcher as d; d(); print(1, flush=True); input()"
     parent = (
         "import subprocess, sys, os\n"
         f"p = subprocess.Popen([sys.executable, '-c', {child!r}], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"

@@ -27,16 +27,22 @@ from kubetune_contract import (
 )
 from kubetune_contract.paths import TERMINATION_LIMIT
 from kubetune_contract.runtime import fit
-from kubetune_trainer.advice import dora_not_servable
-from kubetune_trainer.device import Device, cpu_quota, detect, visible_devices
-from kubetune_trainer.early import should_stop, validation_losses
-from kubetune_trainer.ladder import rungs_below, settings_of
-from kubetune_trainer.memory import Shortage, exhausted, is_out_of_memory, out_of_memory, state_bytes, told
-from kubetune_trainer.recovery import fitting, lowered
-from kubetune_trainer.report import Reporter
-from kubetune_trainer.results import artifact_uri, config_sha256
-from kubetune_trainer.sft import base_dtype, lora_arguments, loraplus_arguments, quantization_arguments, sft_arguments
-from kubetune_trainer.stop import StopRequest, preempted
+from kubetune_trainer.loop.early import should_stop, validation_losses
+from kubetune_trainer.model.device import Device, cpu_quota, detect, visible_devices
+from kubetune_trainer.model.sft import (
+    base_dtype,
+    lora_arguments,
+    loraplus_arguments,
+    quantization_arguments,
+    sft_arguments,
+)
+from kubetune_trainer.processes.stop import StopRequest, preempted
+from kubetune_trainer.publishing.results import artifact_uri, config_sha256
+from kubetune_trainer.recovery.exhaustion import Shortage, exhausted, is_out_of_memory, out_of_memory, state_bytes, told
+from kubetune_trainer.recovery.ladder import rungs_below, settings_of
+from kubetune_trainer.recovery.restart import fitting, lowered
+from kubetune_trainer.reporting.advice import dora_not_servable
+from kubetune_trainer.reporting.report import Reporter
 from kubetune_trainer.validate import validate
 
 CONFIG = TrainConfig(

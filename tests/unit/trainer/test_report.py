@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from kubetune_trainer.report import Reporter
+from kubetune_trainer.reporting.report import Reporter
 from tests.support.points import Record
 
 STEPS = 600

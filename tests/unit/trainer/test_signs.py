@@ -7,8 +7,8 @@ import random
 import pytest
 
 from kubetune_contract import Suggestion, TrainProgress
-from kubetune_trainer.report import Reporter
-from kubetune_trainer.signs import Signs, flat_loss, memory_near_limit, overfitting, slow_input
+from kubetune_trainer.reporting.report import Reporter
+from kubetune_trainer.reporting.signs import Signs, flat_loss, memory_near_limit, overfitting, slow_input
 
 
 def curve(start: float, end: float, count: int, noise: float = 0.0, seed: int = 1) -> list[tuple[int, float]]:

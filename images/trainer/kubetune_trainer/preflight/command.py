@@ -29,10 +29,10 @@ from kubetune_shared.cpus import cpu_limit, memory_limit
 from kubetune_shared.outlines import Outline, outline_model
 from kubetune_shared.rows import Row, digest
 from kubetune_shared.store import Store
-from kubetune_trainer.advice import dora_not_servable, end_of_turn_not_learned
-from kubetune_trainer.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
-from kubetune_trainer.exportable import check_exports
+from kubetune_trainer.exports.exportable import check_exports
+from kubetune_trainer.model.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
 from kubetune_trainer.prepare import check_chat_template, fetch_rows
+from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
 from kubetune_trainer.validate import validate
 from kubetune_trainer.workspace import work_dir
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from kubetune_contract import Accelerator, Fit, Hyperparameters, MemoryEstimate, Method, TrainConfig
-from kubetune_trainer.ladder import rungs_below, settings_of
+from kubetune_trainer.recovery.ladder import rungs_below, settings_of
 
 from .estimate import GIB, Recipe, estimate, recipe
 from .shapes import ModelShape

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubetune_contract import Hyperparameters
 from kubetune_shared.rows import Row
-from kubetune_trainer.data import MASKED, Tokenised
+from kubetune_trainer.data.encoding import MASKED, Tokenised
 
 from .profile import Lengths
 
@@ -19,7 +19,7 @@ SAMPLE = 2000
 """Rows whose labels are kept, to see how turns end."""
 
 if TYPE_CHECKING:
-    from kubetune_trainer.data import Encoder
+    from kubetune_trainer.data.encoding import Encoder
 
 
 def without_torch() -> None:
@@ -49,7 +49,7 @@ def measure(encoder: Encoder, rows: Iterable[Row], limit: int) -> tuple[Lengths,
 def load(path: Path, uri: str) -> Any:
     """The tokenizer in ``path``."""
     without_torch()
-    from kubetune_trainer.tokenizer import load_tokenizer  # noqa: PLC0415 (takes seconds)
+    from kubetune_trainer.data.tokenizer import load_tokenizer  # noqa: PLC0415 (takes seconds)
 
     return load_tokenizer(path, uri)
 
@@ -57,7 +57,7 @@ def load(path: Path, uri: str) -> Any:
 def end_ids(tokenizer: Any) -> frozenset[int]:
     """Tokens that may end a turn."""
     without_torch()
-    from kubetune_trainer.tokenizer import end_tokens  # noqa: PLC0415
+    from kubetune_trainer.data.tokenizer import end_tokens  # noqa: PLC0415
 
     return end_tokens(tokenizer)
 
@@ -65,6 +65,6 @@ def end_ids(tokenizer: Any) -> frozenset[int]:
 def encoder(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
     """As the training chooses it."""
     without_torch()
-    from kubetune_trainer.tokenizer import encoder_for  # noqa: PLC0415
+    from kubetune_trainer.data.tokenizer import encoder_for  # noqa: PLC0415
 
     return encoder_for(tokenizer, hyper)

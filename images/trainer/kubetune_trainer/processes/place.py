@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kubetune_contract import TrainConfig
-
-from .workspace import work_dir
+from kubetune_trainer.workspace import work_dir
 
 RELAUNCH = 100
 """Exit code between a training process and its launcher, never a pod's: start all of them anew."""

@@ -10,14 +10,14 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kubetune_contract import Hyperparameters
+from kubetune_trainer.model.loading import all_finite
+from kubetune_trainer.processes import ranks
+from kubetune_trainer.recovery.exhaustion import peak_vram
+from kubetune_trainer.reporting.report import Reporter
+from kubetune_trainer.tracking.tracker import Tracker
 
-from . import ranks
 from .early import should_stop, validation_losses
 from .guard import DivergenceGuard
-from .memory import peak_vram
-from .model import all_finite
-from .report import Reporter
-from .tracking import Tracker
 
 log = logging.getLogger(__name__)
 

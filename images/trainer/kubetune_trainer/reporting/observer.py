@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from kubetune_trainer.recovery.exhaustion import peak_vram
+from kubetune_trainer.tracking.tracker import Tracker
+
 from .hardware import GpuLoad
-from .memory import peak_vram
 from .report import Reporter
 from .signs import Signs, memory_near_limit
-from .tracking import Tracker
 
 
 class Observer(TrainerCallback):  # type: ignore[misc]

@@ -12,13 +12,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
+from kubetune_trainer.data.tokenizer import unreadable
+from kubetune_trainer.processes import ranks
 
-from . import ranks
 from .capability import check_quantisation
 from .device import Device
 from .sft import base_dtype, quantization_arguments
 from .sharding import load_once
-from .tokenizer import unreadable
 
 BLOCK = 64
 """Weights that share a scale in bitsandbytes' NF4."""

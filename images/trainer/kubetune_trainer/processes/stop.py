@@ -24,7 +24,7 @@ class StopRequest:
         request = cls()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, request._on_signal)
-        # A process that replaces itself (recovery.py) leaves them blocked.
+        # A process that replaces itself (recovery/restart.py) leaves them blocked.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM, signal.SIGINT})
         return request
 

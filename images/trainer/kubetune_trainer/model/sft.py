@@ -38,7 +38,7 @@ def sft_arguments(config: TrainConfig, device: Device, output_dir: str, *, has_v
         "eval_strategy": "steps" if has_validation and hyper.eval_steps else "no",
         "eval_steps": hyper.eval_steps if has_validation else None,
         "prediction_loss_only": True,
-        # Checkpoints are asked for by the callback in saving.py, which also knows minutes.
+        # Checkpoints are asked for by the callback in checkpoints/saving.py, which also knows minutes.
         "save_strategy": "no",
         "report_to": [],
         "disable_tqdm": True,
@@ -66,7 +66,7 @@ def _optimisation(hyper: Hyperparameters) -> dict[str, Any]:
 def _data(hyper: Hyperparameters) -> dict[str, Any]:
     return {
         "max_length": hyper.max_sequence_length,
-        # Rows come tokenised, masked and cut (data.py), and packed where that is asked for (packing.py).
+        # Rows come tokenised, masked and cut (data/encoding.py), and packed where that is asked for (data/packing.py).
         "packing": False,
         "dataset_kwargs": {"skip_prepare_dataset": True},
     }

@@ -12,7 +12,7 @@ from trl.chat_template_utils import get_training_chat_template, is_chat_template
 
 from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError
 
-from .data import Encoder
+from .encoding import Encoder
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from typing import Any
 from kubetune_contract import KubeTuneError
 from kubetune_shared.artifacts import publish
 
-from .checkpoints import Checkpoint, Folder, Shelf
 from .runstate import Best, Latest, RunState, SupersededError
+from .shelf import Checkpoint, Folder, Shelf
 
 HEARTBEAT_SECONDS = 60.0
 """Seconds between renewals of the claim; KUBETUNE_HEARTBEAT_SECONDS changes it."""

@@ -14,17 +14,18 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from kubetune_contract import KubeTuneError
 from kubetune_shared.artifacts import fetch
+from kubetune_trainer.job import Job
+from kubetune_trainer.model.loading import all_finite
+from kubetune_trainer.patience import patiently
+from kubetune_trainer.processes import ranks
+from kubetune_trainer.publishing.results import checkpoint_folder, config_sha256, manifest_meta
+from kubetune_trainer.workspace import Inputs, work_dir
 
-from . import carryover, loopstate, ranks
+from . import carryover, loopstate
 from .cadence import Cadence
-from .checkpoints import Folder, Restored, Shelf, restore, stored
-from .job import Job
-from .model import all_finite
-from .patience import patiently
-from .results import checkpoint_folder, config_sha256, manifest_meta
 from .runstate import Best, Latest
+from .shelf import Folder, Restored, Shelf, restore, stored
 from .uploader import Saved, Stored, Uploader
-from .workspace import Inputs, work_dir
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from kubetune_contract import Artifact, TrainConfig
 from kubetune_shared.artifacts import publish
+from kubetune_trainer.job import Job
+from kubetune_trainer.patience import patiently
 
-from .job import Job
-from .patience import patiently
 from .results import artifact_kind
 
 

@@ -1,4 +1,4 @@
-"""``python -m kubetune_trainer.exporter merged gguf``: makes exports from files, in a process of its own.
+"""``python -m kubetune_trainer.exports.exporter merged gguf``: makes exports from files, in a process of its own.
 
 A separate process gives its memory back, and what it dies of cannot take the training's result along. Reads the same
 configuration and work folder as ``train``; publishing is the parent's business (export.py).
@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from kubetune_contract import Method, TrainConfig, read_config, run
-
-from .results import config_sha256
-from .workspace import Inputs, exports_dir, load_inputs
+from kubetune_trainer.publishing.results import config_sha256
+from kubetune_trainer.workspace import Inputs, exports_dir, load_inputs
 
 FILE = "model.gguf"
 

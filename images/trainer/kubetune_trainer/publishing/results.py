@@ -22,11 +22,11 @@ from kubetune_contract import (
 from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.manifest import BaseModel
 from kubetune_shared.store import Store
+from kubetune_trainer.exports.exportable import wanted
+from kubetune_trainer.reporting.hardware import describe
+from kubetune_trainer.workspace import Inputs
 
 from .card import Origin
-from .exportable import wanted
-from .hardware import describe
-from .workspace import Inputs
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "tokenizers")
 

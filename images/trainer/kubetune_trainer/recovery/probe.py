@@ -21,14 +21,14 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from kubetune_contract import KubeTuneError, TrainConfig
+from kubetune_trainer.data.packing import LENGTHS
+from kubetune_trainer.model.device import Device
+from kubetune_trainer.processes import ranks
+from kubetune_trainer.processes.place import Relaunch
 
-from . import ranks
-from .device import Device
+from .exhaustion import Shortage, exhausted, is_out_of_memory, out_of_memory, peak_vram, state_bytes
 from .ladder import Action, Rung, next_rung, settings_of
-from .memory import Shortage, exhausted, is_out_of_memory, out_of_memory, peak_vram, state_bytes
-from .packing import LENGTHS
-from .place import Relaunch
-from .recovery import lowered
+from .restart import lowered
 from .shortfall import Shortfall, note
 
 LEAST = 16

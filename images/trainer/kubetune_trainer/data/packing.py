@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from trl import SFTTrainer, pack_dataset
 
-from .data import MASKED
+from .encoding import MASKED
 
 LENGTHS = "seq_lengths"
 """TRL's column of the lengths of the documents in a sequence; its trainer keeps a column of this name."""

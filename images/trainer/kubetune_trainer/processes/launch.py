@@ -31,8 +31,8 @@ from kubetune_contract import (
     write_termination,
 )
 from kubetune_contract.paths import SCHEMA
+from kubetune_trainer.model.device import threads
 
-from .device import threads
 from .place import RELAUNCH, processes, told_by
 from .stop import StopRequest, preempted
 

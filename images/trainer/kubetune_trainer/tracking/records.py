@@ -10,11 +10,11 @@ from typing import Any
 import kubetune_contract
 import kubetune_shared
 from kubetune_contract import Method, TrainConfig, TrainSummary, dumps
+from kubetune_trainer.job import Job
+from kubetune_trainer.reporting.hardware import describe
+from kubetune_trainer.workspace import Inputs
 
-from .hardware import describe
-from .job import Job
 from .tracked import Data, Version
-from .workspace import Inputs
 
 
 def track_settings(job: Job, inputs: Inputs) -> None:

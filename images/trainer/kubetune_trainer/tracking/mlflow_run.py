@@ -1,4 +1,4 @@
-"""One job's run on an MLflow server, call by call; when to call is tracking.py's business.
+"""One job's run on an MLflow server, call by call; when to call is tracker.py's business.
 
 Every call may be made again: a request that seemed to fail may have arrived.
 """

@@ -12,11 +12,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from .job import Job
+from kubetune_trainer.job import Job
+from kubetune_trainer.processes.place import told_by
+
+from .exhaustion import exhausted, out_of_memory
 from .ladder import Action, next_rung, settings_of
-from .memory import exhausted, out_of_memory
-from .place import told_by
-from .recovery import effective_config, lowered, record
+from .restart import effective_config, lowered, record
 
 
 @dataclass(frozen=True)

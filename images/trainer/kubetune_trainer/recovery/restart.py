@@ -15,8 +15,11 @@ from typing import NoReturn
 
 from kubetune_contract import RecoveryStep, TrainConfig, TrainSummary, dumps
 from kubetune_contract.paths import TERMINATION_LIMIT
+from kubetune_trainer.job import Job
+from kubetune_trainer.patience import patiently
+from kubetune_trainer.processes.place import Place, Relaunch
 
-from .job import Job
+from .exhaustion import told
 from .ladder import (
     DIVERGENCE,
     OUT_OF_MEMORY,
@@ -28,9 +31,6 @@ from .ladder import (
     settings_of,
     taken,
 )
-from .memory import told
-from .patience import patiently
-from .place import Place, Relaunch
 
 FLUSH_SECONDS = 10.0
 """How long the tracker may take before the process replaces itself."""

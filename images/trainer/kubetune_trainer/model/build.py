@@ -15,11 +15,11 @@ from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
 from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError, Method, TrainConfig
+from kubetune_trainer.data.encoding import Tokenised
+from kubetune_trainer.data.packing import Collator, PackedSFTTrainer, pack
 
-from .data import Tokenised
 from .device import Device
-from .model import linear_layers
-from .packing import Collator, PackedSFTTrainer, pack
+from .loading import linear_layers
 from .sft import lora_arguments, loraplus_arguments, sft_arguments
 from .sharding import shard_on
 

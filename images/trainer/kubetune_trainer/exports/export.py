@@ -28,13 +28,13 @@ from kubetune_contract import (
 )
 from kubetune_shared.artifacts import fetch
 from kubetune_shared.cpus import memory_limit
+from kubetune_trainer.job import Job
+from kubetune_trainer.publishing.card import export_card
+from kubetune_trainer.publishing.publish import publish_when_possible
+from kubetune_trainer.publishing.results import config_sha256, export_uri, manifest_meta
+from kubetune_trainer.workspace import Inputs, exports_dir, load_inputs
 
-from .card import export_card
 from .exportable import missing
-from .job import Job
-from .publishing import publish_when_possible
-from .results import config_sha256, export_uri, manifest_meta
-from .workspace import Inputs, exports_dir, load_inputs
 
 POLL_SECONDS = 0.5
 MEMORY_BYTES = 4 << 30
@@ -84,7 +84,7 @@ def _make(job: Job, kinds: Iterable[str]) -> KubeTuneError | None:
     log.info("exporting %s", " and ".join(kinds))
     outcome = exports_dir() / "outcome.json"
     process = subprocess.Popen(
-        [sys.executable, "-m", "kubetune_trainer.exporter", *kinds],
+        [sys.executable, "-m", "kubetune_trainer.exports.exporter", *kinds],
         env={**_alone(os.environ), "KUBETUNE_TERMINATION_LOG": str(outcome)},
     )
     try:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from kubetune_contract import Method, Suggestion, TrainConfig
-
-from .data import MASKED, Tokenised
+from kubetune_trainer.data.encoding import MASKED, Tokenised
 
 _TRAILING = 3
 """Tokens looked at from the end of a learned part: templates write a line break after the end of a turn."""

@@ -1,0 +1,1 @@
+"""Nothing is lost: when a checkpoint is due, how it is saved, uploaded, chosen, and taken up again."""

@@ -1,0 +1,1 @@
+"""Rows become token ids and labels, and short rows share a sequence."""

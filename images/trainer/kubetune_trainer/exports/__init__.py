@@ -1,0 +1,1 @@
+"""Forms of the result for others: the merged model, and GGUF with a Modelfile."""

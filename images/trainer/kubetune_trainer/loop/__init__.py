@@ -1,0 +1,1 @@
+"""Our part in the training loop: callbacks, divergence, early stopping."""

@@ -1,0 +1,1 @@
+"""What comes out: the artifact, its manifest and its model card."""

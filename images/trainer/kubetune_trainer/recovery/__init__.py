@@ -1,0 +1,1 @@
+"""Going on after memory ran out or the training diverged: the probe, the ladder, the process that replaces itself."""

@@ -1,0 +1,1 @@
+"""The job's run on an MLflow server."""
