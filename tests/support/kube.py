@@ -27,6 +27,7 @@ _PATHS = {
     "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
     "persistentvolumeclaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
 }
+NOT_FOUND = 404
 MERGE = "application/merge-patch+json"
 
 
@@ -45,7 +46,7 @@ class Kube:
         try:
             found: Object = self.api.request("GET", self.path(kind, name))
         except ApiError as error:
-            if _status_of(error) == 404:
+            if _status_of(error) == NOT_FOUND:
                 return None
             raise
         return found
@@ -190,8 +191,12 @@ class Kubelet:
         self.write(pod, phase="Failed", containerStatuses=[_container(self._main(pod), state)])
 
     def finish_deletion(self, pod: str) -> None:
-        """A pod on a node is gone only when its kubelet says so."""
-        self.kube.api.request("DELETE", self.kube.path("pod", pod), {"gracePeriodSeconds": 0})
+        """A pod on a node is gone only when its kubelet says so; one that has ended may be gone before."""
+        try:
+            self.kube.api.request("DELETE", self.kube.path("pod", pod), {"gracePeriodSeconds": 0})
+        except ApiError as error:
+            if _status_of(error) != NOT_FOUND:
+                raise
 
     def _main(self, pod: str) -> str:
         name: str = self.kube.must("pod", pod)["spec"]["containers"][0]["name"]
