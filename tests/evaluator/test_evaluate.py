@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from kubetune_contract import (
+    Dataset,
     EvalSummary,
     ExitCode,
     Gate,
@@ -23,7 +26,7 @@ from kubetune_contract import (
 )
 from kubetune_evaluator.report import Report
 from kubetune_shared.artifacts import read_manifest
-from tests.support.s3 import free_port
+from tests.support.s3 import S3Server, free_port
 
 from . import reference
 from .conftest import BASE, BASE_URI, TUNED, Evaluations, Evaluator
@@ -125,6 +128,32 @@ def test_chats_are_asked_through_the_candidates_template(evaluations: Evaluation
     assert [item["answers"]["candidate"]["text"] for item in items] == expected
     assert [item["answers"]["base"]["text"] for item in items] == bare
     assert summary.verdict is None
+
+
+def test_parquet_scores_as_the_same_rows_in_json_lines(
+    evaluations: Evaluations, truth: dict[str, list[str]], server: S3Server
+) -> None:
+    data = rows(mostly(truth["candidate"], truth["base"]))[:30]
+    name = f"{evaluations.count}.parquet"
+    pq.write_table(pa.Table.from_pylist(data), server.root / "data" / name)
+    lines = evaluations.make(data, gate=GATE)
+    table = evaluations.make(data, gate=GATE, dataset=Dataset(f"s3://data/{name}"))
+    summaries = [from_json(EvalSummary, job.both()) for job in (lines, table)]
+    assert summaries[0].results == summaries[1].results
+    assert summaries[0].verdict == summaries[1].verdict
+    assert lines.items(evaluations.store) == table.items(evaluations.store)
+    reports = [json.loads(job.read(evaluations.store, "report.json")) for job in (lines, table)]
+    assert reports[0]["data"]["sha256"] == reports[1]["data"]["sha256"]
+
+
+def test_bad_rows_of_parquet_are_named(evaluations: Evaluations, server: S3Server) -> None:
+    name = f"{evaluations.count}.parquet"
+    data = [{"prompt": f"say {n}", "completion": " " if n == 3 else "x"} for n in range(1, 6)]
+    pq.write_table(pa.Table.from_pylist(data), server.root / "data" / name)
+    reason, message = failure(
+        evaluations.make(data, dataset=Dataset(f"s3://data/{name}")), "prepare", ExitCode.BAD_DATA
+    )
+    assert (reason, message) == ("MalformedRow", f"dataset {name} row 3: completion is empty")
 
 
 def test_stop_strings_and_prompts_that_do_not_fit(evaluations: Evaluations, truth: dict[str, list[str]]) -> None:

@@ -6,7 +6,6 @@ import gzip
 import json
 import random
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -175,13 +174,6 @@ def test_gzipped_files(tmp_path: Path, name: str) -> None:
     assert [row.text for row in rows_of(write(tmp_path, table, "train.tsv.gz"))] == ["1"]
     with pytest.raises(KubeTuneError, match="damaged or cut off"):
         rows_of(write(tmp_path, packed[:-9], name))
-
-
-def test_parquet_where_it_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(KubeTuneError, match="is Parquet, which only training reads; write it as JSON lines") as caught:
-        rows_of(write(tmp_path, "PAR1....PAR1", "test.parquet"))
-    assert caught.value.reason == "UnknownFormat"
 
 
 def test_all_faults_come_at_once_by_reason(tmp_path: Path) -> None:

@@ -16,17 +16,11 @@ _BATCH = 1024
 def parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Pairs of number and row; a row that is no UTF-8 comes as a MalformedError, a damaged page ends the file.
 
-    Raises KubeTuneError (BAD_DATA): MalformedRow when the file cannot be opened, UnknownFormat where pyarrow is not
-    installed.
+    Raises KubeTuneError (BAD_DATA, MalformedRow) when the file cannot be opened.
     """
-    try:
-        import pyarrow  # noqa: PLC0415 (only some images have it)
-        import pyarrow.parquet  # noqa: PLC0415
-    except ImportError as error:
-        raise _bad(
-            "UnknownFormat",
-            f"dataset {path.name} is Parquet, which only training reads; write it as JSON lines for this",
-        ) from error
+    import pyarrow  # noqa: PLC0415 (takes a second, and other files need none of it)
+    import pyarrow.parquet  # noqa: PLC0415
+
     failures = (pyarrow.ArrowException, OSError, ValueError)
     number = 0
     try:
@@ -39,7 +33,8 @@ def parquet_rows(path: Path) -> Iterator[tuple[int, Any]]:
                     number += 1
                     yield number, row
     except failures as error:
-        raise _bad(
+        raise KubeTuneError(
+            ExitCode.BAD_DATA,
             "MalformedRow",
             f"dataset {path.name} is not a Parquet file that can be read ({_first(error)}); it is damaged or cut off: "
             "upload it again",
@@ -71,7 +66,3 @@ def _values(batch: Any) -> Iterator[Any]:
 
 def _first(error: Exception) -> str:
     return str(error).strip().partition("\n")[0][:160]
-
-
-def _bad(reason: str, message: str) -> KubeTuneError:
-    return KubeTuneError(ExitCode.BAD_DATA, reason, message)
