@@ -215,6 +215,17 @@ def test_the_verdict_is_about_the_smallest_card_that_is_large_enough() -> None:
     assert said.fit is Fit.FITS
     assert said.accelerator
     assert said.accelerator.name == "NVIDIA-RTX-A6000"
+    assert {card.name for card in cards if said.lands_on(card)} == {"A100", "NVIDIA-RTX-A6000"}
+    assert not said.lands_on(Accelerator("unlabelled", 0))
+
+
+def test_a_run_too_large_for_every_card_lands_on_the_largest() -> None:
+    cards = (Accelerator("small", 4 * GIB), Accelerator("large", 8 * GIB), Accelerator("twin", 8 * GIB))
+    job = dataclasses.replace(config("Llama-3.1-8B"), placement=Placement(accelerators=cards))
+    said = verdict(job, MODELS["Llama-3.1-8B"].shape, 0)
+    assert said.memory
+    assert said.memory.total > 8 * GIB
+    assert [said.lands_on(card) for card in cards] == [False, True, True]
 
 
 def test_a_tight_card_is_told_of_a_larger_one() -> None:
@@ -244,6 +255,7 @@ def test_unknown_gpus_and_the_cpu() -> None:
     assert blind.fit is Fit.UNKNOWN
     assert blind.memory
     assert "spec.resources.gpuMemory" in blind.message
+    assert blind.lands_on(Accelerator("any", 0))
     cpu = verdict(config("Qwen2.5-0.5B", gpus=0), shape, 4 * GIB)
     assert (cpu.fit, cpu.memory) == (Fit.UNKNOWN, None)
     assert "raise spec.resources.memory" in cpu.message

@@ -240,9 +240,9 @@ def task(job: TrainConfig) -> Task:
 def test_costs_over_several_cards() -> None:
     small = Accelerator("NVIDIA-GeForce-RTX-3060", 12 * GIB, price_per_hour=0.1)
     large = Accelerator("NVIDIA-GeForce-RTX-4090", 24 * GIB, price_per_hour=0.4)
-    job = config(placement=Placement(accelerators=(large, small), currency="EUR"))
-    one = on_gpus(task(job), config(placement=Placement(accelerators=(small,))))
-    both = on_gpus(task(job), job)
+    job = config()
+    one = on_gpus(task(job), job, [small])
+    both = on_gpus(task(job), job, [large, small])
     assert one.seconds
     assert both.seconds
     assert one.cost
@@ -256,12 +256,11 @@ def test_costs_over_several_cards() -> None:
 def test_electricity_where_no_price_is_stated_and_silence_where_nothing_is() -> None:
     card = Accelerator("NVIDIA-GeForce-RTX-3060", 12 * GIB, watts=100)
     job = config(placement=Placement(accelerators=(card,), electricity_per_kwh=0.3))
-    found = on_gpus(task(job), job)
+    found = on_gpus(task(job), job, [card])
     assert found.cost
     assert found.kwh
     assert found.cost.estimate == pytest.approx(found.kwh.estimate * 0.3)
-    strange = config(placement=Placement(accelerators=(card, Accelerator("Other", GIB))))
-    assert on_gpus(task(strange), strange).seconds is None
+    assert on_gpus(task(job), job, [card, Accelerator("Other", GIB)]).seconds is None
 
 
 def test_costs_on_the_cpu() -> None:

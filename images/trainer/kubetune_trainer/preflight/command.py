@@ -129,7 +129,7 @@ def summarise(config: TrainConfig, outline: Outline, data: Data, output: surroun
     planned = plan(lengths.kept, config.hyperparameters, config.processes or max(1, config.gpus))
     shape, problem = shape_of(config, outline)
     found = judge(config, shape, data.longest) if shape else Verdict(Fit.UNKNOWN, problem)
-    costs = cost(config, outline, shape, data, planned) if shape else Costs()
+    costs = cost(config, task_of(config, outline, shape, data, planned), found) if shape else Costs()
     seen = Seen(
         config=config,
         train=lengths,
@@ -201,13 +201,17 @@ def judge(config: TrainConfig, shape: ModelShape, longest: int) -> Verdict:
     return verdict(dataclasses.replace(config, hyperparameters=real), shape, memory_limit())
 
 
-def cost(config: TrainConfig, outline: Outline, shape: ModelShape, data: Data, planned: Plan) -> Costs:
-    """Of the whole run, from the pod's start."""
+def cost(config: TrainConfig, task: Task, found: Verdict) -> Costs:
+    """Of the whole run, on what the verdict lets it land on."""
+    if config.gpus:
+        return on_gpus(task, config, filter(found.lands_on, config.placement.accelerators))
+    cpu = Cpu(surroundings.core_tflops(), cpu_limit(), len(os.sched_getaffinity(0)))
+    return on_cpu(task, config, cpu)
+
+
+def task_of(config: TrainConfig, outline: Outline, shape: ModelShape, data: Data, planned: Plan) -> Task:
+    """The run from its pod's start."""
     run = recipe(config)
     held = data.validation_lengths.kept if data.validation_lengths else []
     before = startup(outline.weight_bytes, outline.download_bytes)
-    task = Task(shape, run, work(planned, held, config, run), before)
-    if config.gpus:
-        return on_gpus(task, config)
-    cpu = Cpu(surroundings.core_tflops(), cpu_limit(), len(os.sched_getaffinity(0)))
-    return on_cpu(task, config, cpu)
+    return Task(shape, run, work(planned, held, config, run), before)

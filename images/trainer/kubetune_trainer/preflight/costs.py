@@ -75,9 +75,9 @@ def startup(weight_bytes: int, download_bytes: int) -> Range:
     )
 
 
-def on_gpus(task: Task, config: TrainConfig) -> Costs:
+def on_gpus(task: Task, config: TrainConfig, accelerators: Iterable[Accelerator]) -> Costs:
     """Over all accelerators the run may land on; the central estimate is that of the one with the least memory."""
-    known = sorted(config.placement.accelerators, key=lambda accelerator: accelerator.memory_bytes)
+    known = sorted(accelerators, key=lambda accelerator: accelerator.memory_bytes)
     each = [_on_gpu(task, accelerator, config) for accelerator in known]
     return Costs(_union(one.seconds for one in each), _union(one.cost for one in each), _union(one.kwh for one in each))
 

@@ -30,6 +30,13 @@ class Verdict:
     accelerator: Accelerator | None = None
     """The one the verdict is about."""
 
+    def lands_on(self, accelerator: Accelerator) -> bool:
+        """Whether the run may land there: the operator keeps it off GPUs with less memory than it needs, or, where
+        none has enough, than the one the verdict is about."""
+        if self.memory is None or self.accelerator is None:
+            return True
+        return accelerator.memory_bytes >= min(self.memory.total, self.accelerator.memory_bytes)
+
 
 def judge(needed: int, available: int) -> Fit:
     """Fits up to 90 % of the memory, tight up to all of it."""
