@@ -118,6 +118,7 @@ def test_packed_rows_have_the_loss_of_rows_alone(base: Path, tmp_path: Path, rec
     packed.train()
     assert len(packed.train_dataset) < 32
     assert losses(packed) == pytest.approx(losses(alone), abs=2e-4)
+    assert packed._total_train_tokens == alone._total_train_tokens, "padding is not counted"
     difference = max(abs(a - b) for a, b in zip(losses(packed), losses(alone), strict=True))
     record_property(
         "point", f"packing: 64 rows as {len(packed.train_dataset)}, losses differ by at most {difference:.0e}"

@@ -18,6 +18,8 @@ from .encoding import MASKED
 
 LENGTHS = "seq_lengths"
 """TRL's column of the lengths of the documents in a sequence; its trainer keeps a column of this name."""
+TOKENS = "tokens"
+"""Of a batch: how many tokens of each sequence are not padding."""
 
 
 def pack(dataset: Dataset, max_length: int) -> Dataset:
@@ -37,7 +39,8 @@ class Collator:
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
         width = max(len(example["input_ids"]) for example in examples)
         rows = [self._row(example, width) for example in examples]
-        return {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
+        batch = {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
+        return {**batch, TOKENS: torch.tensor([len(example["input_ids"]) for example in examples])}
 
     def _row(self, example: dict[str, Any], width: int) -> dict[str, list[int]]:
         labels: list[int] = list(example["labels"])
@@ -55,14 +58,13 @@ class Collator:
 
 
 class PackedSFTTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer that counts all tokens of such a batch: by position_ids it would count one row's."""
+    """SFTTrainer that counts the tokens of all documents of such a batch: by position_ids it would count one row's."""
 
     _total_train_tokens: float
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        before = self._total_train_tokens
+        tokens, before = inputs.pop(TOKENS), self._total_train_tokens
         result = super().compute_loss(model, inputs, *args, **kwargs)
         if model.training:
-            size = torch.tensor(inputs["input_ids"].numel(), device=inputs["input_ids"].device)
-            self._total_train_tokens = before + self.accelerator.gather_for_metrics(size).sum().item()
+            self._total_train_tokens = before + self.accelerator.gather_for_metrics(tokens.sum()).sum().item()
         return result
