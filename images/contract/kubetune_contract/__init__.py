@@ -16,7 +16,7 @@ from .evaluate import (
     Verdict,
 )
 from .preflight import Fit, MemoryEstimate, PreflightSummary, Range
-from .runtime import FailureSummary, read_config, run, write_termination
+from .runtime import FailureSummary, exit_when_asked, read_config, run, write_termination
 from .serve import Engine, FetchSummary, ServeConfig
 from .train import (
     Accelerator,
@@ -76,6 +76,7 @@ __all__ = [
     "UriError",
     "Verdict",
     "dumps",
+    "exit_when_asked",
     "from_json",
     "read_config",
     "run",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
@@ -48,6 +49,12 @@ def read_config(kind: type[T], path: str | Path | None = None) -> T:
             f"is {schema}, but this image understands {SCHEMA}; use images and operator of one release",
         )
     return from_json(kind, data)
+
+
+def exit_when_asked() -> None:
+    """Ends the process at SIGTERM, as preempted. As process 1 of a container, Python would ignore the signal and be
+    killed only after the grace period."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(ExitCode.PREEMPTED)))
 
 
 def write_termination(summary: Any) -> None:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import shutil
-import signal
-import sys
 from pathlib import Path
 
-from kubetune_contract import EvalConfig, ExitCode, KubeTuneError, ModelRef, read_config
+from kubetune_contract import EvalConfig, ExitCode, KubeTuneError, ModelRef, exit_when_asked, read_config
 from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, digest, read_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
@@ -25,8 +23,7 @@ log = logging.getLogger(__name__)
 
 def prepare() -> ExitCode:
     """Raises KubeTuneError with the first thing that is wrong."""
-    # As process 1 of a container, Python would ignore SIGTERM and be killed only after the grace period.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(ExitCode.PREEMPTED)))
+    exit_when_asked()
     config = read_config(EvalConfig)
     check_names(config)
     store = Store(config.store)

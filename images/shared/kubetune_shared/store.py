@@ -64,6 +64,11 @@ class StoredObject:
     """The store's own digest of the content, whatever it is made of; changes when the object is replaced."""
 
 
+def is_out_of_reach(error: KubeTuneError) -> bool:
+    """Whether the store itself could not be read, which tells nothing about what is in it."""
+    return error.reason in {"StoreUnavailable", "AccessDenied"}
+
+
 class Store:
     """A client of one S3 endpoint. Thread-safe. Credentials come from the environment, as for every AWS client."""
 

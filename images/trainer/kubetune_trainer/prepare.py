@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-import signal
-import sys
 import time
 from pathlib import Path
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, read_config
+from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, exit_when_asked, read_config
 from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
@@ -31,8 +29,7 @@ log = logging.getLogger(__name__)
 
 def prepare() -> ExitCode:
     """Raises KubeTuneError with the first thing that is wrong."""
-    # As process 1 of a container, Python would ignore SIGTERM and be killed only after the grace period.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(ExitCode.PREEMPTED)))
+    exit_when_asked()
     started = time.monotonic()
     config = read_config(TrainConfig)
     validate(config)

@@ -12,8 +12,9 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from kubetune_contract import KubeTuneError
+from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.artifacts import fetch
+from kubetune_shared.store import is_out_of_reach
 from kubetune_trainer.job import Job
 from kubetune_trainer.model.loading import all_finite
 from kubetune_trainer.patience import patiently
@@ -217,7 +218,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         try:
             patiently(lambda: fetch(self._job.store, known.uri, target), "fetching the best checkpoint", self._job.stop)
         except KubeTuneError as error:
-            if error.reason in {"StoreUnavailable", "AccessDenied", "Preempted"}:
+            if is_out_of_reach(error) or error.code is ExitCode.PREEMPTED:
                 raise
             log.warning(
                 "the best checkpoint, of step %d, is damaged (%s); the last weights are published",

@@ -16,7 +16,7 @@ from pathlib import Path
 from kubetune_contract import KubeTuneError
 from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_shared.manifest import NAME
-from kubetune_shared.store import Store
+from kubetune_shared.store import Store, is_out_of_reach
 
 from .runstate import Latest
 
@@ -83,7 +83,7 @@ def restore(
                 continue
             fetch(folder.store, checkpoint.uri, target)
         except KubeTuneError as error:
-            if error.reason in {"StoreUnavailable", "AccessDenied"}:
+            if is_out_of_reach(error):
                 raise
             log.warning("checkpoint %s is damaged (%s); trying the one before", checkpoint.uri, error.message)
             continue

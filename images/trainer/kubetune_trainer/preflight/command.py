@@ -7,8 +7,6 @@ import importlib.metadata
 import logging
 import os
 import shutil
-import signal
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +19,7 @@ from kubetune_contract import (
     PreflightSummary,
     Suggestion,
     TrainConfig,
+    exit_when_asked,
     read_config,
     write_termination,
 )
@@ -68,8 +67,7 @@ class Data:
 
 def preflight() -> ExitCode:
     """Raises KubeTuneError with the first thing that is wrong."""
-    # As process 1 of a container, Python would ignore SIGTERM and be killed only after the grace period.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(int(ExitCode.PREEMPTED)))
+    exit_when_asked()
     started = time.monotonic()
     config = read_config(TrainConfig)
     validate(config)
