@@ -37,17 +37,26 @@ class Pod(Generic[Config]):
     environment: dict[str, str]
     port: int = field(default_factory=free_port)
 
-    def start(self, command: str) -> subprocess.Popen[bytes]:
-        """The command as its container would run it."""
+    def prepared(self) -> dict[str, str]:
+        """A command's environment, once its configuration is where that says."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.json").write_text(dumps(self.config))
-        environment = self.environment | {
+        (self.folder / "termination").unlink(missing_ok=True)
+        return self.environment | {
             "KUBETUNE_CONFIG": str(self.folder / "config.json"),
             "KUBETUNE_TERMINATION_LOG": str(self.folder / "termination"),
-            "KUBETUNE_WORK_DIR": str(self.folder / "work"),
+            "KUBETUNE_WORK_DIR": str(self.work),
             self.port_variable: str(self.port),
         }
-        (self.folder / "termination").unlink(missing_ok=True)
+
+    @property
+    def work(self) -> Path:
+        """The work folder."""
+        return self.folder / "work"
+
+    def start(self, command: str) -> subprocess.Popen[bytes]:
+        """The command as its container would run it."""
+        environment = self.prepared()
         with (self.folder / "log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", self.module, command], env=environment, stdout=log, stderr=log

@@ -20,19 +20,22 @@ from typing import Any
 
 from transformers import AutoTokenizer
 
-from kubetune_contract import Dataset, Hyperparameters, Lora, Owner, Tracking, TrainConfig, dumps
+from kubetune_contract import Dataset, Hyperparameters, Lora, Owner, Tracking, TrainConfig
 from kubetune_shared.rows import load_rows
 from kubetune_trainer.data.encoding import Encoder
 from tests.bench.reconcile.proc import Machine
 from tests.support.command import ROOT, source_roots
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.s3 import S3Server, s3_server
+from tests.support.training import Trainer
 
 from .clock import STARTED
-from .material import MAX_LENGTH, Material, make
+from .material import EVEN, LONG_TAILED, MAX_LENGTH, Material, make
 from .table import table
 
-PEERS = ("transformers.Trainer", "trl.SFTTrainer", "trl.SFTTrainer, packed")
+PLAIN, TRL, TRL_PACKED = "transformers.Trainer", "trl.SFTTrainer", "trl.SFTTrainer, packed"
 OURS = ("kubetune", "kubetune, packed", "kubetune, checkpoints and MLflow")
+CONTENDERS = {EVEN: (PLAIN, TRL, TRL_PACKED, *OURS), LONG_TAILED: (PLAIN, TRL, TRL_PACKED, "kubetune, packed")}
+"""By the kind of rows; what has nothing to do with their lengths is measured once."""
 HYPER = Hyperparameters(
     learning_rate=1e-3,
     num_train_epochs=1.0,
@@ -48,29 +51,29 @@ SAVES = 4
 """Checkpoints of the run that saves some."""
 
 
-def run(folder: Path, server: S3Server, material: Material, rounds: int) -> list[dict[str, Any]]:
-    """One measurement per contender: medians over the rounds, and all rounds below ``rounds``."""
-    contest = Contest(folder, server, material)
-    seen: dict[str, list[dict[str, Any]]] = {name: [] for name in (*PEERS, *OURS)}
+def run(folder: Path, server: S3Server, materials: dict[str, Material], rounds: int) -> list[dict[str, Any]]:
+    """One measurement per kind of rows and contender: medians over the rounds, and all rounds below ``rounds``."""
+    contests = {kind: Contest(folder / f"{kind}-runs", server, material) for kind, material in materials.items()}
+    seen: dict[str, dict[str, list[dict[str, Any]]]] = {kind: {} for kind in contests}
     for number in range(rounds):
-        for name, measured in seen.items():
-            measured.append(contest.measure(name, number))
-            rate = measured[-1]["tokensPerSecond"]
-            print(f"round {number + 1}, {name}: {rate:.0f} useful tokens/s", file=sys.stderr, flush=True)
-    return list(_medians(seen))
+        for kind, contest in contests.items():
+            for name in CONTENDERS[kind]:
+                measured = contest.measure(name, number)
+                seen[kind].setdefault(name, []).append(measured)
+                said = f"round {number + 1}, {kind} rows, {name}: {measured['tokensPerSecond']:.0f} useful tokens/s"
+                print(said, file=sys.stderr, flush=True)
+    return [row for kind, found in seen.items() for row in _medians(kind, found)]
 
 
-def _medians(seen: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
-    base = seen["trl.SFTTrainer"]
-    plain = seen["transformers.Trainer"]
+def _medians(kind: str, seen: dict[str, list[dict[str, Any]]]) -> Iterator[dict[str, Any]]:
     for name, rounds in seen.items():
         members = {key: _median(value[key] for value in rounds) for key in rounds[0]}
         ratios = {
-            "ofTrl": statistics.median(_ratios(rounds, base, "tokensPerSecond")),
-            "ofTrlByCpu": statistics.median(_ratios(rounds, base, "tokensPerCpuSecond")),
-            "ofPlain": statistics.median(_ratios(rounds, plain, "tokensPerSecond")),
+            "ofTrl": statistics.median(_ratios(rounds, seen[TRL], "tokensPerSecond")),
+            "ofTrlByCpu": statistics.median(_ratios(rounds, seen[TRL], "tokensPerCpuSecond")),
+            "ofPlain": statistics.median(_ratios(rounds, seen[PLAIN], "tokensPerSecond")),
         }
-        yield {"contender": name, **members, **ratios, "rounds": rounds}
+        yield {"rows": kind, "contender": name, **members, **ratios, "rounds": rounds}
 
 
 def _ratios(mine: list[dict[str, Any]], theirs: list[dict[str, Any]], key: str) -> Iterator[float]:
@@ -87,12 +90,12 @@ class Contest:
 
     def __init__(self, folder: Path, server: S3Server, material: Material) -> None:
         self._folder, self._server, self._material = folder, server, material
-        prepared = folder / "prepared"
-        self._useful = self._prepare(prepared, HYPER)
+        rows = self._prepared("prepared", HYPER).work / "inputs" / "train.jsonl"
+        encoded = Encoder(AutoTokenizer.from_pretrained(material.model), MAX_LENGTH).encode(load_rows(rows), "training")
         self._plan = {
             "model": str(material.model),
             "rows": str(material.rows),
-            "prepared": str(prepared / "inputs" / "train.jsonl"),
+            "prepared": str(rows),
             "output": str(folder / "peer"),
             "epochs": HYPER.num_train_epochs,
             "batch": HYPER.per_device_train_batch_size,
@@ -104,7 +107,7 @@ class Contest:
             "rank": LORA.rank,
             "alpha": LORA.alpha,
             "threads": int(os.environ.get("OMP_NUM_THREADS", "0")) or len(os.sched_getaffinity(0)),
-            "usefulTokens": self._useful,
+            "usefulTokens": sum(map(len, encoded.input_ids)),
         }
         (folder / "plan.json").write_text(json.dumps(self._plan))
 
@@ -112,12 +115,11 @@ class Contest:
         """One training."""
         environment, prepare_seconds = self._environment(), None
         if name in OURS:
-            work = self._folder / f"{OURS.index(name)}-{number}"
-            hyper, tracking = self._settings(name, work)
+            work = f"{OURS.index(name)}-{number}"
             started = time.monotonic()
-            self._prepare(work, hyper, tracking)
+            pod = self._prepared(work, *self._settings(name, work))
             prepare_seconds = time.monotonic() - started
-            environment |= self._variables(work)
+            environment = pod.prepared()
         before = Machine.now()
         argv = [sys.executable, "-m", "tests.bench.training.contenders", name, str(self._folder / "plan.json")]
         environment[STARTED] = str(time.time())
@@ -129,18 +131,18 @@ class Contest:
         shares = {"stolenShare": before.stolen_share(now), "busyShare": before.busy_share(now)}
         return {**result, "prepareSeconds": prepare_seconds, **shares}
 
-    def _settings(self, name: str, work: Path) -> tuple[Hyperparameters, Tracking | None]:
+    def _settings(self, name: str, work: str) -> tuple[Hyperparameters, Tracking | None]:
         if name == "kubetune, packed":
             return dataclasses.replace(HYPER, packing=True), None
         if name == "kubetune, checkpoints and MLflow":
             steps = len(self._material.rows.read_text().splitlines()) // HYPER.per_device_train_batch_size
-            return dataclasses.replace(HYPER, save_steps=steps // SAVES), Tracking(f"file://{work}-mlruns", "bench")
+            uri = f"file://{self._folder / work}-mlruns"
+            return dataclasses.replace(HYPER, save_steps=steps // SAVES), Tracking(uri, "bench")
         return HYPER, None
 
-    def _prepare(self, work: Path, hyper: Hyperparameters, tracking: Tracking | None = None) -> int:
-        """Our init step; returns the tokens of one pass over the rows."""
-        work.mkdir()
-        uid = work.name
+    def _prepared(self, name: str, hyper: Hyperparameters, tracking: Tracking | None = None) -> Trainer:
+        """A job of ours after its init step."""
+        uid = f"{self._folder.name}-{name}"
         config = TrainConfig(
             schema=1,
             owner=Owner("bench", uid, uid),
@@ -152,12 +154,10 @@ class Contest:
             hyperparameters=hyper,
             tracking=tracking,
         )
-        (work / "config.json").write_text(dumps(config))
-        environment = self._environment() | self._variables(work)
-        argv = [sys.executable, "-m", "kubetune_trainer", "prepare"]
-        subprocess.run(argv, env=environment, check=True, capture_output=True)
-        encoder = Encoder(AutoTokenizer.from_pretrained(self._material.model), MAX_LENGTH)
-        return sum(map(len, encoder.encode(load_rows(work / "inputs" / "train.jsonl"), "training").input_ids))
+        pod = Trainer(config, self._folder / name, self._environment())
+        if pod.run("prepare"):
+            raise RuntimeError(f"prepare failed:\n{pod.log}")
+        return pod
 
     def _environment(self) -> dict[str, str]:
         path = [*source_roots("trainer"), ROOT, *os.environ.get("PYTHONPATH", "").split(":")]
@@ -169,14 +169,6 @@ class Contest:
             "OMP_WAIT_POLICY": "PASSIVE",
             "TOKENIZERS_PARALLELISM": "false",
             "MLFLOW_ALLOW_FILE_STORE": "true",
-        }
-
-    def _variables(self, work: Path) -> dict[str, str]:
-        return {
-            "KUBETUNE_CONFIG": str(work / "config.json"),
-            "KUBETUNE_WORK_DIR": str(work),
-            "KUBETUNE_TERMINATION_LOG": str(work / "termination"),
-            "KUBETUNE_PROGRESS_PORT": str(free_port()),
         }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +17,8 @@ BUCKETS = ("models", "data", "out")
 ROWS = 512
 MAX_LENGTH = 256
 """Rows are about a sixth of it: short rows are what packing is for."""
+EVEN, LONG_TAILED = "even", "long-tailed"
+"""Lengths that are all alike, and lengths as instructions and chats have them: most are short, a few fill the limit."""
 
 
 @dataclass(frozen=True)
@@ -23,28 +27,42 @@ class Material:
 
     model: Path
     rows: Path
+    rows_uri: str
     model_uri: str = "s3://models/bench"
-    rows_uri: str = "s3://data/bench/train.jsonl"
 
 
-def make(folder: Path, server: S3Server) -> Material:
-    """A Llama of 3.6 million parameters and rows of 20 to 80 tokens with a fixed seed."""
+def make(folder: Path, server: S3Server) -> dict[str, Material]:
+    """A Llama of 3.6 million parameters, and rows of either kind with a fixed seed."""
     for bucket in BUCKETS:
         server.make_bucket(bucket)
     model = tiny.build(folder / "model", hidden_size=256, layers=4, head_dim=32)
-    rows = folder / "train.jsonl"
-    rows.write_text("".join(json.dumps(row) + "\n" for row in _rows()))
     upload(server, model, "s3://models/bench")
-    (server.root / "data" / "bench").mkdir()
-    (server.root / "data" / "bench" / "train.jsonl").write_bytes(rows.read_bytes())
-    return Material(model, rows)
+    made = {}
+    for kind, draw in ((EVEN, _even), (LONG_TAILED, _long_tailed)):
+        rows = folder / kind / "train.jsonl"
+        rows.parent.mkdir()
+        rows.write_text("".join(json.dumps(row) + "\n" for row in _rows(draw)))
+        upload(server, rows.parent, f"s3://data/{kind}")
+        made[kind] = Material(model, rows, f"s3://data/{kind}/train.jsonl")
+    return made
 
 
-def _rows() -> list[dict[str, str]]:
+def _even(chance: random.Random) -> int:
+    """10 to 40 words."""
+    return chance.randint(10, 40)
+
+
+def _long_tailed(chance: random.Random) -> int:
+    """Log-normal: half have at most 15 words, one in ten more than 42, and none more than fit twice into MAX_LENGTH."""
+    return min(max(1, round(chance.lognormvariate(math.log(15), 0.8))), MAX_LENGTH // 2 - 8)
+
+
+def _rows(draw: Callable[[random.Random], int]) -> list[dict[str, str]]:
     chance = random.Random(0)
     words = tiny.TEXT[0].split()
 
-    def text(low: int, high: int) -> str:
-        return " ".join(chance.choice(words) for _ in range(chance.randint(low, high)))
+    def text() -> str:
+        count = draw(chance)
+        return " ".join(chance.choice(words) for _ in range(count))
 
-    return [{"prompt": text(10, 40) + " =", "completion": " " + text(10, 40)} for _ in range(ROWS)]
+    return [{"prompt": text() + " =", "completion": " " + text()} for _ in range(ROWS)]

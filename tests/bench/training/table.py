@@ -15,6 +15,7 @@ def _number(key: str, form: str) -> Callable[[Row], str]:
 
 
 _COLUMNS: tuple[tuple[str, Callable[[Row], str]], ...] = (
+    ("rows", lambda row: str(row["rows"])),
     ("contender", lambda row: str(row["contender"])),
     ("steps", _number("steps", ".0f")),
     ("useful tokens/s", _number("tokensPerSecond", ".0f")),
