@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tests.cluster import Cluster
+from tests.cluster.api import Api
 from tests.support.bulk import create_all
 from tests.support.kube import Kube, Kubelet, wait_for
+from tests.support.nodes import gpu_node, present
 from tests.support.objects import finetunejob, preflight_summary, train_summary
 from tests.support.operator import Operator, instead
 from tests.support.points import Record
@@ -25,6 +27,13 @@ QUICK = {"poll_seconds": "0.3", "progress_write_seconds": "0.5"}
 def limited(operator: Operator) -> Iterator[Operator]:
     """An operator that lets two trainings of a namespace run."""
     with instead(operator, max_running_per_namespace=str(LIMIT), **QUICK) as other:
+        yield other
+
+
+@pytest.fixture
+def one_place(limited: Operator) -> Iterator[Operator]:
+    """An operator that lets a single training run, as on a server with one GPU."""
+    with instead(limited, max_running_per_namespace="1", **QUICK) as other:
         yield other
 
 
@@ -186,4 +195,94 @@ def test_forty_at_once_and_a_killed_operator(
         "point",
         f"quota of {LIMIT}: {len(names)} jobs at once, operator killed {kills} times: all ran, never more than "
         f"{LIMIT} at a time in {looks} looks",
+    )
+
+
+def is_held(kube: Kube, name: str) -> bool:
+    """Whether the training has no pod and will get none."""
+    job = kube.get("job", f"{name}-train")
+    return job is None or (job["spec"].get("suspend") is True and not job.get("status", {}).get("active"))
+
+
+@pytest.mark.usefixtures("one_place")
+def test_a_job_that_no_node_can_take_blocks_nobody(
+    admin: Api, kube: Kube, kubelet: Kubelet, record_property: Record
+) -> None:
+    kube.create("finetunejob", finetunejob("large", resources={"gpu": 1, "gpuMemory": "8Gi"}))
+    kube.wait_condition("finetunejob", "large", "Scheduled", "NoNodeWithGPU")
+    created = time.monotonic()
+    kube.create("finetunejob", finetunejob("small"))
+    kube.wait_exists("job", "small-train")
+    waited = time.monotonic() - created
+    assert is_held(kube, "large"), "a node that comes would have two of them train"
+    pod = kubelet.pod_of("small-train")
+    kubelet.run(pod)
+    kube.wait_phase("finetunejob", "small", "Running")
+    kube.wait_phase("finetunejob", "large", "Queued")
+    condition = kube.condition("finetunejob", "large", "Scheduled")
+    assert (condition["status"], condition["reason"]) == ("False", "NoNodeWithGPU")
+    assert "1 of at most 1 trainings" in condition["message"]
+    # One more, also younger: it waits for the first only, and is let in before the one that could not run.
+    kube.create("finetunejob", finetunejob("next"))
+    wait_position(kube, "next", 1)
+    wait_position(kube, "large", 2, seconds=40)
+    with present(admin, gpu_node("old", 4096)):
+        kube.wait_condition("finetunejob", "large", "Scheduled", "NoSuitableNode", seconds=40)
+        with present(admin, gpu_node(kubelet.node, 12288)):
+            kube.wait_condition("finetunejob", "large", "Scheduled", "Queued", seconds=40)
+            wait_position(kube, "large", 1)
+            wait_position(kube, "next", 2, seconds=40)
+            assert is_held(kube, "large")
+            kubelet.succeed(pod, train_summary())
+            ended = time.monotonic()
+            pod = kubelet.pod_of("large-train")
+            started = time.monotonic() - ended
+            kubelet.run(pod)
+            kube.wait_phase("finetunejob", "large", "Running")
+            assert kube.get("job", "next-train") is None
+            kubelet.succeed(pod, train_summary())
+    kube.wait_exists("job", "next-train", seconds=5)
+    record_property(
+        "point",
+        f"quota of 1, a job no node can take before two others: the next began after {waited:.1f} s, it said why, was "
+        f"first in line again once a node had the GPU, and began {started:.1f} s after the end of the one before",
+    )
+
+
+@pytest.mark.usefixtures("one_place")
+def test_a_job_whose_node_went_away_gives_its_place_back(
+    admin: Api, kube: Kube, kubelet: Kubelet, record_property: Record
+) -> None:
+    with present(admin, gpu_node("pc", 12288)):
+        kube.create("finetunejob", finetunejob("gpu", resources={"gpu": 1, "gpuMemory": "8Gi"}))
+        first = kubelet.pod_of("gpu-train")
+        kubelet.cannot_schedule(first, "0/1 nodes are available: 1 Insufficient nvidia.com/gpu.")
+        kube.wait_condition("finetunejob", "gpu", "Scheduled", "Unschedulable")
+        kube.create("finetunejob", finetunejob("cpu"))
+        wait_position(kube, "cpu", 1)
+        time.sleep(12)
+        assert kube.get("job", "cpu-train") is None, "a GPU that is merely taken is waited for"
+        assert kube.must("job", "gpu-train")["spec"]["suspend"] is False
+    gone = time.monotonic()
+    kube.wait_exists("job", "cpu-train", seconds=30)
+    waited = time.monotonic() - gone
+    assert kube.get("pod", first) is None
+    assert is_held(kube, "gpu")
+    assert kube.condition("finetunejob", "gpu", "Scheduled")["reason"] == "NoNodeWithGPU"
+    finish(kube, kubelet, "cpu")
+    with present(admin, gpu_node(kubelet.node, 12288)):
+        pod = kubelet.pod_of("gpu-train")
+        kubelet.run(pod)
+        kube.wait_phase("finetunejob", "gpu", "Running")
+        kube.create("finetunejob", finetunejob("later"))
+        wait_position(kube, "later", 1)
+    # Its labels and its node are gone, yet it runs.
+    time.sleep(12)
+    assert "deletionTimestamp" not in kube.must("pod", pod)["metadata"]
+    assert kube.must("job", "gpu-train")["spec"]["suspend"] is False
+    assert kube.get("job", "later-train") is None
+    record_property(
+        "point",
+        f"quota of 1, the only GPU node goes away under a pod that waits, once: its place went to the next after "
+        f"{waited:.1f} s; the node back, it began; the node gone again while it ran, it was left alone",
     )

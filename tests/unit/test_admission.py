@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune.finetunejob.admission import Room, Wait, holders, judge, read_peer
+from kubetune.finetunejob.admission import Request, Wait, judge
 from kubetune.finetunejob.api import FineTuneJob
+from kubetune.finetunejob.peers import Room, holders, read_peer
 from kubetune.finetunejob.slots import Slots
 from kubetune.kube.client import Client
 from kubetune.kube.kinds import JOB, Resource
@@ -42,7 +43,7 @@ def _job_of(name: str, **members: Any) -> Object:
 def ask(obj: Object, peers: list[Object], jobs: list[Object], **limits: Any) -> Wait | None:
     others = tuple(read_peer(peer) for peer in peers if peer["metadata"]["uid"] != obj["metadata"]["uid"])
     estimate = limits.pop("estimate", None)
-    return judge(FineTuneJob.parse(obj), estimate, Room(others, holders(jobs)), Settings(**limits))
+    return judge(Request(FineTuneJob.parse(obj), estimate), Room(others, holders(jobs)), Settings(**limits))
 
 
 A, B, C = raw("a", 1), raw("b", 2), raw("c", 3)
@@ -197,7 +198,7 @@ class World:
 
 
 async def enter(world: World, slots: Slots, obj: Object) -> Wait | None:
-    wait = await slots.wait(cast(Client, world), FineTuneJob.parse(obj), None)
+    wait = await slots.wait(cast(Client, world), Request(FineTuneJob.parse(obj)))
     if wait is None:
         await world.start(obj)
     return wait
@@ -236,10 +237,10 @@ def test_no_order_of_passes_and_ends_lets_in_too_many(seed: int, limit: int) -> 
 async def test_a_place_given_and_not_taken_is_kept_for_it() -> None:
     """Its pass failed before the Job was there; it comes back, and nobody has taken its place."""
     world, slots = World(2), Slots(Settings(max_running_per_namespace=1))
-    first, second = (FineTuneJob.parse(obj) for obj in world.customs)
-    assert await slots.wait(cast(Client, world), first, None) is None
-    assert await slots.wait(cast(Client, world), second, None)
-    assert await slots.wait(cast(Client, world), first, None) is None
+    first, second = (Request(FineTuneJob.parse(obj)) for obj in world.customs)
+    assert await slots.wait(cast(Client, world), first) is None
+    assert await slots.wait(cast(Client, world), second)
+    assert await slots.wait(cast(Client, world), first) is None
 
 
 async def test_a_failed_list_is_not_taken_for_an_empty_one() -> None:

@@ -19,11 +19,11 @@ from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import gpu_resource
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.nodes import gpu_nodes
-from kubetune.workload.run import JobObservation, Run, final_condition, read_run
+from kubetune.workload.run import JobObservation, Run, final_condition, is_suspended, read_run
 from kubetune.workload.status import is_final
 from kubetune_contract import ContractError, TrainProgress, from_json
 
-from .admission import Wait
+from .admission import Request, Wait
 from .api import FineTuneJob
 from .checks import check_uris
 from .decide import decide
@@ -32,7 +32,7 @@ from .preflight import is_owed, read_preflight
 from .resources import MAIN, job_name, preflight_name
 from .series import ProgressSeries
 from .slots import Slots
-from .turn import wants_to_start
+from .turn import could_stop, find_misfit, wants_to_start
 from .uris import used_uris
 
 _UNDER_WAY = {JobPhase.RUNNING}
@@ -100,11 +100,16 @@ class FineTuneJobController:
 
     async def _wait(self, client: Client, obj: FineTuneJob, observed: Observed) -> Wait | None:
         """Asked last, because the answer takes a place."""
-        if not self._slots.limits(obj) or not wants_to_start(obj, observed, self._settings):
+        if not self._slots.limits(obj):
             return None
+        if not wants_to_start(obj, observed, self._settings) and not could_stop(obj, observed):
+            return None
+        if observed.run.job is not None and is_suspended(observed.run.job):
+            observed = replace(observed, hardware=await read_hardware(client, obj.spec.resources, self._settings))
         figures = read_preflight(obj, observed).figures
         estimate = figures.cost.estimate if figures and figures.cost else None
-        return await self._slots.wait(client, obj, estimate)
+        misfit = find_misfit(obj, observed, self._settings)
+        return await self._slots.wait(client, Request(obj, estimate, misfit))
 
     async def _product(self, client: Client, obj: FineTuneJob, run: Run, pods: Iterable[Object]) -> str | None:
         """The GPU under a pod that is not on record yet."""

@@ -26,6 +26,7 @@ from .conclude import conclude
 from .cost import charge
 from .holding import (
     SUSPENDED_TEXT,
+    give_back,
     held_run,
     is_kept_by_kueue,
     patches,
@@ -39,6 +40,7 @@ from .observed import Look, Observed
 from .preflight import Preflight, known_result, read_preflight, run_before_training
 from .progress import follow
 from .resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
+from .turn import could_stop, wants_to_start
 
 Object = dict[str, Any]
 
@@ -163,12 +165,13 @@ def _follow(look: Look, preflight: Preflight, run: Run) -> Decision:
     """It is to run, and does as far as place, queue and cluster let it."""
     job, observed, settings = look.job, look.observed, look.settings
     patch = patches(look, job_name(job.metadata.name), observed.run, run)
-    wait = observed.wait or (waits_for_kueue(job) if is_kept_by_kueue(job, observed.run.job or {}) else None)
-    if wait:
-        run, shown = queued(wait, run)
+    if is_kept_by_kueue(job, observed.run.job or {}):
+        run, shown = queued(waits_for_kueue(job), run)
+        return replace(conclude(look, accepted(), preflight, run, active_seconds=used(look), **shown), patch=patch)
+    if observed.wait and (wants_to_start(job, observed, settings) or could_stop(job, observed)):
+        run, shown = queued(observed.wait, run)
         decision = conclude(look, accepted(), preflight, run, active_seconds=used(look), **shown)
-        held = patch if job.spec.queue_name else ()
-        return replace(decision, patch=held, requeue_after=wait.again if observed.wait else None)
+        return replace(decision, patch=give_back(look), requeue_after=observed.wait.again)
     said = observed.progress if run.phase is JobPhase.RUNNING else None
     live = follow(job.status, said, settings.progress_write_seconds)
     reported = said.active_seconds if said and live.is_new else None

@@ -9,6 +9,8 @@ from kubetune.common.decision import Patch, Ref, Stop
 from kubetune.common.job_status import JobPhase
 from kubetune.workload.deadline import suspend_body, tracking_body, used_seconds
 from kubetune.workload.explain import Fact
+from kubetune.workload.misfit import TOLERATED, tolerates_its_gpu
+from kubetune.workload.pods import is_finished
 from kubetune.workload.run import JobObservation, Run, is_suspended
 
 from . import grace
@@ -22,7 +24,7 @@ Object = dict[str, Any]
 SUSPENDED_TEXT = "Suspended; set suspend to false to go on."
 
 
-def held_run(phase: JobPhase, reason: Reason, text: str, run: Run) -> Run:
+def held_run(phase: JobPhase, reason: str, text: str, run: Run) -> Run:
     """A training that does not run, and is not to."""
     no = Fact(ConditionStatus.FALSE, reason, text)
     return Run(
@@ -37,8 +39,12 @@ def held_run(phase: JobPhase, reason: Reason, text: str, run: Run) -> Run:
 
 def queued(wait: Wait, run: Run) -> tuple[Run, dict[str, Any]]:
     """The run, and the members of the status that say what it waits for."""
-    shown = QueueStatus(position=wait.position, message=wait.message)
-    return held_run(JobPhase.QUEUED, wait.reason, wait.message, run), {"queue": shown}
+    shown = {"queue": QueueStatus(position=wait.position, message=wait.message)}
+    if wait.misfit:
+        # Why it could not start even in its turn is what its user can do something about.
+        text = f"{wait.misfit.message} {wait.message}"
+        return held_run(JobPhase.QUEUED, wait.misfit.reason, text, run), shown
+    return held_run(JobPhase.QUEUED, wait.reason, wait.message, run), shown
 
 
 def waits_for_kueue(job: FineTuneJob) -> Wait:
@@ -71,6 +77,20 @@ def stop_pods(look: Look) -> tuple[Stop, ...]:
     namespace = look.job.metadata.namespace
     names = grace.too_short(look.observed.run.pods, needed)
     return tuple(Stop(Ref("v1", "Pod", namespace, name), grace_seconds=needed) for name in names)
+
+
+def give_back(look: Look) -> tuple[Patch, ...]:
+    """Suspends a Job whose pod waits for a node in vain, and notes on it what only the pod tells."""
+    child, meta = look.observed.run.job, look.job.metadata
+    if child is None or is_suspended(child):
+        return ()
+    tolerated = all(tolerates_its_gpu(pod["spec"]) for pod in look.observed.run.pods if not is_finished(pod))
+    noted: Object = {"annotations": {TOLERATED: str(tolerated).lower()}}
+    # A Job whose pod has begun since it was read has changed, too; then it is looked at again, not stopped.
+    if version := child["metadata"].get("resourceVersion"):
+        noted["resourceVersion"] = version
+    body = {"metadata": noted} | suspend_body(child, look.now)
+    return (Patch(Ref("batch/v1", "Job", meta.namespace, job_name(meta.name)), body),)
 
 
 def withdraw(look: Look) -> tuple[Stop, ...]:

@@ -253,8 +253,8 @@ class QueueStatus(ApiModel):
     """What a job in phase Queued waits for."""
 
     position: int | None = Field(default=None, ge=1)
-    """Place among the jobs of this namespace that wait for a free place, 1 being the next; absent when it waits for
-    something else."""
+    """Place among the jobs of this namespace that wait for a free place, 1 being the next and those that no node can
+    take the last; absent when it waits for something else."""
     message: str = Field(max_length=2048)
     """What it waits for, and what to do."""
 

@@ -16,8 +16,9 @@ from kubetune.kube.client import Client
 from kubetune.kube.kinds import FINETUNEJOB, JOB
 from kubetune.settings import Settings
 
-from .admission import Peer, Room, Wait, holders, judge, read_peer
+from .admission import Request, Wait, judge, reconsider
 from .api import FineTuneJob
+from .peers import Peer, Room, holders, read_peer
 
 TRAININGS = {MANAGED_BY: MANAGER, "app.kubernetes.io/component": Component.TRAINER.value}
 
@@ -50,22 +51,24 @@ class Slots:
         has_places = bool(self._settings.max_running_per_namespace) and not job.spec.queue_name
         return has_places or job.metadata.namespace in self._settings.budgets
 
-    async def wait(self, client: Client, job: FineTuneJob, estimate: float | None) -> Wait | None:
-        """None lets it in: its place is taken from now on."""
-        space = self._namespaces.setdefault(job.metadata.namespace, _Namespace())
+    async def wait(self, client: Client, request: Request) -> Wait | None:
+        """None lets it in, or leaves it in: its place is taken from now on."""
+        namespace, uid = request.job.metadata.namespace, request.job.metadata.uid
+        space = self._namespaces.setdefault(namespace, _Namespace())
         asked = space.lists
         async with space.lock:
             # A list that was begun after the question answers it, too: many that wait share one.
             if space.peers is None or space.lists == asked:
-                await self._look(client, space, job.metadata.namespace)
-            uid = job.metadata.uid
-            if uid in space.let_in or uid in space.holding:
+                await self._look(client, space, namespace)
+            if uid in space.let_in:
                 return None
             room = Room(
                 others=tuple(peer for peer in space.peers or () if peer.uid != uid),
                 taken=space.holding | space.let_in.keys(),
             )
-            wait = judge(job, estimate, room, self._settings)
+            if uid in space.holding:
+                return reconsider(request, room, self._settings)
+            wait = judge(request, room, self._settings)
             if wait is None:
                 space.let_in[uid] = asyncio.get_running_loop().time()
             return wait

@@ -23,6 +23,11 @@ NEARLY = 0.93
 """A card's memory as its driver counts it is up to so much less than the power of two it is sold by."""
 _CONDITION_TAINT = "node.kubernetes.io/"
 """Taints that come and go with a node's health; what is meant for ever has another prefix."""
+MISFITS = frozenset({"NoNodeWithGPU", "NoSuitableNode"})
+"""Reasons for which a pod waits until nodes or their labels change; one that is merely taken is not among them."""
+TOLERATED = f"{GROUP}/gpu-taint-tolerated"
+"""Annotation of a Job that gave its place back: whether its pod tolerated a taint of its GPUs' name, "true" or "false".
+Admission may add that to pods (ExtendedResourceToleration); whether it does shows on them only."""
 _KINDS = {"finetunejob": "FineTuneJob", "evaluation": "Evaluation", "modeldeployment": "ModelDeployment"}
 
 
@@ -42,15 +47,26 @@ def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
     return Fact(ConditionStatus.FALSE, "NoSuitableNode", text)
 
 
-def expect_placement(pod_spec: Object, hardware: Hardware) -> Fact | None:
-    """The same of a pod that is about to be made."""
+def is_misfit(fact: Fact | None) -> bool:
+    """Whether the fact says that no node can ever take the pod."""
+    return fact is not None and fact.reason in MISFITS
+
+
+def expect_placement(pod_spec: Object, hardware: Hardware, *, tolerated: bool = True) -> Fact | None:
+    """The same of a pod that is about to be made. ``tolerated``: admission may add the toleration of a taint of its
+    GPUs' name (ExtendedResourceToleration)."""
     demand = read_demand(pod_spec)
     if demand is None or hardware.nodes is None:
         return None
-    # What admission may add by itself (ExtendedResourceToleration) is not there yet.
-    added = {"key": demand.resource, "operator": "Exists"}
-    tolerations = [*pod_spec.get("tolerations", ()), added]
+    added = [{"key": demand.resource, "operator": "Exists"}] if tolerated else []
+    tolerations = [*pod_spec.get("tolerations", ()), *added]
     return explain_misfit({**pod_spec, "tolerations": tolerations}, hardware.nodes)
+
+
+def tolerates_its_gpu(pod_spec: Object) -> bool:
+    """Whether the pod stands a taint of its GPUs' name."""
+    demand = read_demand(pod_spec)
+    return demand is not None and _is_tolerated({"key": demand.resource}, pod_spec.get("tolerations") or ())
 
 
 def explain_taken(pod_spec: Object, nodes: Iterable[Object], pods: Iterable[Object]) -> Fact | None:
