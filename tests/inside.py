@@ -25,10 +25,23 @@ from images.build.session import Session
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = {"trainer": "tests/trainer", "evaluator": "tests/evaluator", "server-cpu": "tests/server"}
-TOOLS = ("hypothesis", "iniconfig", "packaging", "pluggy", "pygments", "pytest", "pytest-asyncio", "sortedcontainers")
+TOOLS = (
+    "execnet",
+    "hypothesis",
+    "iniconfig",
+    "packaging",
+    "pluggy",
+    "pygments",
+    "pytest",
+    "pytest-asyncio",
+    "pytest-xdist",
+    "sortedcontainers",
+)
 IMAGES_PYTHON = "3.11"
-# Behind the image's own libraries, so that none of them is replaced.
-START = "import sys; sys.path.append('/tools'); import pytest; sys.exit(pytest.main(sys.argv[1:]))"
+# Behind the image's own libraries, so that none of them is replaced; xdist's workers read it, too.
+START = "import sys; sys.path.append('/tools')\n"
+WORKERS = {"trainer": 2}
+"""Of the suite that takes longest; most of it is one process waiting for the next."""
 
 
 def locked(text: str, names: tuple[str, ...]) -> str:
@@ -79,9 +92,10 @@ def object_store() -> Path:
 
 def command(image: str, suite: str, folder: Path, options: list[str]) -> Command:
     """The container's command; ``folder`` gets ``report/junit.xml``."""
-    for name in ("images", "report"):
+    for name in ("images", "report", "start"):
         (folder / name).mkdir()
     source_roots(folder / "images")
+    (folder / "start" / "sitecustomize.py").write_text(START)
     folder.chmod(0o755)
     (folder / "report").chmod(0o777)
     mounts = (
@@ -89,11 +103,13 @@ def command(image: str, suite: str, folder: Path, options: list[str]) -> Command
         Mount(ROOT / "pyproject.toml", "/src/pyproject.toml"),
         Mount(folder / "images", "/src/images"),
         Mount(tools(), "/tools"),
+        Mount(folder / "start", "/start"),
         Mount(object_store(), "/usr/local/bin/versitygw"),
         Mount(folder / "report", "/report", writable=True),
     )
-    line = ["python", "-c", START, "-q", "-p", "no:cacheprovider", "--rootdir=/src", "-c", "/src/pyproject.toml"]
-    return Command(image, [*line, "--junit-xml=/report/junit.xml", f"/src/{suite}", *options], mounts)
+    line = ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=/src", "-c", "/src/pyproject.toml"]
+    line += ["--junit-xml=/report/junit.xml", f"/src/{suite}", *options]
+    return Command(image, line, mounts, {"PYTHONPATH": "/opt/kubetune:/start"})
 
 
 def one(name: str, report: Path | None, options: list[str]) -> int:
@@ -102,7 +118,8 @@ def one(name: str, report: Path | None, options: list[str]) -> int:
     session = Session.start([name], Wishes(torch="cpu" if name == "server-cpu" else None))
     (image,) = session.build().values()
     with tempfile.TemporaryDirectory(prefix="kubetune-inside-") as made:
-        status = run(session.engine, command(image, SUITES[name], Path(made), options))
+        workers = [f"-n{WORKERS[name]}"] if name in WORKERS else []
+        status = run(session.engine, command(image, SUITES[name], Path(made), [*workers, *options]))
         written = Path(made, "report", "junit.xml")
         if report and written.exists():
             shutil.copyfile(written, report)

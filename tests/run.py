@@ -47,6 +47,10 @@ def _pytest(title: str, *argv: str) -> Step:
     return Step(title, _python("pytest", "-q", *argv), is_pytest=True)
 
 
+PARALLEL = "-n2"
+"""Two at a time, each with a control plane of its own: most tests wait for something."""
+
+
 OPERATORS_PART = ("finetunejob", "preflight", "interruptions", "quota", "cost", "deadline", "kueue", "gpu")
 """Integration tests that are about training."""
 
@@ -57,9 +61,11 @@ STAGES: dict[str, tuple[Step, ...]] = {
         Step("lint", _python("ruff", "check", ".")),
         Step("types", _python("mypy")),
         Step("generated files in step", _python("kubetune.crdgen", "--check")),
-        _pytest("unit, golden, contract and chart tests", "tests/unit", "tests/contract", "tests/chart"),
+        _pytest("unit, golden, contract and chart tests", "-nauto", "tests/unit", "tests/contract", "tests/chart"),
     ),
-    "integration": (_pytest("the operator against a real API server", "tests/integration", "-m", "not training"),),
+    "integration": (
+        _pytest("the operator against a real API server", PARALLEL, "tests/integration", "-m", "not training"),
+    ),
     "images": (
         Step("build what changed", _python("images.build", "build")),
         Step(
@@ -71,9 +77,11 @@ STAGES: dict[str, tuple[Step, ...]] = {
     "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s", "-m", "not training"),),
     "training": (
         Step("build what changed", _python("images.build", "build")),
-        _pytest("estimates, ladder, guards: the pure parts", "tests/unit/trainer"),
+        Step("Kueue, once for each version of it", _python("tests.cluster", "build", "--only", "kueue")),
+        _pytest("estimates, ladder, guards: the pure parts", "-nauto", "tests/unit/trainer"),
         _pytest(
             "the operator's part against a real API server",
+            PARALLEL,
             *(f"tests/integration/test_{part}.py" for part in OPERATORS_PART),
         ),
         Step("real processes, real S3, a tiny model", _python("tests.inside", "trainer"), is_pytest=True),

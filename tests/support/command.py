@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from kubetune_contract import dumps
 
-from .s3 import free_port
+from .ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 Config = TypeVar("Config")

@@ -23,7 +23,7 @@ from mlflow.protos import service_pb2 as api
 from mlflow.store.tracking.file_store import FileStore
 from mlflow.utils.proto_json_utils import message_to_json, parse_dict
 
-from .s3 import free_port
+from .ports import free_port
 
 PREFIX = "/api/2.0/mlflow/"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +15,7 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from .kube import wait_for
+from .ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ class Operator:
     def __init__(self, kubeconfig: Path, log: Path, **settings: str) -> None:
         self.kubeconfig = kubeconfig
         self.log = log
-        self.port = _free_port()
+        self.port = free_port()
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("KUBETUNE_")},
             "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'images' / 'contract'}",
@@ -125,10 +125,3 @@ def instead(usual: Operator, **settings: str) -> Iterator[Operator]:
     finally:
         usual.start()
         usual.wait_ready()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from kubetune_contract import ObjectStore
 
+from .ports import free_port
+
 ACCESS_KEY = "test-access"
 SECRET_KEY = "test-secret"
 
@@ -47,13 +49,6 @@ def binary() -> str:
     if not found:
         raise FileNotFoundError("versitygw is not there; run `make tools` first")
     return found
-
-
-def free_port() -> int:
-    """A loopback port nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from kubetune_contract import Lora
 from kubetune_shared.artifacts import fetch
 from kubetune_shared.manifest import describe
-from tests.support.s3 import free_port
+from tests.support.ports import free_port
 from tests.support.training import Jobs, Trainer
 
 WEIGHTS = ("adapter_model.safetensors", "model.safetensors")

@@ -14,7 +14,7 @@ from kubetune_contract import Dataset, ExitCode
 from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.manifest import BaseModel
 from tests.support.hub import COMMIT, hub
-from tests.support.s3 import free_port
+from tests.support.ports import free_port
 from tests.support.training import Jobs, Trainer, rows
 
 

@@ -29,8 +29,9 @@ from kubetune_shared.store import Store
 from kubetune_trainer.preflight.profile import packed
 from kubetune_trainer.preflight.surroundings import core_tflops, try_output
 from tests.support.hub import hub
+from tests.support.ports import free_port
 from tests.support.relay import relay
-from tests.support.s3 import S3Server, free_port
+from tests.support.s3 import S3Server
 from tests.support.training import Jobs, Trainer, rows, upload
 from tests.unit.trainer.published import MODELS, Llama
 

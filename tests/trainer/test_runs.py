@@ -11,7 +11,8 @@ import pytest
 
 from kubetune_contract import ExitCode, Lora, Tracking
 from kubetune_shared.artifacts import fetch
-from tests.support.s3 import S3Server, free_port
+from tests.support.ports import free_port
+from tests.support.s3 import S3Server
 from tests.support.training import Jobs, rows, upload
 
 from . import tiny

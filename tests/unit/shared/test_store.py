@@ -12,7 +12,8 @@ from kubetune_shared import manifest as manifests
 from kubetune_shared.artifacts import fetch, publish, read_manifest
 from kubetune_shared.sources import resolve_file, resolve_model
 from kubetune_shared.store import Store
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.ports import free_port
+from tests.support.s3 import S3Server, s3_server
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,8 @@ from kubetune_trainer.checkpoints.cadence import Cadence
 from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
 from kubetune_trainer.checkpoints.shelf import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
 from kubetune_trainer.checkpoints.uploader import Saved, Stored, Uploader, worth_keeping
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.ports import free_port
+from tests.support.s3 import S3Server, s3_server
 
 META = {"config": {"configSha256": "this"}}
 

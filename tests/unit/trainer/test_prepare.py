@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.ports import free_port
+from tests.support.s3 import S3Server, s3_server
 from tests.support.training import SOURCES, Jobs, Trainer, rows
 
 CHAT = [{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}]

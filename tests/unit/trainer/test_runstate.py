@@ -12,7 +12,8 @@ import pytest
 from kubetune_contract import ExitCode, KubeTuneError, ObjectStore, RecoveryStep
 from kubetune_shared.store import ConflictError, Store, UnsupportedError
 from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
-from tests.support.s3 import S3Server, free_port, s3_server
+from tests.support.ports import free_port
+from tests.support.s3 import S3Server, s3_server
 
 STEP = RecoveryStep("OutOfMemory", "halveBatch", "too much", 1.0, 7, 2, 8, False, "adamw_torch", 1e-4)
 
