@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.trainer import tiny
 
 
-def answers(base: Path, adapter: Path | None, prompts: list[str | list[dict[str, str]]], tokens: int = 8) -> list[str]:
+def answers(
+    base: Path,
+    adapter: Path | None,
+    prompts: Sequence[str | list[dict[str, Any]]],
+    tokens: int = 8,
+    template: str = tiny.CHAT_TEMPLATE,
+    tools: list[dict[str, Any]] | None = None,
+) -> list[str]:
     """Greedy answers, special tokens left out."""
     # Threads cost more than they bring in a model this small.
     torch.set_num_threads(1)
@@ -21,17 +29,20 @@ def answers(base: Path, adapter: Path | None, prompts: list[str | list[dict[str,
     if adapter:
         model = PeftModel.from_pretrained(model, adapter)
     model.eval()
-    return [_answer(model, tokenizer, prompt, tokens) for prompt in prompts]
 
-
-def _answer(model: Any, tokenizer: Any, prompt: str | list[dict[str, str]], tokens: int) -> str:
-    if isinstance(prompt, str):
-        ids = tokenizer(prompt)["input_ids"]
-    else:
-        rendered = tokenizer.apply_chat_template(
-            prompt, add_generation_prompt=True, chat_template=tiny.CHAT_TEMPLATE, return_dict=True
+    def ids(prompt: str | list[dict[str, Any]]) -> list[int]:
+        if isinstance(prompt, str):
+            return list(tokenizer(prompt)["input_ids"])
+        return list(
+            tokenizer.apply_chat_template(
+                prompt, tools=tools, add_generation_prompt=True, chat_template=template, return_dict=True
+            )["input_ids"]
         )
-        ids = rendered["input_ids"]
+
+    return [_answer(model, tokenizer, ids(prompt), tokens) for prompt in prompts]
+
+
+def _answer(model: Any, tokenizer: Any, ids: list[int], tokens: int) -> str:
     made: list[int] = []
     for _ in range(tokens):
         with torch.inference_mode():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import time
 from dataclasses import replace
@@ -22,11 +23,15 @@ from kubetune_contract import (
     MetricName,
     ModelRef,
     ObjectStore,
+    RowFormat,
     from_json,
 )
 from kubetune_evaluator.report import Report
 from kubetune_shared.artifacts import read_manifest
-from tests.support.s3 import S3Server, free_port
+from kubetune_shared.rows.formats import to_row
+from tests.support import toolchats
+from tests.support.ports import free_port
+from tests.support.s3 import S3Server
 
 from . import reference
 from .conftest import BASE, BASE_URI, TUNED, Evaluations, Evaluator
@@ -128,6 +133,39 @@ def test_chats_are_asked_through_the_candidates_template(evaluations: Evaluation
     assert [item["answers"]["candidate"]["text"] for item in items] == expected
     assert [item["answers"]["base"]["text"] for item in items] == bare
     assert summary.verdict is None
+
+
+def test_chats_with_tools_are_asked_with_them(
+    evaluations: Evaluations, base: Path, tuned: Path, server: S3Server
+) -> None:
+    folder = server.root / "models" / f"tools-{evaluations.count}"
+    shutil.copytree(tuned, folder)
+    (folder / "chat_template.jinja").write_text(toolchats.TEMPLATE)
+    candidate = replace(TUNED, adapter_uri=f"s3://models/{folder.name}")
+    data = [toolchats.number_chat(n) for n in range(8)]
+    asked = [list((to_row(1, row, RowFormat.MESSAGES).messages or ())[:3]) for row in data]
+    expected = reference.answers(base, tuned, asked, template=toolchats.TEMPLATE, tools=[toolchats.TOOL])
+    for row, answer in zip(data, expected, strict=True):
+        row["messages"][3]["content"] = answer or "-"
+    job = evaluations.make(data, candidate=candidate)
+    job.both()
+    items = job.items(evaluations.store)
+    assert [item["answers"]["candidate"]["text"] for item in items] == expected
+    assert items[0]["tools"] == [toolchats.TOOL]
+    assert "fox({&#34;n&#34;: " in job.read(evaluations.store, "report.html")
+
+
+def test_what_cannot_be_asked_of_tools_is_refused(evaluations: Evaluations) -> None:
+    data = [toolchats.number_chat(n) for n in range(4)]
+    reason, message = failure(evaluations.make(data), "prepare", ExitCode.BAD_DATA)
+    assert reason == "ToolsNotWritten"
+    assert message.startswith(
+        "dataset line 1: the chat template for s3://models/tiny does not write the definitions of"
+    )
+    called = [{**row, "messages": row["messages"][:2]} for row in data]
+    reason, message = failure(evaluations.make([*data[:1], *called]), "prepare", ExitCode.BAD_DATA)
+    assert reason == "NoReference"
+    assert "line 2 ends with a tool call as its answer, which the metrics cannot compare" in message
 
 
 def test_parquet_scores_as_the_same_rows_in_json_lines(

@@ -68,12 +68,12 @@ CASES = {
     "unknown role": Case(lines(chat, lambda n: json.dumps(chat(n, role="bot"))), "message 2 has the role 'bot'"),
     "no assistant turn": Case(lines(chat, lambda n: json.dumps(chat(n, role="user"))), "no assistant message"),
     "bad weight": Case(lines(chat, lambda n: json.dumps(chat(n, weight=2))), "message 2 (assistant) has the weight 2"),
-    "tool speaker": Case(
+    "call that is none": Case(
         lines(
             lambda n: {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": f"{n}"}]},
             lambda n: json.dumps({"conversations": [{"from": "function_call", "value": f"{n}"}]}),
         ),
-        "message 1 is from 'function_call': conversations with tools are not supported",
+        "message 1 (function_call): tool call 1 is a number, not an object",
     ),
     "invalid UTF-8": Case(
         lines(pair, lambda _: b'{"prompt": "\xff", "completion": "x"}'),

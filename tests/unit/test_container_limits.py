@@ -51,5 +51,9 @@ def test_chat_templates(tmp_path: Path) -> None:
     named = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "usual"}]
     config.write_text(json.dumps({"chat_template": named}))
     assert chat_template(tmp_path) == "usual"
+    assert chat_template(tmp_path, tools=True) == "tools"
     (tmp_path / "chat_template.jinja").write_text("file")
-    assert chat_template(tmp_path) == "file"
+    assert chat_template(tmp_path) == chat_template(tmp_path, tools=True) == "file"
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("tool file")
+    assert (chat_template(tmp_path), chat_template(tmp_path, tools=True)) == ("file", "tool file")

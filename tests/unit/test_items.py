@@ -10,6 +10,7 @@ from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_evaluator.batching import batches
 from kubetune_evaluator.items import Item, select, to_item
 from kubetune_shared.rows import Row
+from tests.support.toolchats import CHAT, TOOL
 
 
 def row(line: int, prompt: str | None = None) -> Row:
@@ -35,9 +36,21 @@ def test_what_follows_the_last_assistant_turn_is_no_part_of_the_item() -> None:
     assert short == long
 
 
+def test_earlier_calls_are_part_of_the_question() -> None:
+    bare, told = (to_item(Row(2, messages=CHAT, tools=tools)) for tools in ((), (TOOL,)))
+    assert isinstance(bare, Item)
+    assert isinstance(told, Item)
+    assert told.reference == "lazy dog"
+    assert told.messages == CHAT[:3]
+    assert told.tools == (TOOL,)
+    assert bare.id != told.id
+    assert told.question == 'user: hello\n\nassistant: fox({"n": 3})\n\ntool: quick'
+
+
 @pytest.mark.parametrize(
     ("bad", "said"),
     [
+        (Row(3, messages=CHAT[:2], tools=(TOOL,)), "line 3 ends with a tool call as its answer"),
         (Row(4, text="plain"), "line 4 is plain text"),
         (Row(5, messages=(turn("assistant", "hello"),)), "line 5 has no user message"),
     ],

@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,7 +28,6 @@ from kubetune_shared.artifacts import publish
 from kubetune_shared.cpus import cpu_limit
 from kubetune_shared.progress import ProgressServer
 from kubetune_shared.store import Store
-from kubetune_shared.templates import chat_template
 
 from . import corpus, models
 from .compare import Answers, Comparison, compare
@@ -52,6 +50,7 @@ from .report import (
     metric_reports,
 )
 from .summary import summarise
+from .tokenizer import load_tokenizer, template_for
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +126,10 @@ def answer_all(
     for uri in dict.fromkeys(model.uri for model in plan.models):
         family = sorted((m for m in plan.models if m.uri == uri), key=lambda m: m.adapter_path is not None)
         reporter.tell(phase="loading", model=family[0].name)
-        tokenizer = models.load_tokenizer(family[0])
+        tokenizer = load_tokenizer(family[0])
+        templates = [template_for(plan.models[0], family[0], tools=tools) for tools in (False, True)]
+        prompts = [prompt_ids(tokenizer, item, templates[bool(item.tools)]) for item in items]
         base = models.load_base(family[0], tokenizer, config.gpus)
-        template = template_for(plan, family[0])
-        prompts = [prompt_ids(tokenizer, item, template) for item in items]
         for model in family:
             if model.identity in measured:
                 continue
@@ -145,23 +144,11 @@ def answer_all(
     return measured
 
 
-def template_for(plan: Plan, model: PlannedModel) -> str | None:
-    """The chat template that items are put to a model with.
-
-    Models on the candidate's base get the candidate's template, so that all see the same prompts; models on other
-    bases get their own, which they were made with, and the candidate's where they have none.
-    """
-    candidate = plan.models[0]
-    adapter = chat_template(Path(candidate.adapter_path)) if candidate.adapter_path else None
-    ours = adapter or chat_template(Path(candidate.path))
-    return ours if model.uri == candidate.uri else chat_template(Path(model.path)) or ours
-
-
 def compare_all(
     config: EvalConfig, plan: Plan, items: Sequence[Item], answers: Mapping[str, Sequence[Answer | None]]
 ) -> list[Comparison]:
     """Every metric against every baseline."""
-    tokenizer = models.load_tokenizer(plan.models[0])
+    tokenizer = load_tokenizer(plan.models[0])
 
     def text(value: str) -> Text:
         return Text(value, len(tokenizer(value, add_special_tokens=False)["input_ids"]))

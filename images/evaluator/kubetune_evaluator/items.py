@@ -6,9 +6,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from kubetune_contract import ExitCode, KubeTuneError
-from kubetune_shared.rows import MAX_ERRORS, Row
+from kubetune_shared.rows import MAX_ERRORS, Row, spoken
 
 MINIMUM = 2
 """Fewer items allow no interval."""
@@ -23,14 +24,19 @@ class Item:
     line: int
     reference: str
     prompt: str | None = None
-    messages: tuple[dict[str, str], ...] | None = None
+    messages: tuple[dict[str, Any], ...] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    """Definitions of the tools that the assistant is told of."""
 
     @property
     def question(self) -> str:
         """The prompt as a person would read it."""
-        if self.messages is None:
-            return self.prompt or ""
-        return "\n\n".join(f"{message['role']}: {message['content']}" for message in self.messages)
+        return self.prompt or "" if self.messages is None else "\n\n".join(map(spoken, self.messages))
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether the question says anything of tools."""
+        return Row(self.line, messages=self.messages, tools=self.tools).uses_tools
 
 
 @dataclass(frozen=True)
@@ -77,8 +83,15 @@ def to_item(row: Row) -> Item | str:
         asked = row.messages[: answers[-1]] if answers else ()
         if not any(message["role"] == "user" for message in asked):
             return "has no user message before the last assistant message, so nothing is asked"
-        reference = row.messages[answers[-1]]["content"]
-        return Item(_id([*asked, reference]), row.line, reference, messages=tuple(asked))
+        answer = row.messages[answers[-1]]
+        if answer.get("tool_calls"):
+            return (
+                "ends with a tool call as its answer, which the metrics cannot compare; end the row with an answer in "
+                "text, or leave it out"
+            )
+        reference = answer["content"]
+        content = [*asked, reference, *([{"tools": row.tools}] if row.tools else [])]
+        return Item(_id(content), row.line, reference, messages=tuple(asked), tools=row.tools)
     if row.text is not None:
         return "is plain text, which has no prompt and no reference; evaluate on prompt/completion or messages rows"
     prompt, completion = row.prompt or "", row.completion or ""

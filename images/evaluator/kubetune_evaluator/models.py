@@ -1,4 +1,4 @@
-"""Models and tokenizers in memory. Imports torch."""
+"""Models in memory. Imports torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from kubetune_contract import ExitCode, KubeTuneError
 
 from .plan import PlannedModel
+from .tokenizer import UNREADABLE, damaged
 
 log = logging.getLogger(__name__)
-
-_UNREADABLE = (OSError, ValueError, KeyError, ImportError, RuntimeError)
 
 
 def device(gpus: int) -> tuple[str, torch.dtype]:
@@ -46,22 +45,6 @@ def device_name(kind: str) -> str:
     return torch.cuda.get_device_name(0) if kind == "cuda" else "CPU"
 
 
-def load_tokenizer(model: PlannedModel) -> Any:
-    """The base's tokenizer, padding on the left, so that every answer begins where its prompt ends.
-
-    An adapter's own copy is not used: servers ignore it as well.
-    """
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model.path, padding_side="left")
-    except _UNREADABLE as error:
-        raise _damaged(model.uri, "tokenizer", error) from error
-    if tokenizer.pad_token is None:
-        if tokenizer.eos_token is None:
-            raise _damaged(model.uri, "tokenizer", "it names neither an eos_token nor a pad_token")
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
 def load_base(model: PlannedModel, tokenizer: Any, gpus: int) -> Any:
     """The base model, set to decode greedily."""
     kind, dtype = device(gpus)
@@ -73,8 +56,8 @@ def load_base(model: PlannedModel, tokenizer: Any, gpus: int) -> Any:
         )
     except torch.OutOfMemoryError as error:
         raise out_of_memory(f"loading {model.uri}", error) from error
-    except _UNREADABLE as error:
-        raise _damaged(model.uri, "model", error) from error
+    except UNREADABLE as error:
+        raise damaged(model.uri, "model", error) from error
     # In place of its own, which may ask for sampling or repetition penalties: transformers fills whatever a call leaves
     # at its default from the model's settings.
     loaded.generation_config = greedy(loaded, tokenizer)
@@ -93,8 +76,8 @@ def adapted(base: Any, model: PlannedModel) -> Iterator[Any]:
     _refuse_other_kinds(model)
     try:
         wrapped = PeftModel.from_pretrained(base, model.adapter_path)
-    except _UNREADABLE as error:
-        raise _damaged(model.adapter_uri or "", "adapter", error) from error
+    except UNREADABLE as error:
+        raise damaged(model.adapter_uri or "", "adapter", error) from error
     try:
         yield wrapped.eval()
     finally:
@@ -146,8 +129,3 @@ def out_of_memory(doing: str, error: BaseException) -> KubeTuneError:
         "OutOfMemory",
         f"{doing}: {first}. Lower generation.batchSize or generation.maxNewTokens, or use a node with a larger GPU",
     )
-
-
-def _damaged(uri: str, what: str, error: object) -> KubeTuneError:
-    first = str(error).strip().partition("\n")[0]
-    return KubeTuneError(ExitCode.BAD_DATA, "ModelDamaged", f"the {what} of {uri} cannot be loaded: {first}")

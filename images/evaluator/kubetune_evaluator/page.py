@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from kubetune_contract import Gate, MetricName, Verdict
+from kubetune_shared.rows import spoken
 
 from .report import MetricReport, Report
 from .verdict import POINTS, amount, signed
@@ -199,7 +200,7 @@ def _shown(gain: float, item: Mapping[str, Any], metric: MetricName, baseline: s
     candidate = next(iter(item["answers"]))
     question = item.get("prompt")
     if question is None:
-        question = "\n\n".join(f"{message['role']}: {message['content']}" for message in item["messages"])
+        question = "\n\n".join(map(spoken, item["messages"]))
     scores = item["scores"][str(metric)]
     return {
         "id": item["id"],

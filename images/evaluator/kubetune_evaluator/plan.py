@@ -79,7 +79,8 @@ def load(digest: str) -> tuple[Plan, tuple[Item, ...]]:
 def _item(line: str) -> Item:
     data = json.loads(line)
     messages = data.pop("messages")
-    return Item(**data, messages=tuple(messages) if messages is not None else None)
+    tools = tuple(data.pop("tools"))
+    return Item(**data, messages=tuple(messages) if messages is not None else None, tools=tools)
 
 
 def _unprepared(message: str) -> KubeTuneError:

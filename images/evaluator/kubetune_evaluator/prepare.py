@@ -13,10 +13,12 @@ from kubetune_shared.rows import Row, digest, read_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
 from kubetune_shared.store import Store
 from kubetune_shared.templates import chat_template
+from kubetune_shared.torchless import without_torch
 
 from .finished import finished
 from .items import Item, Selection, select
 from .plan import Plan, PlannedModel, config_sha256, inputs_dir, save
+from .tokenizer import check_tools
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ def prepare() -> ExitCode:
     fetcher = Fetcher(store, inputs_dir() / "models")
     models = tuple(fetcher.fetch(ref) for ref in (config.candidate, *config.baselines))
     check_templates(models[0], selection.items)
+    without_torch()
+    check_tools(models, selection.items)
     save(_plan(config, models, rows, selection), selection.items)
     log.info("prepared %d items of %d rows and %d models", len(selection.items), len(rows), len(models))
     return ExitCode.OK

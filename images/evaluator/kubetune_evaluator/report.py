@@ -166,7 +166,9 @@ def item_lines(
             by_model[candidate] = c.candidate_scores[index]
             by_model[c.baseline] = c.baseline_scores[index]
             gains.setdefault(str(c.metric), {})[c.baseline] = c.gains[index]
-        asked = {"messages": list(item.messages)} if item.messages is not None else {"prompt": item.prompt}
+        asked: dict[str, Any] = {"prompt": item.prompt}
+        if item.messages is not None:
+            asked = {"messages": list(item.messages)} | ({"tools": list(item.tools)} if item.tools else {})
         said = {name: _said(given[index]) for name, given in answers.items()}
         lines.append(
             {

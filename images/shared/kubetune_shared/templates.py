@@ -1,23 +1,36 @@
-"""The chat template that a model's or an adapter's folder brings along."""
+"""The chat templates that a model's or an adapter's folder brings along."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+_TOOLS = "tool_use"
+"""Transformers' name of the template for chats with tools."""
 
-def chat_template(folder: Path) -> str | None:
-    """The Jinja text: ``chat_template.jinja``, else the default one of ``tokenizer_config.json``; None without one."""
-    try:
-        return (folder / "chat_template.jinja").read_text(encoding="utf-8")
-    except OSError:
-        pass
+
+def chat_template(folder: Path, *, tools: bool = False) -> str | None:
+    """The Jinja text: of files where there are any, else of ``tokenizer_config.json``; None without one.
+
+    ``tools`` takes the template for chats with tools, where the model has one of its own for them.
+    """
+    named = _files(folder) or _configured(folder)
+    return (named.get(_TOOLS) if tools else None) or named.get("default")
+
+
+def _files(folder: Path) -> dict[str, str]:
+    places = {"default": folder / "chat_template.jinja", _TOOLS: folder / f"additional_chat_templates/{_TOOLS}.jinja"}
+    return {name: place.read_text(encoding="utf-8") for name, place in places.items() if place.is_file()}
+
+
+def _configured(folder: Path) -> dict[str, str]:
     try:
         found = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template")
     except (OSError, ValueError, AttributeError):
-        return None
+        return {}
     if isinstance(found, list):
         # Models with several templates name them; the plain conversation is called default.
         named = {entry.get("name"): entry.get("template") for entry in found if isinstance(entry, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
+    else:
+        named = {"default": found}
+    return {name: text for name, text in named.items() if isinstance(name, str) and isinstance(text, str)}

@@ -20,7 +20,7 @@ from kubetune_trainer.checkpoints import loopstate
 from kubetune_trainer.checkpoints.carryover import carry_over
 from kubetune_trainer.checkpoints.saving import Saving
 from kubetune_trainer.data.encoding import Encoder, Tokenised
-from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokenizer
+from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokenizer, use_template
 from kubetune_trainer.loop.callbacks import Verdict, Watch
 from kubetune_trainer.loop.guard import DivergenceGuard, remedy
 from kubetune_trainer.model.build import Material, build_trainer
@@ -137,7 +137,7 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
             raise ranks.Left
     if encoder.template:
         # Whoever uses the model must write chats as it learned them.
-        tokenizer.chat_template = encoder.template
+        use_template(tokenizer, encoder.template)
     return Learned(results, lambda folder: save_artifact(config, model, tokenizer, stored_dtype(path), folder))
 
 

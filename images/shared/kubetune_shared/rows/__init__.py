@@ -15,7 +15,7 @@ from .containers import container, parsed_rows
 from .formats import MEMBERS, detect, members_of, to_row, with_system
 from .malformed import MalformedError
 from .problems import MAX_ERRORS, Problems
-from .row import Row, digest, load_rows, split, write_rows
+from .row import Row, digest, load_rows, split, spoken, write_rows
 
 __all__ = [
     "MAX_ERRORS",
@@ -25,6 +25,7 @@ __all__ = [
     "load_rows",
     "read_rows",
     "split",
+    "spoken",
     "write_rows",
 ]
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from .malformed import MalformedError, characters, named
+from .tools import call, calls
 
 ROLES = ("system", "user", "assistant", "tool")
-_ROLE_SYNONYMS = {"developer": "system"}
-"""OpenAI's newer name; chat templates know the older one."""
+_ROLE_SYNONYMS = {"developer": "system", "function": "tool"}
+"""OpenAI's newer name of the one and older name of the other; these are what chat templates know."""
 SPEAKERS = {
     "system": "system",
     "human": "user",
@@ -23,18 +24,44 @@ SPEAKERS = {
     "model": "assistant",
     "bard": "assistant",
     "bing": "assistant",
+    "observation": "tool",
+    "tool": "tool",
+    "function": "tool",
+    "tool_response": "tool",
+    "function_response": "tool",
+    "function_call": "assistant",
+    "tool_call": "assistant",
 }
 """Who speaks in a ShareGPT conversation -> our role."""
-_TOOL_SPEAKERS = {"tool", "function", "function_call", "function_response", "tool_call", "tool_response", "observation"}
-_CALLS = ("tool_calls", "function_call")
+_CALLERS = ("function_call", "tool_call")
+"""Speakers whose value is a call."""
+_OF_TOOLS = ("tool_call_id", "name")
+"""Members that a tool's message keeps."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """Messages of ``role`` and ``content``; ``unlearned`` are the indices of assistant messages with weight 0."""
+    """Messages of ``role`` and ``content``; ``unlearned`` are the indices of assistant messages with weight 0.
 
-    messages: tuple[dict[str, str], ...]
+    An assistant's message may have ``tool_calls``, a tool's message ``tool_call_id`` and ``name``.
+    """
+
+    messages: tuple[dict[str, Any], ...]
     unlearned: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Said:
+    """One message, and whether it is learned if it is the assistant's."""
+
+    message: dict[str, Any]
+    learned: bool = True
+
+    @property
+    def answers(self) -> bool:
+        """Whether the assistant says something, or calls a tool."""
+        message = self.message
+        return message["role"] == "assistant" and bool(message["content"].strip() or message.get("tool_calls"))
 
 
 def openai_chat(value: Any, member: str = "messages") -> Chat:
@@ -52,8 +79,8 @@ def sharegpt_chat(value: Any, system: Any = None) -> Chat:
         _message(n, item) if isinstance(item, Mapping) and "from" not in item and "role" in item else _said(n, item)
         for n, item in enumerate(items, 1)
     ]
-    if isinstance(system, str) and system.strip() and found[0][0] != "system":
-        found.insert(0, ("system", system, True))
+    if isinstance(system, str) and system.strip() and found[0].message["role"] != "system":
+        found.insert(0, _Said({"role": "system", "content": system}))
     return _chat(found, "conversations")
 
 
@@ -69,46 +96,83 @@ def _items(value: Any, member: str, parts: str) -> list[Any]:
     return value
 
 
-def _chat(found: list[tuple[str, str, bool]], member: str) -> Chat:
-    answers = [(content, learned) for role, content, learned in found if role == "assistant" and content.strip()]
+def _chat(found: list[_Said], member: str) -> Chat:
+    answers = [said for said in found if said.answers]
     if not answers:
         raise MalformedError(f"{member} has no assistant message with content, so there is nothing to learn")
-    if not any(learned for _, learned in answers):
+    if not any(said.learned for said in answers):
         raise MalformedError(f"{member}: every assistant message has weight 0, so there is nothing to learn")
     return Chat(
-        tuple({"role": role, "content": content} for role, content, _ in found),
-        tuple(index for index, (_, _, learned) in enumerate(found) if not learned),
+        tuple(said.message for said in found),
+        tuple(index for index, said in enumerate(found) if not said.learned),
     )
 
 
-def _message(number: int, message: Any) -> tuple[str, str, bool]:
+def _message(number: int, message: Any) -> _Said:
     if not isinstance(message, Mapping):
         raise MalformedError(f"message {number} is {named(message)}, not an object with role and content")
     role = message.get("role")
     role = _ROLE_SYNONYMS.get(role, role) if isinstance(role, str) else role
     if role not in ROLES:
         raise MalformedError(f"message {number} has the role {role!r}; known roles are {', '.join(ROLES)}")
-    calls = next((name for name in _CALLS if message.get(name)), None)
-    if calls:
-        raise MalformedError(
-            f"message {number} ({role}) has {calls}, which cannot be trained; write the call as content or leave the "
-            "row out"
-        )
-    return role, _content(number, role, message.get("content")), _learned(number, role, message)
+    made = _calls(number, role, message)
+    # A call often comes without text: as null, or with no content at all.
+    content = "" if made and message.get("content") is None else message.get("content")
+    said = {"role": role, "content": _content(number, role, content)}
+    said |= {"tool_calls": made} if made else {}
+    said |= _of_tool(number, message) if role == "tool" else {}
+    return _Said(said, _learned(number, role, message))
 
 
-def _said(number: int, message: Any) -> tuple[str, str, bool]:
+def _calls(number: int, role: str, message: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Of ``tool_calls``, or of the single ``function_call`` that it replaced."""
+    where = f"message {number} ({role})"
+    made = calls(message.get("tool_calls"), where)
+    legacy = message.get("function_call")
+    if made and legacy:
+        raise MalformedError(f"{where} has tool_calls and function_call; keep tool_calls")
+    made = [call(legacy, f"{where}: function_call")] if legacy else made
+    if made and role != "assistant":
+        raise MalformedError(f"{where} has tool calls, which only assistant messages can have")
+    return made
+
+
+def _of_tool(number: int, message: Mapping[str, Any]) -> dict[str, str]:
+    found = {name: message[name] for name in _OF_TOOLS if message.get(name) is not None}
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise MalformedError(f"message {number} (tool) has {named(value)} as {name}, not text")
+        characters(value, f"message {number} (tool)")
+    return found
+
+
+def _said(number: int, message: Any) -> _Said:
     if not isinstance(message, Mapping):
         raise MalformedError(f"message {number} is {named(message)}, not an object with from and value")
     speaker = message.get("from")
-    role = SPEAKERS.get(speaker.lower()) if isinstance(speaker, str) else None
+    speaker = speaker.lower() if isinstance(speaker, str) else speaker
+    role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
     if role is None:
-        if isinstance(speaker, str) and speaker.lower() in _TOOL_SPEAKERS:
-            raise MalformedError(
-                f"message {number} is from {speaker!r}: conversations with tools are not supported; leave the row out"
-            )
+        speaker = message.get("from")
         raise MalformedError(f"message {number} is from {speaker!r}; known are {', '.join(name for name in SPEAKERS)}")
-    return role, _content(number, role, message.get("value"), "value"), _learned(number, role, message)
+    learned = _learned(number, role, message)
+    if speaker in _CALLERS:
+        made = _said_calls(message.get("value"), f"message {number} ({speaker})")
+        return _Said({"role": role, "content": "", "tool_calls": made}, learned)
+    return _Said({"role": role, "content": _content(number, role, message.get("value"), "value")}, learned)
+
+
+def _said_calls(value: Any, where: str) -> list[dict[str, Any]]:
+    """Of one call or a list of them, mostly as JSON text."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            raise MalformedError(f"{where} has a value that is not JSON; write {{name, arguments}}") from None
+    made = calls(value if isinstance(value, list) else [value], where)
+    if not made:
+        raise MalformedError(f"{where} calls nothing; write {{name, arguments}} as its value")
+    return made
 
 
 def _content(number: int, role: str, content: Any, member: str = "content") -> str:

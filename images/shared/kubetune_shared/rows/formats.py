@@ -11,6 +11,7 @@ from kubetune_contract import RowFormat
 from .chats import Chat, openai_chat, sharegpt_chat
 from .malformed import MalformedError, characters, listed, named
 from .row import Row
+from .tools import definitions
 
 _SHAPES: dict[RowFormat, tuple[str, ...]] = {
     RowFormat.MESSAGES: ("messages",),
@@ -22,6 +23,9 @@ _SHAPES: dict[RowFormat, tuple[str, ...]] = {
 MEMBERS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text")
 _OPTIONAL = ("input",)
 """May be missing row by row, also where a column is named for it."""
+_BESIDE = {"messages": ("tools", "functions"), "conversations": ("tools", "system")}
+"""Members that mean something beside a chat: ``functions`` is OpenAI's former name of tools, the others also stand in
+LLaMA-Factory's files."""
 
 
 def members_of(raw: Any, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -33,8 +37,8 @@ def members_of(raw: Any, columns: Mapping[str, str]) -> dict[str, Any]:
             raise MalformedError(f"has no column {column!r} (columns.{member}); it has {listed(raw)}")
     members = {name: raw[name] for name in MEMBERS if name in raw}
     members |= {member: raw[column] for member, column in columns.items() if column in raw}
-    # LLaMA-Factory's place for a conversation's system message.
-    return members | ({"system": raw["system"]} if "conversations" in members and "system" in raw else {})
+    beside = {name for chat, names in _BESIDE.items() if chat in members for name in names} | {"tools"}
+    return members | {name: raw[name] for name in sorted(beside) if name in raw}
 
 
 def detect(members: Mapping[str, Any]) -> RowFormat:
@@ -54,9 +58,14 @@ def to_row(line: int, members: Mapping[str, Any], kind: RowFormat) -> Row:
     if missing:
         raise MalformedError(f"has no {' and no '.join(missing)}, which {kind} rows need{_other_shape(members, kind)}")
     if kind is RowFormat.MESSAGES:
-        return _chat_row(line, openai_chat(members["messages"]))
+        return _chat_row(line, openai_chat(members["messages"]), _tools(members))
     if kind is RowFormat.SHAREGPT:
-        return _chat_row(line, sharegpt_chat(members["conversations"], members.get("system")))
+        chat = sharegpt_chat(members["conversations"], members.get("system"))
+        return _chat_row(line, chat, definitions(members.get("tools")))
+    if members.get("tools") not in (None, [], "", "[]"):
+        raise MalformedError(
+            f"has tools, but {kind} rows have no place for them; write the row as messages, or leave tools out"
+        )
     if kind is RowFormat.TEXT:
         return Row(line, text=_text(members, "text"))
     if kind is RowFormat.PROMPT_COMPLETION:
@@ -83,8 +92,15 @@ def with_system(row: Row, prompt: str) -> Row:
     return dataclasses.replace(row, prompt=_joined(prompt, row.prompt or ""))
 
 
-def _chat_row(line: int, chat: Chat) -> Row:
-    return Row(line, messages=chat.messages, unlearned=chat.unlearned)
+def _chat_row(line: int, chat: Chat, tools: tuple[dict[str, Any], ...]) -> Row:
+    return Row(line, messages=chat.messages, unlearned=chat.unlearned, tools=tools)
+
+
+def _tools(members: Mapping[str, Any]) -> tuple[dict[str, Any], ...]:
+    found, legacy = definitions(members.get("tools")), definitions(members.get("functions"), "functions")
+    if found and legacy:
+        raise MalformedError("has tools and functions; keep tools")
+    return found or legacy
 
 
 def _other_shape(members: Mapping[str, Any], kind: RowFormat) -> str:

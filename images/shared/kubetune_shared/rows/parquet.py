@@ -55,13 +55,24 @@ def _batches(file: Any, failures: tuple[type[Exception], ...]) -> Iterator[Any]:
 
 def _values(batch: Any) -> Iterator[Any]:
     try:
-        yield from batch.to_pylist()
+        yield from _rows(batch)
     except UnicodeDecodeError:
         for index in range(batch.num_rows):
             try:
-                yield batch.slice(index, 1).to_pylist()[0]
+                yield from _rows(batch.slice(index, 1))
             except UnicodeDecodeError:
                 yield MalformedError("holds text that is not UTF-8; write the file again")
+
+
+def _rows(batch: Any) -> list[Any]:
+    return [{name: _present(value) for name, value in row.items()} for row in batch.to_pylist()]
+
+
+def _present(value: Any) -> Any:
+    """Without the nulls that stand in a column's objects for the members that only other rows' objects have."""
+    if isinstance(value, dict):
+        return {name: _present(member) for name, member in value.items() if member is not None}
+    return [_present(item) for item in value] if isinstance(value, list) else value
 
 
 def _first(error: Exception) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,26 @@ class Row:
     """
 
     line: int
-    messages: tuple[dict[str, str], ...] | None = None
+    messages: tuple[dict[str, Any], ...] | None = None
     prompt: str | None = None
     completion: str | None = None
     text: str | None = None
     unlearned: tuple[int, ...] = ()
     """Indices of the assistant messages that are context only (``weight: 0``)."""
+    tools: tuple[dict[str, Any], ...] = ()
+    """Definitions of the functions that a chat's assistant may call, in OpenAI's form."""
+
+    @property
+    def uses_tools(self) -> bool:
+        """Whether tools are defined, called or heard."""
+        messages = self.messages or ()
+        return bool(self.tools) or any(said["role"] == "tool" or said.get("tool_calls") for said in messages)
 
     def content(self) -> dict[str, Any]:
         """The example without its position, as the trainer and the evaluator take it."""
         if self.messages is not None:
-            return {"messages": [self._message(index) for index in range(len(self.messages))]}
+            chat = {"messages": [self._message(index) for index in range(len(self.messages))]}
+            return chat | {"tools": list(self.tools)} if self.tools else chat
         if self.text is not None:
             return {"text": self.text}
         return {"prompt": self.prompt, "completion": self.completion}
@@ -43,6 +52,14 @@ class Row:
         """SHA-256 of the content: equal examples have equal keys."""
         text = json.dumps(self.content(), sort_keys=True, ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def spoken(message: Mapping[str, Any]) -> str:
+    """A message as a person would read it, calls of tools included."""
+    called = [call["function"] for call in message.get("tool_calls", ())]
+    lines = [f"{call['name']}({json.dumps(call['arguments'], ensure_ascii=False)})" for call in called]
+    said = [message["content"]] if message["content"] or not lines else []
+    return f"{message['role']}: " + "\n".join([*said, *lines])
 
 
 def split(rows: Iterable[Row], share: float) -> tuple[list[Row], list[Row]]:
@@ -89,4 +106,4 @@ def _loaded(data: dict[str, Any]) -> Row:
     if "messages" not in data:
         return Row(data["line"], prompt=data.get("prompt"), completion=data.get("completion"), text=data.get("text"))
     unlearned = tuple(index for index, message in enumerate(data["messages"]) if message.pop("weight", 1) == 0)
-    return Row(data["line"], messages=tuple(data["messages"]), unlearned=unlearned)
+    return Row(data["line"], messages=tuple(data["messages"]), unlearned=unlearned, tools=tuple(data.get("tools", ())))

@@ -6,6 +6,7 @@ other turns too where that is asked for. Everything else is MASKED, which the lo
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,6 +16,7 @@ from jinja2 import TemplateError
 
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.rows import Row
+from kubetune_shared.toolcheck import unwritten
 
 MASKED = -100
 
@@ -27,8 +29,8 @@ class Tokenizer(Protocol):
     def __call__(self, text: str, *, add_special_tokens: bool = True) -> Any:
         """Token ids of a text, under ``input_ids``."""
 
-    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
-        """A conversation rendered by the template, tokenised."""
+    def apply_chat_template(self, conversation: list[dict[str, Any]], **kwargs: Any) -> Any:
+        """A conversation rendered by the template, tokenised unless ``tokenize`` is False."""
 
 
 @dataclass
@@ -58,7 +60,8 @@ class Encoder:
     """Turns rows into ids and labels for one tokenizer.
 
     ``template`` is the chat template to train with, when it is not the tokenizer's own; ``marked`` says that the
-    template in use marks assistant turns with ``{% generation %}``. ``assistant_only`` and ``completion_only`` False
+    template in use marks assistant turns with ``{% generation %}``; ``tool_template`` is the template of chats with
+    tools, where the model has one of its own for them, without marks. ``assistant_only`` and ``completion_only`` False
     have whole chats, and prompts, learned as well; a message of weight 0 is never learned.
     """
 
@@ -68,12 +71,14 @@ class Encoder:
     marked: bool = False
     assistant_only: bool = True
     completion_only: bool = True
+    tool_template: str | None = None
 
     def encode(self, rows: Iterable[Row], what: str) -> Tokenised:
         """Raises KubeTuneError (BAD_DATA).
 
         AllLabelsMasked when no row is left to learn from, ChatTemplateRefused for a chat that the template cannot
-        write, WeightNotPossible where the template does not show which turn a weight is for.
+        write, ToolsNotWritten for one of which it would leave out a tool's part, WeightNotPossible where it does not
+        show which turn a weight is for.
         """
         done = Tokenised()
         for row in rows:
@@ -100,7 +105,9 @@ class Encoder:
     def row(self, row: Row, done: Tokenised) -> tuple[list[int], list[int]]:
         """Ids and labels of one row, uncut; ``done`` counts what could not be masked."""
         if row.messages is not None:
-            return self._chat(row, [dict(message) for message in row.messages], done)
+            if row.tools and self.tool_template is not None:
+                return self._for_tools().row(row, done)
+            return self._chat(row, done)
         if row.text is not None:
             ids = self._ended(self._ids(row.text))
             return ids, list(ids)
@@ -117,10 +124,17 @@ class Encoder:
         answer = self._ended(answer)
         return context + answer, ([MASKED] * len(context) if self.completion_only else context) + answer
 
-    def _chat(self, row: Row, messages: list[dict[str, str]], done: Tokenised) -> tuple[list[int], list[int]]:
+    def _for_tools(self) -> Encoder:
+        return dataclasses.replace(self, template=self.tool_template, marked=False, tool_template=None)
+
+    def _chat(self, row: Row, done: Tokenised) -> tuple[list[int], list[int]]:
+        messages = [dict(message) for message in row.messages or ()]
+        tools = list(row.tools) or None
         try:
-            ids, turns = self._turns(messages)
-        except TemplateError as error:
+            if row.uses_tools:
+                self._check_tools(row, messages)
+            ids, turns = self._turns(messages, tools)
+        except (TemplateError, TypeError) as error:
             raise _refused(row, "ChatTemplateRefused", f"the model's chat template refuses it: {error}") from error
         if row.unlearned:
             turns = _matching(turns, row, messages)
@@ -134,40 +148,58 @@ class Encoder:
             done.unmasked += 1
         return ids, list(ids)
 
-    def _turns(self, messages: list[dict[str, str]]) -> tuple[list[int], list[range] | None]:
+    def _check_tools(self, row: Row, messages: list[dict[str, Any]]) -> None:
+        missing = unwritten(self._text, messages, row.tools)
+        if missing:
+            raise _refused(
+                row,
+                "ToolsNotWritten",
+                f"the base model's chat template does not write {', '.join(missing)}: nothing of it would be learned; "
+                "use a base model whose chat template does, or take it out of the rows",
+            )
+
+    def _text(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> str:
+        return str(self._applied(messages, tools, tokenize=False))
+
+    def _applied(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, **options: Any) -> Any:
+        return self.tokenizer.apply_chat_template(messages, tools=tools, chat_template=self.template, **options)
+
+    def _turns(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None
+    ) -> tuple[list[int], list[range] | None]:
         """The chat's ids and where its assistant turns are; None when the template does not show that."""
         if self.marked:
-            rendered = self.tokenizer.apply_chat_template(
-                messages,
-                tokenize=True,
-                return_dict=True,
-                return_assistant_tokens_mask=True,
-                chat_template=self.template,
+            rendered = self._applied(
+                messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
             )
             return list(rendered["input_ids"]), _runs(rendered["assistant_masks"])
-        ids = self._rendered(messages)
-        return ids, self._turns_by_prefix(messages, ids)
+        whole = self._rendered(messages, tools)
+        return whole, self._turns_by_prefix(messages, tools, whole)
 
-    def _turns_by_prefix(self, messages: list[dict[str, str]], ids: list[int]) -> list[range] | None:
+    def _turns_by_prefix(
+        self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, ids: list[int]
+    ) -> list[range] | None:
         """Found by rendering the chat up to each assistant turn; None when that is no prefix of the whole."""
         turns = []
         for number, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            before = self._rendered(messages[:number], add_generation_prompt=True)
-            after = self._rendered(messages[: number + 1])
+            before = self._rendered(messages[:number], tools, add_generation_prompt=True)
+            after = self._rendered(messages[: number + 1], tools)
             if ids[: len(before)] != before or ids[: len(after)] != after:
                 return None
             turns.append(range(len(before), len(after)))
         return turns
 
-    def _rendered(self, messages: list[dict[str, str]], *, add_generation_prompt: bool = False) -> list[int]:
-        rendered = self.tokenizer.apply_chat_template(
-            messages,
-            tokenize=True,
-            return_dict=True,
-            add_generation_prompt=add_generation_prompt,
-            chat_template=self.template,
+    def _rendered(
+        self,
+        messages: list[dict[str, Any]],
+        tools: list[dict[str, Any]] | None,
+        *,
+        add_generation_prompt: bool = False,
+    ) -> list[int]:
+        rendered = self._applied(
+            messages, tools, tokenize=True, return_dict=True, add_generation_prompt=add_generation_prompt
         )
         return list(rendered["input_ids"])
 
@@ -203,16 +235,16 @@ def _masked(ids: list[int], turns: Iterable[range]) -> list[int]:
     return labels
 
 
-def _assistants(messages: Sequence[dict[str, str]]) -> Iterator[int]:
+def _assistants(messages: Sequence[dict[str, Any]]) -> Iterator[int]:
     return (index for index, message in enumerate(messages) if message["role"] == "assistant")
 
 
-def _chosen(unlearned: Sequence[int], messages: Sequence[dict[str, str]]) -> set[int]:
+def _chosen(unlearned: Sequence[int], messages: Sequence[dict[str, Any]]) -> set[int]:
     """Which of the assistant turns, counted from 0, the message indices are."""
     return {number for number, index in enumerate(_assistants(messages)) if index in unlearned}
 
 
-def _matching(turns: list[range] | None, row: Row, messages: Sequence[dict[str, str]]) -> list[range]:
+def _matching(turns: list[range] | None, row: Row, messages: Sequence[dict[str, Any]]) -> list[range]:
     """The turns, when there is one for every assistant message."""
     if turns is not None and len(turns) == len(list(_assistants(messages))):
         return turns

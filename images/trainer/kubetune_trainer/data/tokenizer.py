@@ -41,6 +41,7 @@ def encoder_for(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
         hyper.max_sequence_length,
         assistant_only=hyper.assistant_only_loss,
         completion_only=hyper.completion_only_loss,
+        tool_template=_tool_template(tokenizer),
     )
     if tokenizer.chat_template is None:
         return plain
@@ -52,6 +53,18 @@ def encoder_for(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
     if not is_chat_template_stop_token_trained(tokenizer, chat_template=template):
         log.warning("the chat template leaves the end of a turn out of the loss: the model may not learn to stop")
     return dataclasses.replace(plain, template=template, marked=True)
+
+
+def use_template(tokenizer: Any, template: str) -> None:
+    """Makes ``template`` the one of plain chats; one that the model has for tools stays."""
+    found = tokenizer.chat_template
+    tokenizer.chat_template = found | {"default": template} if isinstance(found, dict) else template
+
+
+def _tool_template(tokenizer: Any) -> str | None:
+    # Transformers' name of it, which its own choice goes by as well.
+    found = tokenizer.chat_template
+    return found.get("tool_use") if isinstance(found, dict) else None
 
 
 def end_tokens(tokenizer: Any) -> frozenset[int]:

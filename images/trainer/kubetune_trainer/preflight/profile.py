@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import json
 import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from kubetune_contract import Hyperparameters
-from kubetune_shared.rows import Row
+from kubetune_shared.rows import Row, spoken
 
 PACK_ROWS = 1000
 """Rows that are packed with each other: datasets.map's batch."""
@@ -147,7 +148,7 @@ def leaks(train: Iterable[Row], validation: Iterable[Row]) -> int:
 
 def _normalised(row: Row) -> bytes:
     if row.messages is not None:
-        text = "\n".join(f"{message['role']}: {message['content']}" for message in row.messages)
+        text = "\n".join([*map(spoken, row.messages), *map(json.dumps, row.tools)])
     else:
         text = row.text if row.text is not None else f"{row.prompt}\n{row.completion}"
     folded = _SPACE.sub(" ", text).strip().casefold()

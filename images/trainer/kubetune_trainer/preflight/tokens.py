@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kubetune_contract import Hyperparameters
 from kubetune_shared.rows import Row
+from kubetune_shared.torchless import without_torch
 from kubetune_trainer.data.encoding import MASKED, Tokenised
 
 from .profile import Lengths
@@ -20,17 +18,6 @@ SAMPLE = 2000
 
 if TYPE_CHECKING:
     from kubetune_trainer.data.encoding import Encoder
-
-
-def without_torch() -> None:
-    """Makes torch look absent to the libraries imported from now on: it would take seconds and 300 MB for nothing.
-
-    ``None`` in ``sys.modules`` is the import system's own word for "do not look".
-    """
-    if "torch" not in sys.modules and importlib.util.find_spec("torch"):
-        sys.modules["torch"] = None  # type: ignore[assignment]
-        # Else transformers says that it found no torch.
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 
 def measure(encoder: Encoder, rows: Iterable[Row], limit: int) -> tuple[Lengths, Tokenised]:
