@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         return sub
 
     sub = verb("build", _build, "build what a cluster needs, once", named=False)
-    sub.add_argument("--only", choices=sorted(build.GROUPS), help="only this part; without it, everything")
+    sub.add_argument("--only", choices=sorted(build.GROUPS), help="only this part; without it, all but kueue")
     sub = verb("packages", _packages, "install the Debian packages that are missing", named=False)
     sub.add_argument("--only", choices=["images", "venv"], help="for this only; without it, for everything")
     sub = verb("up", _up, "bring a cluster up, building first what is missing")
@@ -62,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    build.build(build.GROUPS[arguments.only] if arguments.only else build.EVERYTHING, say)
+    build.build(build.GROUPS[arguments.only] if arguments.only else build.USUAL, say)
     print(cache_root() / "bin")
     return 0
 

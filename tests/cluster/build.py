@@ -46,6 +46,9 @@ class Program:
     links: tuple[str, ...] = ()
     tags: str = ""
     ld_flags: str = ""
+    keeps_cache: bool = True
+    """Whether what is compiled for it goes into Go's cache of this machine. Of one that shares no version of a library
+    with the others nothing is used again, and it is removed."""
 
     @property
     def key(self) -> str:
@@ -100,13 +103,24 @@ CONTAINERD = tuple(
     Program(name, _CONTAINERD + name, "v2.4.2", tags=_CONTAINERD_TAGS)
     for name in ("containerd", "containerd-shim-runc-v2", "ctr")
 )
+KUEUE = Program(
+    "kueue",
+    "sigs.k8s.io/kueue/cmd/kueue",
+    "v0.15.2",
+    "kueue",
+    ld_flags="-X sigs.k8s.io/kueue/pkg/version.GitVersion=v0.15.2",
+    keeps_cache=False,
+)
 
 GROUPS: dict[str, tuple[Program, ...]] = {
     "control-plane": (KUBECTL, KUBE),
     "tools": (VERSITYGW, HELM, KUBECONFORM),
     "node": (*CONTAINERD, PAUSE, COREDNS),
+    "kueue": (KUEUE,),
 }
 EVERYTHING = tuple(program for group in GROUPS.values() for program in group)
+USUAL = tuple(program for program in EVERYTHING if program is not KUEUE)
+"""What is built unless a group is named: Kueue takes minutes, and few tests need it."""
 
 Say = Callable[[str], None]
 
@@ -251,6 +265,8 @@ def _compile(programs: Sequence[Program]) -> None:
             command = [*first.command, "-o", f"{folder}/", *(program.package for program in programs)]
         else:
             command = [*first.command, *(f"{program.package}@{program.version}" for program in programs)]
+        if not first.keeps_cache:
+            env["GOCACHE"] = f"{folder}/cache"
         source = COMPONENTS / first.module if first.module else Path(folder)
         done = subprocess.run(command, env=env, cwd=source, check=False, capture_output=True, text=True)
         if done.returncode:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import build
+from tests.cluster.layout import REPOSITORY
 
 
 def test_every_program_is_in_one_group_and_has_its_own_place() -> None:
@@ -39,7 +40,15 @@ def test_programs_that_share_libraries_are_built_by_one_command() -> None:
     shared = [build.KUBE, build.KUBECTL, build.HELM, build.COREDNS]
     assert len({(program.source, program.command) for program in shared}) == 1
     assert len({(program.source, program.command) for program in build.CONTAINERD}) == 1
-    assert len({program.source for program in build.EVERYTHING}) == 5
+    assert len({program.source for program in build.USUAL}) == 5
+
+
+def test_kueue_is_built_when_it_is_asked_for_and_leaves_no_cache() -> None:
+    assert set(build.EVERYTHING) - set(build.USUAL) == {build.KUEUE} == set(build.GROUPS["kueue"])
+    assert [program for program in build.EVERYTHING if not program.keeps_cache] == [build.KUEUE]
+    assert build.KUEUE.source not in {program.source for program in build.USUAL}
+    told = (REPOSITORY / "docs" / "training.md").read_text()
+    assert f"Kueue {build.KUEUE.version} " in told, "the version that is tested is the one that users are told"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +58,7 @@ def test_programs_that_share_libraries_are_built_by_one_command() -> None:
         (build.KUBECTL, "k8s.io/kubernetes"),
         (build.HELM, "helm.sh/helm/v4"),
         (build.COREDNS, "github.com/coredns/coredns"),
+        (build.KUEUE, "sigs.k8s.io/kueue"),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
