@@ -63,6 +63,16 @@ def test_named_namespaces_need_no_cluster_wide_rights() -> None:
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kubetune-operator", "namespace": NAMESPACE}]
 
 
+def test_nodes_are_all_that_may_be_read_beyond_named_namespaces() -> None:
+    objects = render("namespaces={team-a}", "rbac.aggregateToDefaultRoles=false", "rbac.readNodes=true")
+    role, binding = named(objects, "ClusterRole"), named(objects, "ClusterRoleBinding")
+    assert _rights(role) == {("nodes", "list"), ("runtimeclasses", "get")}
+    assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["nvidia"]]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kubetune-operator", "namespace": NAMESPACE}]
+    assert _rights(named(objects, "Role")) == _rights(named(render(), "ClusterRole", "-operator")) - _rights(role)
+
+
 def test_aggregated_roles_split_reading_from_writing() -> None:
     objects = render()
     view = _rights(named(objects, "ClusterRole", "-view"))

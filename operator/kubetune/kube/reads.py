@@ -61,7 +61,18 @@ async def read_placement(client: Client, pod: Object) -> Fact | None:
     scheduled = condition(pod, "PodScheduled") or {}
     if misfit or scheduled.get("reason") != "Unschedulable" or demand.resource not in scheduled.get("message", ""):
         return misfit
-    return explain_taken(pod["spec"], nodes, await client.list(POD, labels={MANAGED_BY: MANAGER}))
+    return explain_taken(pod["spec"], nodes, await _read_our_pods(client, pod["metadata"]["namespace"]))
+
+
+async def _read_our_pods(client: Client, namespace: str) -> list[Object]:
+    """Those of every namespace, or of this one where the operator may not read the others."""
+    labels = {MANAGED_BY: MANAGER}
+    try:
+        return await client.list(POD, labels=labels)
+    except ApiError as error:
+        if error.is_forbidden:
+            return await client.list(POD, namespace, labels=labels)
+        raise
 
 
 async def read_hardware(client: Client, asked: Resources, settings: Settings) -> Hardware:
@@ -85,7 +96,8 @@ async def read_runtime_class(client: Client) -> str:
 
 
 async def read_nodes(client: Client, name: str | None = None) -> list[Object] | None:
-    """All nodes, or the one of that name; None when this operator may not read nodes (it serves named namespaces)."""
+    """All nodes, or the one of that name; None when this operator may not read nodes (it serves named namespaces only,
+    and the chart's rbac.readNodes is off)."""
     try:
         return await client.list(NODE, fields={"metadata.name": name} if name else None)
     except ApiError as error:
