@@ -29,6 +29,12 @@ TEMPLATE = (
 )
 """Marks the assistant's turns."""
 UNMARKED = TEMPLATE.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+BEFORE_THE_LAST_QUESTION = (
+    "{% set asked = messages | selectattr('role', 'equalto', 'user') | list %}{% for m in messages %}"
+    "{% if tools and m == asked[-1] %}{{ tools | tojson }}{% endif %}"
+    "{{ m['content'] }}{% for c in m.tool_calls or [] %}{{ c.function | tojson }}{% endfor %}<|end|>{% endfor %}"
+)
+"""Writes the tools where Mistral's template does: a chat of several questions does not begin as its parts do."""
 WRITTEN_CALL = '<tool_call>{"name": "fox", "arguments": {"n": 3}}</tool_call><|end|>'
 """What is to be learned of CALLED."""
 

@@ -1,4 +1,4 @@
-"""Parquet, which only the trainer's image reads, and every container through the prepare command."""
+"""Parquet, whose library only the images have, and every container through the prepare command."""
 
 from __future__ import annotations
 
@@ -56,6 +56,22 @@ def test_chats_with_members_that_only_some_messages_have(tmp_path: Path) -> None
     said = [{"talk": [{"from": "human", "value": "hi"}, {"from": "gpt", "value": "hello"}], "id": 3}]
     found = rows_of(parquet(tmp_path / "b.parquet", said), columns={"conversations": "talk"})
     assert found[0].content() == {"messages": CHAT}
+
+
+def tool_chat(name: str, **arguments: object) -> dict[str, Any]:
+    schema = {"type": "object", "properties": {argument: {"type": "string"} for argument in arguments}}
+    call = {"type": "function", "function": {"name": name, "arguments": arguments}}
+    called = {"role": "assistant", "content": "", "tool_calls": [call]}
+    tools = [{"type": "function", "function": {"name": name, "parameters": schema}}]
+    return {"messages": [CHAT[0], called, {"role": "tool", "content": "x", "name": name}, CHAT[1]], "tools": tools}
+
+
+def test_tools_in_columns_of_objects_and_of_text(tmp_path: Path) -> None:
+    chats = [tool_chat("fox", n="1"), tool_chat("dog", city="Oslo", when="now")]
+    found = rows_of(parquet(tmp_path / "a.parquet", chats))
+    assert [row.content() for row in found] == chats
+    text = [{name: json.dumps(value) for name, value in chat.items()} for chat in chats]
+    assert digest(rows_of(parquet(tmp_path / "b.parquet", text))) == digest(found)
 
 
 def test_bad_rows_are_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from kubetune_trainer.data.tokenizer import encoder_for, load_tokenizer, use_tem
 from tests.support.points import Record
 from tests.support.toolchats import (
     ASKED,
+    BEFORE_THE_LAST_QUESTION,
     CALLED,
     CHAT,
     HEARD,
@@ -112,6 +113,17 @@ def test_what_a_template_refuses_is_told_in_its_words(base: Path) -> None:
     assert reason == "ChatTemplateRefused"
     assert "line 7" in message
     assert "single tool-calls at once" in message
+
+
+def test_results_are_never_learned_because_turns_are_not_found(base: Path) -> None:
+    tokenizer = tokenizer_with(base, BEFORE_THE_LAST_QUESTION)
+    assert "quick" not in texts(tokenizer, ROW)[1]
+    twice = dataclasses.replace(ROW, messages=(ASKED, TOLD, {**ASKED, "content": "world"}, *CHAT[1:]))
+    reason, message = refusal(tokenizer, twice)
+    assert reason == "TurnsNotFound"
+    assert message.startswith("dataset line 7: the base model's chat template does not show where")
+    whole, learned = texts(tokenizer, twice, assistant_only_loss=False)
+    assert whole == learned
 
 
 def test_a_template_only_for_tools_is_used_for_chats_with_them(base: Path, tmp_path: Path) -> None:

@@ -77,8 +77,8 @@ class Encoder:
         """Raises KubeTuneError (BAD_DATA).
 
         AllLabelsMasked when no row is left to learn from, ChatTemplateRefused for a chat that the template cannot
-        write, ToolsNotWritten for one of which it would leave out a tool's part, WeightNotPossible where it does not
-        show which turn a weight is for.
+        write, ToolsNotWritten for one of which it would leave out a tool's part, TurnsNotFound for one with tools and
+        WeightNotPossible for one with weights where it does not show which turn is whose.
         """
         done = Tokenised()
         for row in rows:
@@ -144,6 +144,14 @@ class Encoder:
             return ids, _labelled(ids, [turn for number, turn in enumerate(turns) if number not in skipped])
         if self.assistant_only and turns is not None:
             return ids, _labelled(ids, turns)
+        if self.assistant_only and row.uses_tools:
+            raise _refused(
+                row,
+                "TurnsNotFound",
+                "the base model's chat template does not show where the assistant's turns are in it, so that what its "
+                "tools said would be learned; make a row of each question (some templates write the tools "
+                "before the last question), or learn whole chats with assistantOnlyLoss: false",
+            )
         if self.assistant_only:
             done.unmasked += 1
         return ids, list(ids)
