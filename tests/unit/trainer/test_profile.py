@@ -44,6 +44,7 @@ from kubetune_trainer.preflight.profile import (
     plan,
 )
 from kubetune_trainer.preflight.summary import fitted, table
+from tests.support.toolchats import CALLED, CHAT, TOOL
 
 from .published import MODELS
 
@@ -158,6 +159,11 @@ def test_duplicates_and_leaks() -> None:
     assert leaks(train, held) == 2
     chat = Row(1, messages=({"role": "user", "content": "Hi"}, {"role": "assistant", "content": "yo"}))
     assert leaks([chat], [chat]) == 1
+    called = Row(5, messages=CHAT, tools=(TOOL,))
+    assert leaks([called, Row(6, messages=CHAT)], [called]) == 1
+    assert leaks([Row(6, messages=CHAT)], [called]) == 0
+    other = dict(CALLED, tool_calls=[{"type": "function", "function": {"name": "fox", "arguments": {"n": 4}}}])
+    assert leaks([called], [Row(7, messages=(CHAT[0], other, *CHAT[2:]), tools=(TOOL,))]) == 0
 
 
 def test_nothing_to_say_about_good_data() -> None:
