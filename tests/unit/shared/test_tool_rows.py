@@ -22,7 +22,12 @@ CALLED = {"role": "assistant", "content": "", "tool_calls": [{"id": "c1", **CALL
 HEARD = {"role": "tool", "content": "rain", "tool_call_id": "c1", "name": "weather"}
 TOLD = {"role": "assistant", "content": "It rains."}
 CHAT = [ASKED, CALLED, HEARD, TOLD]
-PLAIN = [ASKED, {"role": "assistant", "content": "", "tool_calls": [CALL]}, {"role": "tool", "content": "rain"}, TOLD]
+PLAIN: list[dict[str, Any]] = [
+    ASKED,
+    {"role": "assistant", "content": "", "tool_calls": [CALL]},
+    {"role": "tool", "content": "rain"},
+    TOLD,
+]
 SAID = [
     {"from": "human", "value": "Oslo?"},
     {"from": "function_call", "value": json.dumps(CALL["function"])},
@@ -83,6 +88,10 @@ def call_of(arguments: object, **function: object) -> list[dict[str, Any]]:
             {"conversations": [*SAID[:2], {"from": "function_response", "value": "rain"}, SAID[3]], "tools": "[]"},
             {"messages": PLAIN},
         ),
+        (
+            {"conversations": [SAID[0], {"from": "gpt", "value": "Wait.", "tool_calls": [CALL]}, *SAID[2:]]},
+            {"messages": [ASKED, {**PLAIN[1], "content": "Wait."}, *PLAIN[2:]]},
+        ),
         ({"conversations": CHAT, "tools": [TOOL]}, {"messages": CHAT, "tools": [TOOL]}),
         ({"prompt": "a", "completion": "b", "tools": "[]"}, {"prompt": "a", "completion": "b"}),
     ],
@@ -135,6 +144,10 @@ def test_a_call_with_text_and_without_arguments(tmp_path: Path) -> None:
         ({"messages": CHAT, "tools": [TOOL, BARE]}, "tools defines weather more than once"),
         ({"messages": CHAT, "tools": [TOOL], "functions": [BARE]}, "has tools and functions; keep tools"),
         ({"messages": CHAT, "tools": [{**BARE, "description": "\ud83d"}]}, "tools holds \\ud83d, half of a character"),
+        (
+            {"messages": [ASKED, {"role": "assistant", "function_call": {"name": "\ud83d"}}]},
+            "message 2 (assistant) holds \\ud83d, half of a character",
+        ),
         ({"messages": call_of({"city": "\ud83d"})}, "message 2 (assistant) holds \\ud83d, half of a character"),
         (
             {"conversations": [SAID[0], {"from": "function_call", "value": "x"}]},

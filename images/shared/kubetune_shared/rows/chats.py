@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .malformed import MalformedError, characters, named
-from .tools import call, calls
+from .tools import calls
 
 ROLES = ("system", "user", "assistant", "tool")
 _ROLE_SYNONYMS = {"developer": "system", "function": "tool"}
@@ -99,7 +99,7 @@ def _items(value: Any, member: str, parts: str) -> list[Any]:
 def _chat(found: list[_Said], member: str) -> Chat:
     answers = [said for said in found if said.answers]
     if not answers:
-        raise MalformedError(f"{member} has no assistant message with content, so there is nothing to learn")
+        raise MalformedError(f"{member} has no assistant message with content or a call, so there is nothing to learn")
     if not any(said.learned for said in answers):
         raise MalformedError(f"{member}: every assistant message has weight 0, so there is nothing to learn")
     return Chat(
@@ -115,13 +115,17 @@ def _message(number: int, message: Any) -> _Said:
     role = _ROLE_SYNONYMS.get(role, role) if isinstance(role, str) else role
     if role not in ROLES:
         raise MalformedError(f"message {number} has the role {role!r}; known roles are {', '.join(ROLES)}")
-    made = _calls(number, role, message)
-    # A call often comes without text: as null, or with no content at all.
-    content = "" if made and message.get("content") is None else message.get("content")
-    said = {"role": role, "content": _content(number, role, content)}
-    said |= {"tool_calls": made} if made else {}
-    said |= _of_tool(number, message) if role == "tool" else {}
-    return _Said(said, _learned(number, role, message))
+    return _made(number, role, message, _calls(number, role, message), "content")
+
+
+def _made(number: int, role: str, message: Mapping[str, Any], called: list[dict[str, Any]], member: str) -> _Said:
+    """The message in our form; its text is under ``member``."""
+    # A call often comes without text: as null, or with no such member at all.
+    content = "" if called and message.get(member) is None else message.get(member)
+    made: dict[str, Any] = {"role": role, "content": _content(number, role, content, member)}
+    made |= {"tool_calls": called} if called else {}
+    made |= _of_tool(number, message) if role == "tool" else {}
+    return _Said(made, _learned(number, role, message))
 
 
 def _calls(number: int, role: str, message: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -131,7 +135,7 @@ def _calls(number: int, role: str, message: Mapping[str, Any]) -> list[dict[str,
     legacy = message.get("function_call")
     if made and legacy:
         raise MalformedError(f"{where} has tool_calls and function_call; keep tool_calls")
-    made = [call(legacy, f"{where}: function_call")] if legacy else made
+    made = calls([legacy], where) if legacy else made
     if made and role != "assistant":
         raise MalformedError(f"{where} has tool calls, which only assistant messages can have")
     return made
@@ -150,16 +154,14 @@ def _said(number: int, message: Any) -> _Said:
     if not isinstance(message, Mapping):
         raise MalformedError(f"message {number} is {named(message)}, not an object with from and value")
     speaker = message.get("from")
-    speaker = speaker.lower() if isinstance(speaker, str) else speaker
-    role = SPEAKERS.get(speaker) if isinstance(speaker, str) else None
-    if role is None:
-        speaker = message.get("from")
-        raise MalformedError(f"message {number} is from {speaker!r}; known are {', '.join(name for name in SPEAKERS)}")
-    learned = _learned(number, role, message)
-    if speaker in _CALLERS:
-        made = _said_calls(message.get("value"), f"message {number} ({speaker})")
-        return _Said({"role": role, "content": "", "tool_calls": made}, learned)
-    return _Said({"role": role, "content": _content(number, role, message.get("value"), "value")}, learned)
+    known = speaker.lower() if isinstance(speaker, str) else ""
+    if known not in SPEAKERS:
+        raise MalformedError(f"message {number} is from {speaker!r}; known are {', '.join(SPEAKERS)}")
+    role = SPEAKERS[known]
+    if known in _CALLERS:
+        called = _said_calls(message.get("value"), f"message {number} ({known})")
+        return _made(number, role, {**message, "value": None}, called, "value")
+    return _made(number, role, message, _calls(number, role, message), "value")
 
 
 def _said_calls(value: Any, where: str) -> list[dict[str, Any]]:
@@ -175,7 +177,7 @@ def _said_calls(value: Any, where: str) -> list[dict[str, Any]]:
     return made
 
 
-def _content(number: int, role: str, content: Any, member: str = "content") -> str:
+def _content(number: int, role: str, content: Any, member: str) -> str:
     if isinstance(content, list) and content and all(_text_part(part) for part in content):
         content = "".join(part["text"] for part in content)
     if not isinstance(content, str):
