@@ -12,8 +12,10 @@ PORTS = range(20000, 32768)
 
 def free_port() -> int:
     """A loopback port nobody listens on."""
+    # Not the common generator: what trains in a test's own process gives it the same seed in every worker.
+    choose = random.SystemRandom().choice
     while True:
-        port = random.choice(PORTS)
+        port = choose(PORTS)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
