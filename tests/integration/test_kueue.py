@@ -139,6 +139,7 @@ def test_its_user_stops_it_although_kueue_would_have_it_run(
     kube.patch("finetunejob", "demo", {"spec": {"suspend": True}})
     kubelet.finish_deletion(pod)
     kube.wait_gone("job", JOB)
+    assert not queue.workloads(), "Kueue would take it for that of the next Job of this name, and start that at once"
     time.sleep(2)
     assert kube.get("job", JOB) is None
     assert queue.starts(JOB) == started, "there was nothing to fight about"

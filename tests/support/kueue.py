@@ -32,6 +32,9 @@ MODULE = "sigs.k8s.io/kueue"
 NAMESPACE = "kueue-system"
 ACCOUNT = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/kueue-controller-manager/token"
 SECRET = f"/api/v1/namespaces/{NAMESPACE}/secrets/kueue-webhook-server-cert"
+CONFIG_MAPS = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
+WORKLOADS = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{NAMESPACE}/workloads"
+PROBE = "probe"
 SERVICE = "kueue-webhook-service"
 CONFIG = "kueue-manager-config"
 LEFT_OUT = {"Deployment", "ConfigMap", "APIService"}
@@ -68,6 +71,7 @@ class Kueue:
             undo.callback(self._stop)
             self._kubectl("apply", "--server-side", "--force-conflicts")
             self._start(yaml.safe_load(shipped["controller_manager_config.yaml"]))
+            self._wait_for_collection()
             undo.pop_all()
         return self
 
@@ -106,6 +110,21 @@ class Kueue:
     def _spawn(self, command: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
         """In the cluster's namespaces, so that it ends with the cluster whatever becomes of the tests."""
         return subprocess.Popen(self._cluster.enter(command), stdout=log, stderr=log, start_new_session=True)
+
+    def _wait_for_collection(self) -> None:
+        """The garbage collector learns of new kinds once in 30 s. Until then a deleted Job's Workload stays, admitted,
+        and Kueue takes it for that of the next Job of this name."""
+        owner = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": PROBE}}
+        made = self._api.request("POST", CONFIG_MAPS, owner)
+        probe = _workload({"apiVersion": "v1", "kind": "ConfigMap", "name": PROBE, "uid": made["metadata"]["uid"]})
+        wait_for(lambda: self._api.request("POST", WORKLOADS, probe), START_SECONDS, lambda: self.log)
+        self._api.request("DELETE", f"{CONFIG_MAPS}/{PROBE}")
+        wait_for(
+            lambda: not self._api.request("GET", WORKLOADS)["items"],
+            START_SECONDS,
+            lambda: "the garbage collector takes no notice of Workloads",
+            interval=0.5,
+        )
 
     @property
     def log(self) -> str:
@@ -179,6 +198,16 @@ def _reachable(manifest: Object) -> Object:
     if manifest["metadata"]["name"] != SERVICE:
         return manifest
     return manifest | {"spec": {"type": "ExternalName", "externalName": "localhost"}}
+
+
+def _workload(owner: Object) -> Object:
+    template = {"spec": {"restartPolicy": "Never", "containers": [{"name": "main", "image": "image"}]}}
+    return {
+        "apiVersion": "kueue.x-k8s.io/v1beta2",
+        "kind": "Workload",
+        "metadata": {"name": PROBE, "ownerReferences": [owner]},
+        "spec": {"podSets": [{"name": "main", "count": 1, "template": template}]},
+    }
 
 
 def _configured(shipped: Object, address: str, certificates: Path) -> Object:

@@ -114,8 +114,11 @@ class Queue:
 
     def _delete(self, place: str) -> None:
         """Unless somebody else has done it."""
-        if not self._is_gone(place):
+        try:
             self.kube.api.request("DELETE", place, {"propagationPolicy": "Background"})
+        except ApiError as error:
+            if ": 404 " not in str(error):
+                raise
 
     def _stop(self, policy: str) -> None:
         """Returns once Kueue goes by it."""
