@@ -96,7 +96,7 @@ def give_back(look: Look) -> tuple[Patch, ...]:
 def withdraw(look: Look) -> tuple[Stop, ...]:
     """Stops a Job that Kueue has a say in by deleting it: Kueue resumes a suspended Job whose Workload is admitted, and
     a Workload goes with its Job, which gives its quota back. The Job stays until its pods are gone, so that no second
-    one is made beside them."""
+    one is made beside them, and until its Workload is, which Kueue would take for that of the next Job of this name."""
     meta = look.job.metadata
     job = Stop(Ref("batch/v1", "Job", meta.namespace, job_name(meta.name)))
     return (*stop_pods(look), job)
