@@ -250,6 +250,36 @@ def test_a_job_that_no_node_can_take_blocks_nobody(
 
 
 @pytest.mark.usefixtures("one_place")
+def test_a_job_for_more_memory_than_any_node_has_blocks_nobody(
+    admin: Api, kube: Kube, kubelet: Kubelet, record_property: Record
+) -> None:
+    """Without a GPU, too; the scheduler has to say first that it cannot be placed."""
+    with present(admin, gpu_node("pc", count=0)):
+        kube.create("finetunejob", finetunejob("heavy", resources={"memory": "64Gi"}))
+        kubelet.cannot_schedule(kubelet.pod_of("heavy-train"), "0/1 nodes are available: 1 Insufficient memory.")
+        condition = kube.wait_condition("finetunejob", "heavy", "Scheduled", "NoSuitableNode")
+        assert (
+            "pc has 32 GiB of main memory for pods, and spec.resources.memory asks for 64 GiB" in condition["message"]
+        )
+        assert "The scheduler says: 0/1 nodes are available" in condition["message"]
+        created = time.monotonic()
+        kube.create("finetunejob", finetunejob("light"))
+        kube.wait_exists("job", "light-train")
+        waited = time.monotonic() - created
+        assert is_held(kube, "heavy")
+        with present(admin, gpu_node("big", count=0, main_memory="128Gi")):
+            kube.wait_condition("finetunejob", "heavy", "Scheduled", "Queued", seconds=40)
+            finish(kube, kubelet, "light")
+            kubelet.run(kubelet.pod_of("heavy-train"))
+            kube.wait_phase("finetunejob", "heavy", "Running")
+    record_property(
+        "point",
+        f"quota of 1, a job for more main memory than any node has, once: the next began after {waited:.1f} s, and it "
+        "once a node had as much",
+    )
+
+
+@pytest.mark.usefixtures("one_place")
 def test_a_job_whose_node_went_away_gives_its_place_back(
     admin: Api, kube: Kube, kubelet: Kubelet, record_property: Record
 ) -> None:

@@ -117,9 +117,13 @@ class Line:
         self._touch(job)
 
     def schedule(self, name: str) -> None:
-        """The scheduler and the kubelet: a pod whose GPU some node has runs."""
+        """The scheduler and the kubelet: a pod that some node can take runs."""
         pod = self.pods.get(name)
-        if pod is None or pod["spec"].get("nodeName") or explain_misfit(pod["spec"], self.nodes.values()):
+        if pod is None or pod["spec"].get("nodeName"):
+            return
+        if explain_misfit(pod["spec"], self.nodes.values()):
+            refusal = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes."}
+            pod["status"]["conditions"] = [refusal]
             return
         pod["spec"]["nodeName"] = "node"
         running = {"name": "train", "image": "image", "state": {"running": {}}}
@@ -139,9 +143,9 @@ class Line:
         if self.is_running(name):
             del self.pods[name]
 
-    def set_node(self, memory: int | None) -> None:
+    def set_node(self, memory: int | None, main_memory: str = "32Gi") -> None:
         """A node with one GPU of so many MiB; None takes it away."""
-        self.nodes = {} if memory is None else {"pc": gpu_node("pc", memory)}
+        self.nodes = {} if memory is None else {"pc": gpu_node("pc", memory, main_memory=main_memory)}
 
     def is_running(self, name: str) -> bool:
         pod = self.pods.get(name)

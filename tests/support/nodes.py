@@ -31,8 +31,9 @@ def gpu_node(
     ready: bool = True,
     taints: list[Object] | None = None,
     labels: dict[str, str] | None = None,
+    main_memory: str = "32Gi",
 ) -> Object:
-    """``memory`` in MiB; what is None has no label. ``labels`` are further ones."""
+    """``memory`` of a GPU in MiB; what is None has no label. ``labels`` are further ones."""
     shown = dict(labels or {})
     if memory is not None:
         shown["nvidia.com/gpu.memory"] = str(memory)
@@ -45,8 +46,8 @@ def gpu_node(
         "metadata": {"name": name, "labels": shown},
         "spec": {"taints": taints} if taints else {},
         "status": {
-            "allocatable": {"cpu": "8", "memory": "32Gi", resource: str(count)},
-            "capacity": {"cpu": "8", "memory": "32Gi", resource: str(count)},
+            "allocatable": {"cpu": "8", "memory": main_memory, resource: str(count)},
+            "capacity": {"cpu": "8", "memory": main_memory, resource: str(count)},
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
         },
     }

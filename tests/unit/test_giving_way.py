@@ -255,6 +255,7 @@ def test_what_pods_are_like_is_noted(tolerations: list[Object], said: str) -> No
 
 
 GPUS: Object = {"resources": {"gpu": 1, "gpuMemory": "8Gi"}}
+HEAVY: Object = {"resources": {"memory": "64Gi"}}
 
 
 async def test_an_impossible_one_blocks_nobody() -> None:
@@ -277,6 +278,21 @@ async def test_an_impossible_one_blocks_nobody() -> None:
     await line.settle()
     assert line.is_running("impossible")
     assert not line.has_place("second")
+
+
+async def test_one_that_asks_for_more_memory_than_there_is_blocks_nobody() -> None:
+    line = Line(1, {"heavy": HEAVY, "light": {}})
+    line.set_node(4096)
+    await line.settle()
+    assert line.is_running("light")
+    assert line.reason("heavy") == "NoSuitableNode"
+    writes = line.writes
+    await line.settle()
+    assert line.writes == writes
+    line.set_node(4096, "128Gi")
+    line.end("light")
+    await line.settle()
+    assert line.is_running("heavy")
 
 
 async def test_alone_it_keeps_its_pod_for_whoever_adds_nodes() -> None:
@@ -309,7 +325,7 @@ async def test_a_node_that_goes_away_under_a_training() -> None:
 
 async def test_a_taint_that_nobody_tolerates_does_not_make_it_come_and_go() -> None:
     line = Line(1, {"gpu": {"resources": {"gpu": 1}}, "cpu": {}})
-    line.nodes = {"pc": TAINTED.nodes[0]} if TAINTED.nodes else {}
+    line.nodes = {"pc": (TAINTED.nodes or ())[0], "old": gpu_node("old", count=0)}
     await line.settle()
     assert line.is_running("cpu")
     writes = line.writes
@@ -333,14 +349,14 @@ async def test_where_nodes_cannot_be_read_everything_is_as_before(monkeypatch: p
 def test_no_order_of_events_breaks_the_line(seed: int, limit: int) -> None:
     """Never more than the limit, never a pod stopped that had a node, and in the end everything has run."""
     random = Random(seed)
-    specs = {f"j{index}": random.choice([GPUS, {"resources": {"gpu": 1}}, {}]) for index in range(7)}
+    specs = {f"j{index}": random.choice([GPUS, {"resources": {"gpu": 1}}, HEAVY, {}, {}]) for index in range(7)}
 
     async def play() -> None:
         line = Line(limit, specs)
         for _ in range(150):
             await happen(line, random)
             assert sum(map(line.has_place, specs)) <= limit
-        line.set_node(12288)
+        line.set_node(12288, "128Gi")
         for _ in range(len(specs) + 1):
             await line.settle(4)
             assert sum(map(line.has_place, specs)) <= limit

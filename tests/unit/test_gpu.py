@@ -362,8 +362,43 @@ def test_taken_names_who_holds_them() -> None:
     assert "It starts by itself." in fact.message
 
 
-def test_pods_without_a_gpu_are_not_the_matter_here() -> None:
-    spec = {"containers": [{"resources": {"limits": {"memory": "1Gi"}}}]}
+def asking(gpus: int = 0, **requests: str) -> Object:
+    """A pod that asks for so much CPU and main memory."""
+    limits = {GPU: gpus} if gpus else {}
+    return {"containers": [{"name": "train", "resources": {"requests": {**requests, **limits}, "limits": limits}}]}
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+@pytest.mark.parametrize(
+    ("requests", "words"),
+    [
+        ({"memory": "64Gi"}, "pc has 32 GiB of main memory for pods, and spec.resources.memory asks for 64 GiB"),
+        ({"cpu": "8500m"}, "pc has 8 CPUs for pods, and spec.resources.cpu asks for 8.5"),
+        ({"memory": "32Gi", "cpu": "8"}, None),
+        ({}, None),
+    ],
+)
+def test_main_memory_and_cpu(gpus: int, requests: dict[str, str], words: str | None) -> None:
+    spec = asking(gpus, **requests)
+    if words is None:
+        assert explain_misfit(spec, [gpu_node("pc")]) is None
+        return
+    fact = misfit(spec, gpu_node("pc"))
+    assert fact.reason == "NoSuitableNode"
+    assert words in fact.message
+    assert fact.message.startswith(f"No node can take {f'1 {GPU}' if gpus else 'the pod'}: ")
+    assert (
+        explain_misfit(
+            spec, [gpu_node("pc"), gpu_node("big", main_memory="65Gi") | {"status": {"allocatable": {GPU: "1"}}}]
+        )
+        is None
+    ), "what a node does not say is not held against it"
+
+
+def test_where_a_pod_without_a_gpu_may_go() -> None:
+    spec = asking() | {"nodeSelector": {"room": "cellar"}}
+    assert "pc is not room=cellar (spec.nodeSelector)" in misfit(spec, gpu_node("pc", count=0)).message
+    assert explain_misfit(spec, [gpu_node("pc", count=0, labels={"room": "cellar"})]) is None
     assert explain_misfit(spec, []) is explain_taken(spec, [], []) is expect_placement(spec, Hardware(())) is None
 
 
@@ -383,6 +418,12 @@ def test_told_as_soon_as_the_job_is_made() -> None:
     assert (event.reason, event.warning) == ("NoNodeWithGPU", True)
     suspended = judge(custom(resources={"gpu": 1}, suspend=True), Observed(hardware=Hardware(())))
     assert condition(suspended, "Scheduled")["reason"] != "NoNodeWithGPU"
+
+
+def test_told_also_while_the_pod_is_being_made() -> None:
+    misfit = Fact(ConditionStatus.FALSE, "NoNodeWithGPU", "No node offers any.")
+    assert read_run(JobObservation(observed_job(), placement=misfit), main="train").scheduled == misfit
+    assert read_run(JobObservation(observed_job()), main="train").scheduled.reason == "Waiting"
 
 
 def test_where_it_landed_and_why_there() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from kubetune.common.conditions import get_condition
 from kubetune.common.decision import Decision
-from kubetune.common.job_status import JobPhase
+from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
 from kubetune.kube.reads import read_hardware, read_inputs, read_job, read_nodes
@@ -16,8 +17,9 @@ from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.gpu import gpu_resource
+from kubetune.workload.gpu import Hardware, gpu_resource
 from kubetune.workload.inputs import Inputs
+from kubetune.workload.misfit import MISFITS
 from kubetune.workload.nodes import gpu_nodes
 from kubetune.workload.run import JobObservation, Run, final_condition, is_suspended, read_run
 from kubetune.workload.status import is_final
@@ -94,7 +96,7 @@ class FineTuneJobController:
 
     async def _prepare(self, client: Client, obj: FineTuneJob, observed: Observed) -> Observed:
         """What matters while a Job is to be created."""
-        hardware = await read_hardware(client, obj.spec.resources, self._settings)
+        hardware = await self._hardware(client, obj)
         observed = replace(observed, inputs=await self._inputs(client, obj), hardware=hardware)
         return replace(observed, wait=await self._wait(client, obj, observed))
 
@@ -105,11 +107,16 @@ class FineTuneJobController:
         if not wants_to_start(obj, observed, self._settings) and not could_stop(obj, observed):
             return None
         if observed.run.job is not None and is_suspended(observed.run.job):
-            observed = replace(observed, hardware=await read_hardware(client, obj.spec.resources, self._settings))
+            observed = replace(observed, hardware=await self._hardware(client, obj))
         figures = read_preflight(obj, observed).figures
         estimate = figures.cost.estimate if figures and figures.cost else None
         misfit = find_misfit(obj, observed, self._settings)
         return await self._slots.wait(client, Request(obj, estimate, misfit))
+
+    async def _hardware(self, client: Client, obj: FineTuneJob) -> Hardware:
+        told = get_condition(obj.status.conditions, JobCondition.SCHEDULED)
+        was_misfit = told is not None and told.reason in MISFITS
+        return await read_hardware(client, obj.spec.resources, self._settings, was_misfit=was_misfit)
 
     async def _product(self, client: Client, obj: FineTuneJob, run: Run, pods: Iterable[Object]) -> str | None:
         """The GPU under a pod that is not on record yet."""

@@ -10,7 +10,7 @@ from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
 from kubetune.workload.gpu import RUNTIME_CLASS, Hardware, read_demand
 from kubetune.workload.inputs import Inputs, needed_claims, needed_config_maps
-from kubetune.workload.misfit import explain_misfit, explain_taken
+from kubetune.workload.misfit import expect_placement, explain_misfit, explain_taken
 from kubetune.workload.pods import condition, container_statuses, is_finished, newest
 from kubetune.workload.run import JobObservation, final_condition, is_suspended
 
@@ -46,20 +46,29 @@ async def read_job(client: Client, namespace: str, name: str) -> JobObservation:
         job,
         tuple(pods),
         warnings=await _read_warnings(client, job if pod is None else pod, needed=pod is None or _is_starting(pod)),
-        placement=await read_placement(client, pod) if pod else None,
+        placement=await read_placement(client, pod) if pod else await _expect_placement(client, job),
     )
 
 
+async def _expect_placement(client: Client, job: Object) -> Fact | None:
+    """The same of the pod that the Job is about to make, for what a user reads must not come and go with it."""
+    spec = job["spec"]["template"]["spec"]
+    nodes = await read_nodes(client) if read_demand(spec) else None
+    return expect_placement(spec, Hardware(None if nodes is None else tuple(nodes)))
+
+
 async def read_placement(client: Client, pod: Object) -> Fact | None:
-    """Why no node takes the pod's GPUs, as nodes, labels and our pods on them tell; None when they do not tell, when it
-    has a node, or when this operator may not read nodes."""
-    demand = None if pod["spec"].get("nodeName") else read_demand(pod["spec"])
-    nodes = await read_nodes(client) if demand else None
-    if demand is None or nodes is None:
+    """Why no node takes the pod, as nodes, labels and our pods on them tell; None when they do not tell, when it has a
+    node, or when this operator may not read nodes. Of a pod without a GPU the scheduler has to say it first."""
+    if pod["spec"].get("nodeName"):
+        return None
+    demand, scheduled = read_demand(pod["spec"]), condition(pod, "PodScheduled") or {}
+    is_refused = scheduled.get("reason") == "Unschedulable"
+    nodes = await read_nodes(client) if demand or is_refused else None
+    if nodes is None:
         return None
     misfit = explain_misfit(pod["spec"], nodes)
-    scheduled = condition(pod, "PodScheduled") or {}
-    if misfit or scheduled.get("reason") != "Unschedulable" or demand.resource not in scheduled.get("message", ""):
+    if misfit or demand is None or not is_refused or demand.resource not in scheduled.get("message", ""):
         return misfit
     return explain_taken(pod["spec"], nodes, await _read_our_pods(client, pod["metadata"]["namespace"]))
 
@@ -75,12 +84,13 @@ async def _read_our_pods(client: Client, namespace: str) -> list[Object]:
         raise
 
 
-async def read_hardware(client: Client, asked: Resources, settings: Settings) -> Hardware:
-    """What matters while a pod is made that asks for ``asked``; costs nothing when that is no GPU."""
-    if not asked.gpu:
+async def read_hardware(client: Client, asked: Resources, settings: Settings, *, was_misfit: bool = False) -> Hardware:
+    """What matters while a pod is made that asks for ``asked``; costs nothing when that is no GPU, unless no node could
+    take it the last time."""
+    if not asked.gpu and not was_misfit:
         return Hardware()
     nodes = await read_nodes(client)
-    runtime_class = settings.runtime_class or await read_runtime_class(client)
+    runtime_class = (settings.runtime_class or await read_runtime_class(client)) if asked.gpu else ""
     return Hardware(None if nodes is None else tuple(nodes), runtime_class)
 
 

@@ -1,18 +1,20 @@
-"""Why no node takes a pod's GPUs, as nodes, their labels and the pods on them tell; in words a user can act on."""
+"""Why no node takes a pod, as nodes, their labels and the pods on them tell; in words a user can act on."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.labels import MANAGED_BY, MANAGER
 from kubetune.common.meta import GROUP
+from kubetune.common.quantity import parse_quantity
 from kubetune.common.units import format_memory
 
 from .explain import Fact
 from .gpu import Demand, Hardware, describe, has_capability, has_memory, mebibytes, read_demand
-from .nodes import MAJOR, MINOR, GpuNode, gpu_nodes, memory_label
+from .nodes import MAJOR, MINOR, GpuNode, all_nodes, gpu_nodes, memory_label
 from .pods import is_finished
 
 Object = dict[str, Any]
@@ -32,18 +34,17 @@ _KINDS = {"finetunejob": "FineTuneJob", "evaluation": "Evaluation", "modeldeploy
 
 
 def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
-    """Why no node can ever take the pod's GPUs; None when one could, or the pod asks for none."""
+    """Why no node can ever take the pod; None when one could."""
     demand, known = read_demand(pod_spec), tuple(nodes)
-    if demand is None:
-        return None
-    offering = gpu_nodes(known, demand.resource)
-    if not offering:
+    offering = gpu_nodes(known, demand.resource) if demand else all_nodes(known, "")
+    if demand and not offering:
         return Fact(ConditionStatus.FALSE, "NoNodeWithGPU", _nobody_offers(demand, known))
     faults = [(node.name, tuple(_faults(node, demand, pod_spec))) for node in offering]
-    if not all(why for _, why in faults):
+    if not faults or not all(why for _, why in faults):
         return None
     said = "; ".join(f"{name} {' and '.join(why)}" for name, why in faults[:NODES_NAMED])
-    text = f"No node can take {describe(demand)}: {said}.{_more(offering)}{_advice(demand, offering)}"
+    what, advice = (describe(demand), _advice(demand, offering)) if demand else ("the pod", "")
+    text = f"No node can take {what}: {said}.{_more(offering)}{advice}"
     return Fact(ConditionStatus.FALSE, "NoSuitableNode", text)
 
 
@@ -56,9 +57,9 @@ def expect_placement(pod_spec: Object, hardware: Hardware, *, tolerated: bool = 
     """The same of a pod that is about to be made. ``tolerated``: admission may add the toleration of a taint of its
     GPUs' name (ExtendedResourceToleration)."""
     demand = read_demand(pod_spec)
-    if demand is None or hardware.nodes is None:
+    if hardware.nodes is None:
         return None
-    added = [{"key": demand.resource, "operator": "Exists"}] if tolerated else []
+    added = [{"key": demand.resource, "operator": "Exists"}] if demand and tolerated else []
     tolerations = [*pod_spec.get("tolerations", ()), *added]
     return explain_misfit({**pod_spec, "tolerations": tolerations}, hardware.nodes)
 
@@ -97,7 +98,7 @@ def _nobody_offers(demand: Demand, nodes: Sequence[Object]) -> str:
     return text
 
 
-def _faults(node: GpuNode, demand: Demand, pod_spec: Object) -> Iterable[str]:
+def _faults(node: GpuNode, demand: Demand | None, pod_spec: Object) -> Iterable[str]:
     """What keeps the node from ever taking the pod, in the words that follow its name."""
     selector: dict[str, str] = pod_spec.get("nodeSelector") or {}
     lacking = [f"{key}={value}" for key, value in selector.items() if node.labels.get(key) != value]
@@ -106,6 +107,22 @@ def _faults(node: GpuNode, demand: Demand, pod_spec: Object) -> Iterable[str]:
     for taint in node.taints:
         if not _is_tolerated(taint, pod_spec.get("tolerations") or ()):
             yield f"has the taint {taint['key']}, which spec.tolerations does not name"
+    if demand:
+        yield from _faults_of_gpus(node, demand)
+    memory, cores = _requested(pod_spec, "memory"), _requested(pod_spec, "cpu")
+    if node.main_memory_bytes is not None and memory > node.main_memory_bytes:
+        has = format_memory(node.main_memory_bytes)
+        yield f"has {has} of main memory for pods, and spec.resources.memory asks for {format_memory(int(memory))}"
+    if node.cores is not None and cores > node.cores:
+        yield f"has {node.cores.normalize():f} CPUs for pods, and spec.resources.cpu asks for {cores.normalize():f}"
+
+
+def _requested(pod_spec: Object, resource: str) -> Decimal:
+    asked = (one.get("resources", {}).get("requests", {}).get(resource, "0") for one in pod_spec.get("containers", ()))
+    return sum(map(parse_quantity, asked), Decimal(0))
+
+
+def _faults_of_gpus(node: GpuNode, demand: Demand) -> Iterable[str]:
     if node.gpus < demand.count:
         yield f"has {node.gpus}, and the GPUs of a pod are all of one node"
     if not has_memory(node, demand):

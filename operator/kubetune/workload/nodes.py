@@ -1,9 +1,10 @@
-"""The cluster's GPUs, as device plugins and GPU feature discovery describe them on the nodes."""
+"""The cluster's nodes, and their GPUs as device plugins and GPU feature discovery describe them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from kubetune.common.quantity import parse_quantity
@@ -23,7 +24,7 @@ _MIG = "nvidia.com/mig-"
 
 @dataclass(frozen=True)
 class GpuNode:
-    """A node that offers GPUs; what its labels do not say is None."""
+    """A node that may offer GPUs; what it does not say is None."""
 
     name: str
     labels: Mapping[str, str]
@@ -33,6 +34,10 @@ class GpuNode:
     memory_bytes: int | None
     """Of one GPU or MIG slice."""
     compute_capability: str | None
+    cores: Decimal | None = None
+    """CPU offered to pods, taken or not."""
+    main_memory_bytes: int | None = None
+    """Offered to pods, taken or not."""
     taints: tuple[Object, ...] = ()
     is_cordoned: bool = False
     is_ready: bool = True
@@ -54,15 +59,20 @@ def _unshared(resource: str) -> str:
 
 def gpu_nodes(nodes: Iterable[Object], resource: str) -> tuple[GpuNode, ...]:
     """The nodes that offer ``resource``."""
-    found = (_gpu_node(node, resource) for node in nodes)
-    return tuple(node for node in found if node.gpus > 0)
+    return tuple(node for node in all_nodes(nodes, resource) if node.gpus > 0)
 
 
-def _gpu_node(node: Object, resource: str) -> GpuNode:
+def all_nodes(nodes: Iterable[Object], resource: str) -> tuple[GpuNode, ...]:
+    """Every node, with what it has of ``resource``."""
+    return tuple(_read_node(node, resource) for node in nodes)
+
+
+def _read_node(node: Object, resource: str) -> GpuNode:
     labels: dict[str, str] = node["metadata"].get("labels") or {}
     allocatable = node.get("status", {}).get("allocatable") or {}
     memory = _whole(labels.get(memory_label(resource)))
     major, minor = labels.get(MAJOR), labels.get(MINOR)
+    main_memory, cores = allocatable.get("memory"), allocatable.get("cpu")
     return GpuNode(
         name=node["metadata"]["name"],
         labels=labels,
@@ -70,6 +80,8 @@ def _gpu_node(node: Object, resource: str) -> GpuNode:
         product=labels.get(_product_label(resource)) or None,
         memory_bytes=memory * MEBIBYTE if memory else None,
         compute_capability=f"{major}.{minor}" if _whole(major) is not None and _whole(minor) is not None else None,
+        cores=parse_quantity(cores) if cores else None,
+        main_memory_bytes=int(parse_quantity(main_memory)) if main_memory else None,
         taints=tuple(node.get("spec", {}).get("taints") or ()),
         is_cordoned=bool(node.get("spec", {}).get("unschedulable")),
         is_ready=_is_ready(node),

@@ -29,7 +29,7 @@ class JobObservation:
     warnings: tuple[Object, ...] = ()
     """Warning Events about the Job while it has no pod, or about the pod while it has not started."""
     placement: Fact | None = None
-    """Why no node takes the GPUs of a pod that is on none, as nodes and labels tell; None when they do not."""
+    """Why no node takes a pod that is on none or about to be made, as nodes and labels tell; None when they do not."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _without_pod(observation: JobObservation, main: str) -> Run:
         text = f"Attempt {attempts} failed and is tried again. {failure.reason}: {failure.message}"
         fact = Fact(FALSE, "Retrying", text)
     else:
-        fact = Fact(UNKNOWN, "Waiting", WAITING_TEXT)
+        fact = observation.placement or Fact(UNKNOWN, "Waiting", WAITING_TEXT)
     return Run(
         JobPhase.PENDING,
         scheduled=fact,
