@@ -11,7 +11,7 @@ from kubetune_contract.types import RowFormat
 from .model import ApiModel, Rule, checked
 from .uris import DataUri
 
-COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text")
+COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text", "tools")
 """Members of a row that ``columns`` may rename."""
 
 ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128)]

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubetune.common.dataset import COLUMNS
 from kubetune_contract import Dataset, KubeTuneError
-from kubetune_shared.rows import Row, digest, load_rows, read_rows, split, spoken, write_rows
+from kubetune_shared.rows import MEMBERS, Row, digest, load_rows, read_rows, split, spoken, write_rows
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 BARE = {"name": "weather", "description": "Now, in a city", "parameters": SCHEMA}
@@ -36,10 +37,10 @@ SAID = [
 ]
 
 
-def rows_of(folder: Path, *raw: object, name: str = "train.jsonl") -> list[Row]:
+def rows_of(folder: Path, *raw: object, name: str = "train.jsonl", columns: dict[str, str] | None = None) -> list[Row]:
     path = folder / name
     path.write_text("".join(f"{json.dumps(row)}\n" for row in raw))
-    return list(read_rows(path, Dataset(f"s3://data/{name}")))
+    return list(read_rows(path, Dataset(f"s3://data/{name}", columns=columns or {})))
 
 
 def call_of(arguments: object, **function: object) -> list[dict[str, Any]]:
@@ -101,6 +102,16 @@ def test_every_form_is_brought_to_one(tmp_path: Path, raw: dict[str, Any], conte
     assert row.content() == content
     write_rows([row], tmp_path / "kept.jsonl")
     assert load_rows(tmp_path / "kept.jsonl") == [row]
+
+
+def test_the_column_of_tools_may_have_another_name(tmp_path: Path) -> None:
+    columns = {"messages": "dialogue", "tools": "api"}
+    with_tools, without = rows_of(
+        tmp_path, {"dialogue": CHAT, "api": [TOOL], "tools": "of another kind"}, {"dialogue": CHAT}, columns=columns
+    )
+    assert with_tools.content() == {"messages": CHAT, "tools": [TOOL]}
+    assert without.content() == {"messages": CHAT}
+    assert set(MEMBERS) == set(COLUMNS)
 
 
 def test_a_call_with_text_and_without_arguments(tmp_path: Path) -> None:

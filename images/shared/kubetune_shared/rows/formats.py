@@ -20,12 +20,11 @@ _SHAPES: dict[RowFormat, tuple[str, ...]] = {
     RowFormat.INSTRUCTION: ("instruction", "output"),
     RowFormat.TEXT: ("text",),
 }
-MEMBERS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text")
-_OPTIONAL = ("input",)
+MEMBERS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text", "tools")
+_OPTIONAL = ("input", "tools")
 """May be missing row by row, also where a column is named for it."""
-_BESIDE = {"messages": ("tools", "functions"), "conversations": ("tools", "system")}
-"""Members that mean something beside a chat: ``functions`` is OpenAI's former name of tools, the others also stand in
-LLaMA-Factory's files."""
+_BESIDE = {"messages": ("functions",), "conversations": ("system",)}
+"""Members that mean something beside a chat: OpenAI's former name of tools, and what LLaMA-Factory's files have."""
 
 
 def members_of(raw: Any, columns: Mapping[str, str]) -> dict[str, Any]:
@@ -37,8 +36,8 @@ def members_of(raw: Any, columns: Mapping[str, str]) -> dict[str, Any]:
             raise MalformedError(f"has no column {column!r} (columns.{member}); it has {listed(raw)}")
     members = {name: raw[name] for name in MEMBERS if name in raw}
     members |= {member: raw[column] for member, column in columns.items() if column in raw}
-    beside = {name for chat, names in _BESIDE.items() if chat in members for name in names} | {"tools"}
-    return members | {name: raw[name] for name in sorted(beside) if name in raw}
+    beside = (name for chat, names in _BESIDE.items() if chat in members for name in names)
+    return members | {name: raw[name] for name in beside if name in raw}
 
 
 def detect(members: Mapping[str, Any]) -> RowFormat:
