@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
+import kubernetes.aio.config.kube_config
 import kubernetes.client
-import kubernetes.config
+import kubernetes.config.kube_config
 import kubernetes.utils
 import pytest
 from kubernetes.client.exceptions import ApiException
@@ -25,6 +26,12 @@ from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet
 from tests.support.operator import Operator
 from tests.support.proxy import Proxy, write_kubeconfig
+
+
+def pytest_sessionfinish() -> None:
+    """Removes the keys that the clients wrote out for OpenSSL: a worker of xdist ends without what atexit would do."""
+    for module in (kubernetes.config.kube_config, kubernetes.aio.config.kube_config):
+        module._cleanup_temp_files()
 
 
 @pytest.fixture(scope="session")
