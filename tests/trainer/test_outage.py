@@ -19,6 +19,9 @@ from tests.support.training import Jobs, upload
 
 from .attempts import another, losses, undisturbed, wait_for, wait_for_checkpoint, weights
 
+MANY = 1000
+"""Steps: several times those in the seconds after which the tracker is tried again, also on a fast machine."""
+
 
 @pytest.fixture
 def switch(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SwitchableS3]:
@@ -56,7 +59,7 @@ def test_a_tracking_server_away_in_the_middle_and_at_the_end(
 ) -> None:
     job = jobs.job(
         tracking=Tracking(tracker.uri, "tests"),
-        hyperparameters={"max_steps": 300, "save_steps": 50, "logging_steps": 1},
+        hyperparameters={"max_steps": MANY, "save_steps": 200, "logging_steps": 1, "gradient_accumulation_steps": 4},
     )
     assert job.run("prepare") == 0, job.log
     process = job.start("train")
@@ -74,9 +77,11 @@ def test_a_tracking_server_away_in_the_middle_and_at_the_end(
     tracker.on()
     assert process.wait(180) == 0, job.log
     logged = {step: value for (name, step), value in losses(job).items() if name == "loss"}
-    assert len(logged) == 300
+    assert len(logged) == MANY
     assert curve(tracker, job.termination["mlflowRunId"], "loss") == logged
-    record_property("point", "tracker away in the middle and at the end: trained on, all 300 points of the curve there")
+    record_property(
+        "point", f"tracker away in the middle and at the end: trained on, all {MANY} points of the curve there"
+    )
 
 
 @pytest.mark.training
