@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,21 +12,7 @@ from kubetune_shared.artifacts import fetch, publish, read_manifest
 from kubetune_shared.sources import resolve_file, resolve_model
 from kubetune_shared.store import Store
 from tests.support.ports import free_port
-from tests.support.s3 import S3Server, s3_server
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        running.make_bucket("data")
-        yield running
-
-
-@pytest.fixture
-def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return Store(server.store)
+from tests.support.s3 import S3Server
 
 
 @pytest.fixture

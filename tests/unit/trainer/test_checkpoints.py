@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,23 +17,9 @@ from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, Supers
 from kubetune_trainer.checkpoints.shelf import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
 from kubetune_trainer.checkpoints.uploader import Saved, Stored, Uploader, worth_keeping
 from tests.support.ports import free_port
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import s3_server
 
 META = {"config": {"configSha256": "this"}}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        running.make_bucket("out")
-        yield running
-
-
-@pytest.fixture
-def store(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return Store(server.store)
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +15,27 @@ import pytest
 
 from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore
 from tests.support.ports import free_port
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 from tests.support.training import SOURCES, Jobs, Trainer, rows
 
 CHAT = [{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]}]
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        for bucket in ("models", "data", "out"):
-            running.make_bucket(bucket)
-        model = running.root / "models/tiny"
-        model.mkdir()
-        (model / "config.json").write_text('{"model_type": "llama"}')
-        (model / "tokenizer.json").write_text("{}")
-        header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-        (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
-        yield running
+def server(server: S3Server) -> S3Server:
+    """With a model, as far as ``prepare`` looks into one."""
+    model = server.root / "models/tiny"
+    model.mkdir()
+    (model / "config.json").write_text('{"model_type": "llama"}')
+    (model / "tokenizer.json").write_text("{}")
+    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+    (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    return server
 
 
 @pytest.fixture
-def jobs(server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Jobs:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return Jobs(server, tmp_path)
+def jobs(known_server: S3Server, tmp_path: Path) -> Jobs:
+    return Jobs(known_server, tmp_path)
 
 
 def refused(job: Trainer, code: ExitCode, reason: str, *said: str) -> None:

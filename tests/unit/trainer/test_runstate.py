@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,23 +12,14 @@ from kubetune_contract import ExitCode, KubeTuneError, ObjectStore, RecoveryStep
 from kubetune_shared.store import ConflictError, Store, UnsupportedError
 from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
 from tests.support.ports import free_port
-from tests.support.s3 import S3Server, s3_server
+from tests.support.s3 import S3Server
 
 STEP = RecoveryStep("OutOfMemory", "halveBatch", "too much", 1.0, 7, 2, 8, False, "adamw_torch", 1e-4)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as running:
-        running.make_bucket("out")
-        yield running
-
-
 @pytest.fixture(params=["conditional", "refuses", "ignores"])
-def store(request: pytest.FixtureRequest, server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    made = Store(server.store)
+def store(request: pytest.FixtureRequest, known_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = Store(known_server.store)
     if request.param != "conditional":
 
         def put(data: bytes, uri: str, etag: str | None) -> str:
@@ -183,11 +173,9 @@ def test_a_store_without_conditions_is_named(store: Store, folder: str, caplog: 
 
 
 def test_what_could_not_be_written_goes_with_the_next_write(
-    server: S3Server, folder: str, monkeypatch: pytest.MonkeyPatch
+    known_server: S3Server, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    store = Store(server.store)
+    store = Store(known_server.store)
     state = RunState.claim(store, folder, "sha")
     away = Store(ObjectStore(f"http://127.0.0.1:{free_port()}"))
     monkeypatch.setattr(state, "_store", away)
@@ -199,12 +187,8 @@ def test_what_could_not_be_written_goes_with_the_next_write(
     assert RunState.claim(store, folder, "sha").latest == Latest(5, "a")
 
 
-def test_conditional_writes_of_the_real_store(
-    server: S3Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    store, uri = Store(server.store), f"s3://out/{tmp_path.name}/object"
+def test_conditional_writes_of_the_real_store(known_server: S3Server, tmp_path: Path) -> None:
+    store, uri = Store(known_server.store), f"s3://out/{tmp_path.name}/object"
     first = store.put_if(b"1", uri, None)
     with pytest.raises(ConflictError):
         store.put_if(b"2", uri, None)
