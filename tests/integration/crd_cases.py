@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from kubetune.common.dataset import COLUMNS
 from kubetune.common.meta import NAME_LIMIT, Resource
 from kubetune.modeldeployment.api import MANAGED_ARGUMENTS
 from tests.integration.crd_walk import ANY_KEY, Object, Place, places
@@ -49,7 +50,7 @@ VALUES: dict[str, tuple[Any, Any]] = {
     ),
     "MLflow allows neither '/' nor ':' in the name of a registered model": ("team/support", "team.support"),
     "columns maps our names to the dataset's; "
-    "the names are messages, conversations, prompt, completion, instruction, input, output, text": (
+    "the names are messages, conversations, prompt, completion, instruction, input, output, text, tools": (
         {"frage": "q"},
         {"prompt": "q"},
     ),
@@ -245,7 +246,5 @@ def _items(place: Place, count: int) -> list[Any]:
 
 def _entries(place: Place, count: int) -> dict[str, str]:
     """A map of that many entries; the columns of a dataset take only our own names."""
-    names = ["messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text"]
-    if not place.name.endswith("columns"):
-        names = []
+    names = list(COLUMNS) if place.name.endswith("columns") else []
     return {key: "value" for key in (names + [f"key{index}" for index in range(count)])[:count]}
