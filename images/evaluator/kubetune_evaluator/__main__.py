@@ -9,10 +9,12 @@ import signal
 from kubetune_contract import ExitCode, KubeTuneError, run
 
 
+class _Stopped(BaseException):
+    """Raised wherever the signal finds the process: in the middle of a log line an Exception would be swallowed."""
+
+
 def _stopped(*_: object) -> None:
-    raise KubeTuneError(
-        ExitCode.PREEMPTED, "Preempted", "asked to stop before the end; the next attempt starts from the first item"
-    )
+    raise _Stopped
 
 
 def _prepare() -> ExitCode | None:
@@ -29,9 +31,14 @@ def _evaluate() -> ExitCode | None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Where CPUs are shared, idle OpenMP threads that spin take them from the ones that compute: up to ten times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from .evaluate import evaluate  # noqa: PLC0415 (neither command pays for the other's imports)
+    try:
+        from .evaluate import evaluate  # noqa: PLC0415 (neither command pays for the other's imports)
 
-    return evaluate()
+        return evaluate()
+    except _Stopped:
+        raise KubeTuneError(
+            ExitCode.PREEMPTED, "Preempted", "asked to stop before the end; the next attempt starts from the first item"
+        ) from None
 
 
 def main() -> None:

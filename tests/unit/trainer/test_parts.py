@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +324,46 @@ def test_names_of_the_result() -> None:
     elsewhere = Placement((Accelerator("NVIDIA-A10", 24 << 30),))
     upgraded = dataclasses.replace(CONFIG, image="kubetune/trainer:next", placement=elsewhere)
     assert config_sha256(upgraded) == config_sha256(CONFIG)
+
+
+class Busy:
+    """A log's stream that SIGTERM interrupts in the middle of a line; like Python's, it cannot be entered again."""
+
+    def __init__(self) -> None:
+        self.inside = self.interrupted = False
+
+    def write(self, _: str) -> None:
+        if self.inside:
+            raise RuntimeError("reentrant call")
+        self.inside = True
+        if not self.interrupted:
+            self.interrupted = True
+            signal.raise_signal(signal.SIGTERM)
+        self.inside = False
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+
+
+def test_a_request_in_the_middle_of_a_log_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    stream: Any = Busy()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr(logging.root, "handlers", [logging.StreamHandler(stream)])
+    monkeypatch.setattr(logging.root, "level", logging.INFO)
+    try:
+        stop = StopRequest.installed()
+        logging.getLogger("kubetune_trainer.loop").info("step 6 of 5000")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert stream.interrupted
+    assert stop.requested
+    assert stop.wait(60)
+
+
+def test_a_wait_ends_in_time_without_a_request() -> None:
+    assert not StopRequest().wait(0.01)
 
 
 def test_a_request_to_stop() -> None:

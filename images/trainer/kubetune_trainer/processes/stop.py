@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import os
 import signal
-import threading
+import time
 from types import FrameType
 
 from kubetune_contract import ExitCode, KubeTuneError
 
-log = logging.getLogger(__name__)
+LOOK_SECONDS = 0.1
+STDERR = 2
 
 
 class StopRequest:
-    """Set once the pod is asked to go; never cleared."""
+    """Set once the pod is asked to go; never cleared.
+
+    A handler runs between any two instructions of the main thread, also while that holds a lock or writes a log line.
+    So this is no threading.Event, and nothing is logged: either could hang, or raise before the request is noted.
+    """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._requested = False
 
     @classmethod
     def installed(cls) -> StopRequest:
@@ -31,15 +37,18 @@ class StopRequest:
     @property
     def requested(self) -> bool:
         """True once the process was asked to stop."""
-        return self._event.is_set()
+        return self._requested
 
     def set(self) -> None:
         """Asks to stop."""
-        self._event.set()
+        self._requested = True
 
     def wait(self, seconds: float) -> bool:
         """Sleeps, but no longer than until the request; True when it came."""
-        return self._event.wait(seconds)
+        end = time.monotonic() + seconds
+        while not self._requested and (rest := end - time.monotonic()) > 0:
+            time.sleep(min(LOOK_SECONDS, rest))
+        return self._requested
 
     def check(self) -> None:
         """Raises KubeTuneError (PREEMPTED) once the process was asked to stop."""
@@ -47,8 +56,9 @@ class StopRequest:
             raise preempted("before the first step", None)
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        log.info("%s: stopping after the current step", signal.Signals(number).name)
-        self._event.set()
+        self._requested = True
+        with contextlib.suppress(OSError):
+            os.write(STDERR, f"{signal.Signals(number).name}: stopping after the current step\n".encode())
 
 
 def preempted(when: str, checkpoint: int | None) -> KubeTuneError:
