@@ -14,10 +14,15 @@ from .layout import API_PORT, Addresses
 from .namespaces import ClusterError
 
 POLL_SECONDS = 0.1
+NOT_FOUND = 404
 
 
 class ApiError(RuntimeError):
-    """The API server refused a request; the message is its own."""
+    """The API server refused a request; the message is its own, ``status`` its HTTP status."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Api:
@@ -39,7 +44,8 @@ class Api:
         finally:
             connection.close()
         if answer.status >= 300:
-            raise ApiError(f"{method} {path}: {answer.status} {content.decode(errors='replace')}")
+            said = content.decode(errors="replace")
+            raise ApiError(f"{method} {path}: {answer.status} {said}", answer.status)
         return json.loads(content) if content.startswith(b"{") else content.decode()
 
     def apply(self, path: str, manifest: dict[str, Any]) -> None:

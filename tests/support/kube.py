@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from tests.cluster.api import Api, ApiError
+from tests.cluster.api import NOT_FOUND, Api, ApiError
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -27,7 +26,6 @@ _PATHS = {
     "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
     "persistentvolumeclaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
 }
-NOT_FOUND = 404
 MERGE = "application/merge-patch+json"
 
 
@@ -46,7 +44,7 @@ class Kube:
         try:
             found: Object = self.api.request("GET", self.path(kind, name))
         except ApiError as error:
-            if _status_of(error) == NOT_FOUND:
+            if error.status == NOT_FOUND:
                 return None
             raise
         return found
@@ -117,7 +115,7 @@ def wait_for(look: Callable[[], T | None], seconds: float, complaint: Callable[[
         try:
             found = look()
         except (OSError, ApiError) as error:
-            if isinstance(error, ApiError) and _status_of(error) < 500:
+            if isinstance(error, ApiError) and error.status < 500:
                 raise
             found = None
         if found:
@@ -125,11 +123,6 @@ def wait_for(look: Callable[[], T | None], seconds: float, complaint: Callable[[
         if time.monotonic() > deadline:
             raise AssertionError(complaint())
         time.sleep(interval)
-
-
-def _status_of(error: ApiError) -> int:
-    match = re.search(r": (\d{3}) ", str(error))
-    return int(match[1]) if match else 0
 
 
 def now() -> str:
@@ -195,7 +188,7 @@ class Kubelet:
         try:
             self.kube.api.request("DELETE", self.kube.path("pod", pod), {"gracePeriodSeconds": 0})
         except ApiError as error:
-            if _status_of(error) != NOT_FOUND:
+            if error.status != NOT_FOUND:
                 raise
 
     def _main(self, pod: str) -> str:

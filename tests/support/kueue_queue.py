@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from tests.cluster.api import ApiError
+from tests.cluster.api import NOT_FOUND, ApiError
 
 from .kube import MERGE, Kube, wait_for
 
@@ -117,7 +117,7 @@ class Queue:
         try:
             self.kube.api.request("DELETE", place, {"propagationPolicy": "Background"})
         except ApiError as error:
-            if ": 404 " not in str(error):
+            if error.status != NOT_FOUND:
                 raise
 
     def _stop(self, policy: str) -> None:
@@ -137,7 +137,7 @@ class Queue:
         try:
             self.kube.api.request("GET", place)
         except ApiError as error:
-            return ": 404 " in str(error)
+            return error.status == NOT_FOUND
         return False
 
 
