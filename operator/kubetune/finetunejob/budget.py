@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubetune.settings import Settings
 
 from .api import FineTuneJob
-from .peers import Peer, Room
+from .peers import Room
 
 
 @dataclass(frozen=True)
@@ -34,24 +33,16 @@ def bill_of(job: FineTuneJob, estimate: float | None, room: Room, settings: Sett
     budget = settings.budgets.get(job.metadata.namespace)
     if budget is None:
         return None
-    mine = _spent(job)
-    ahead = max(0.0, (estimate or 0.0) - mine)
-    return Bill(budget, mine + sum(peer.spent for peer in room.others), _kept(room.others, room), ahead)
+    mine = (job.status.cost.amount if job.status.cost else None) or 0.0
+    spent = mine + sum(peer.spent for peer in room.others)
+    kept = sum(peer.ahead for peer in room.others if peer.is_open and peer.uid in room.taken)
+    return Bill(budget, spent, kept, ahead=max(0.0, (estimate or 0.0) - mine))
 
 
 def keeps_waiting(job: FineTuneJob, room: Room, settings: Settings) -> bool:
     """Whether somebody waits for the budget who is within it as long as ``job`` has no place."""
-    budget = settings.budgets.get(job.metadata.namespace)
-    if budget is None:
+    bill = bill_of(job, None, room, settings)
+    if bill is None:
         return False
-    spent, kept = _spent(job) + sum(peer.spent for peer in room.others), _kept(room.others, room)
     waiting = (peer for peer in room.others if peer.is_over_budget and peer.uid not in room.taken)
-    return any(Bill(budget, spent, kept, peer.committed - peer.spent).is_within for peer in waiting)
-
-
-def _spent(job: FineTuneJob) -> float:
-    return (job.status.cost.amount if job.status.cost else None) or 0.0
-
-
-def _kept(peers: Iterable[Peer], room: Room) -> float:
-    return sum(peer.committed - peer.spent for peer in peers if peer.is_open and peer.uid in room.taken)
+    return any(replace(bill, ahead=peer.ahead).is_within for peer in waiting)

@@ -42,9 +42,9 @@ class Peer:
     """What it will cost in all, as its preflight says."""
 
     @property
-    def committed(self) -> float:
-        """What it has cost and will have cost once it has run."""
-        return max(self.spent, self.estimate or 0.0)
+    def ahead(self) -> float:
+        """What it will cost yet; 0 when that is not known."""
+        return max(0.0, (self.estimate or 0.0) - self.spent)
 
     @property
     def rank(self) -> tuple[bool, Order]:
