@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-_TOOLS = "tool_use"
+TOOL_USE = "tool_use"
 """Transformers' name of the template for chats with tools."""
 
 
@@ -15,11 +15,14 @@ def chat_template(folder: Path, *, tools: bool = False) -> str | None:
     ``tools`` takes the template for chats with tools, where the model has one of its own for them.
     """
     named = _files(folder) or _configured(folder)
-    return (named.get(_TOOLS) if tools else None) or named.get("default")
+    return (named.get(TOOL_USE) if tools else None) or named.get("default")
 
 
 def _files(folder: Path) -> dict[str, str]:
-    places = {"default": folder / "chat_template.jinja", _TOOLS: folder / f"additional_chat_templates/{_TOOLS}.jinja"}
+    places = {
+        "default": folder / "chat_template.jinja",
+        TOOL_USE: folder / f"additional_chat_templates/{TOOL_USE}.jinja",
+    }
     return {name: place.read_text(encoding="utf-8") for name, place in places.items() if place.is_file()}
 
 

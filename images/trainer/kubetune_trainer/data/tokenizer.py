@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from trl.chat_template_utils import get_training_chat_template, is_chat_template_stop_token_trained
 
 from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError
+from kubetune_shared.templates import TOOL_USE
 
 from .encoding import Encoder
 
@@ -62,9 +63,8 @@ def use_template(tokenizer: Any, template: str) -> None:
 
 
 def _tool_template(tokenizer: Any) -> str | None:
-    # Transformers' name of it, which its own choice goes by as well.
     found = tokenizer.chat_template
-    return found.get("tool_use") if isinstance(found, dict) else None
+    return found.get(TOOL_USE) if isinstance(found, dict) else None
 
 
 def end_tokens(tokenizer: Any) -> frozenset[int]:
