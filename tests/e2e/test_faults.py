@@ -52,7 +52,7 @@ def test_deleted_trainer_pod_is_replaced_by_one_that_goes_on_where_it_stopped(
     wanted = fine_tune_job("retried", installation.prefix, LONG)
     wanted["spec"]["hyperparameters"]["saveSteps"] = SAVE_EVERY
     kube.apply(namespace, [wanted])
-    seen = training(kube, namespace, "retried")["status"]["progress"]["step"]
+    seen = training(kube, namespace, "retried")
     [first] = pods(kube, namespace, "retried")
     kube.run("delete", "pod", first["metadata"]["name"], "-n", namespace, "--wait=false")
     job = succeeded(kube, namespace, "retried")

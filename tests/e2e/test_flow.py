@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from tests.demo.watch import deployment_line, evaluation_line, follow, job_line
 
 from .conftest import Installation
 from .resources import deployment, evaluation_template, fine_tune_job
+from .trainings import tracked
 
 NAME = "flow"
 STEPS = 80
@@ -101,13 +101,7 @@ def test_adapter_lies_in_the_store_as_its_manifest_says(job: Object, store: Stor
 
 
 def test_run_is_recorded_in_mlflow(kube: Kube, job: Object) -> None:
-    services = [
-        one["metadata"]["name"] for one in kube.list("kubetune", "services") if "mlflow" in str(one["metadata"])
-    ]
-    with kube.forward("kubetune", f"svc/{services[0]}", 5000) as port:
-        address = f"http://127.0.0.1:{port}/api/2.0/mlflow/runs/get?run_id={job['status']['mlflowRunID']}"
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            run = json.load(answer)["run"]
+    run = tracked(kube, f"runs/get?run_id={job['status']['mlflowRunID']}")["run"]
     assert run["info"]["status"] == "FINISHED"
     metrics = {metric["key"] for metric in run["data"]["metrics"]}
     assert any("loss" in name for name in metrics)

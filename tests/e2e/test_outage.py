@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
-
 import pytest
 
 from kubetune_shared.artifacts import read_manifest
 from tests.demo.environment import SYSTEM_NAMESPACE
-from tests.demo.kube import Kube, Object
+from tests.demo.kube import Kube
 from tests.demo.seed import connect
 from tests.support.points import Record
 
 from .conftest import Installation
 from .resources import fine_tune_job
-from .trainings import SECONDS, pods, succeeded, training
+from .trainings import SECONDS, pods, step, succeeded, tracked, training
 
 STEPS = 300
 SAVE_EVERY = 20
@@ -45,27 +42,6 @@ def scale(kube: Kube, names: list[str], replicas: int) -> None:
     kube.wait(f"{' and '.join(names)} have {replicas} ready replicas", done, SECONDS)
 
 
-def step(kube: Kube, namespace: str, name: str) -> int:
-    """The last one the status tells of."""
-    found = kube.get(namespace, "finetunejob", name) or {}
-    return int((found.get("status", {}).get("progress") or {}).get("step", 0))
-
-
-def curve(kube: Kube, run_id: str) -> list[Object]:
-    """All points of the loss that the tracking server has."""
-    [service] = [
-        one["metadata"]["name"]
-        for one in kube.list(SYSTEM_NAMESPACE, "services")
-        if "mlflow" in one["metadata"]["name"]
-    ]
-    with kube.forward(SYSTEM_NAMESPACE, f"svc/{service}", 5000) as port:
-        query = f"run_id={run_id}&metric_key=loss&max_results=10000"
-        address = f"http://127.0.0.1:{port}/api/2.0/mlflow/metrics/get-history?{query}"
-        with urllib.request.urlopen(address, timeout=30) as answer:
-            points: list[Object] = json.load(answer)["metrics"]
-    return points
-
-
 @pytest.mark.training
 def test_both_away_in_the_middle(
     kube: Kube, namespace: str, installation: Installation, record_property: Record
@@ -88,7 +64,8 @@ def test_both_away_in_the_middle(
     job = succeeded(kube, namespace, "outage")
     assert [pod["metadata"]["uid"] for pod in pods(kube, namespace, "outage")] == [pod["metadata"]["uid"]]
     assert job["status"]["attempts"] == 1
-    points = curve(kube, job["status"]["mlflowRunID"])
+    run_id = job["status"]["mlflowRunID"]
+    points = tracked(kube, f"metrics/get-history?run_id={run_id}&metric_key=loss&max_results=10000")["metrics"]
     assert [point["step"] for point in points] == list(range(1, STEPS + 1))
     with connect(kube, installation.settings) as store:
         assert read_manifest(store, job["status"]["artifact"]["uri"]) is not None

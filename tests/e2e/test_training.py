@@ -11,17 +11,10 @@ from tests.support.points import Record
 
 from .conftest import Installation
 from .resources import fine_tune_job
-from .trainings import SECONDS, pods, succeeded, training
+from .trainings import SECONDS, pods, status, succeeded, training
 
 STEPS = 60
 WEIGHTS = "adapter_model.safetensors"
-
-
-def status(kube: Kube, namespace: str, name: str) -> Object:
-    """The job's status; empty at first."""
-    found = kube.get(namespace, "finetunejob", name) or {}
-    answer: Object = found.get("status", {})
-    return answer
 
 
 def suspend(kube: Kube, namespace: str, name: str, wanted: bool) -> None:
@@ -42,7 +35,7 @@ def test_suspended_and_resumed_is_bitwise_the_uninterrupted_run(
 ) -> None:
     # One pass is more steps than these, so the pause is in the middle of an epoch.
     kube.apply(namespace, [fine_tune_job(name, installation.prefix, STEPS) for name in ("whole", "paused")])
-    seen = training(kube, namespace, "paused")["status"]["progress"]["step"]
+    seen = training(kube, namespace, "paused")
     suspend(kube, namespace, "paused", True)
     kube.wait("its pod is gone", lambda: not pods(kube, namespace, "paused"), SECONDS)
     resting = kube.wait(
