@@ -47,6 +47,7 @@ from kubetune_trainer.publishing.results import (
 from kubetune_trainer.recovery.restart import FLUSH_SECONDS, Restart, fitting, restart
 from kubetune_trainer.recovery.shortfall import step_down
 from kubetune_trainer.reporting.report import Reporter
+from kubetune_trainer.reporting.series import catalog
 from kubetune_trainer.tracking.records import track_results, track_settings
 from kubetune_trainer.tracking.tracker import Tracker
 
@@ -65,7 +66,7 @@ def train(stop: StopRequest) -> ExitCode:
     if not place.first:
         return follow(config, stop)
     tracker = Tracker(config.tracking, config.owner, config_sha256(config))
-    with ProgressServer("kubetune_train") as server:
+    with ProgressServer(catalog(config)) as server:
         reporter = Reporter(server.publish, time.time)
         reporter.planned(config.hyperparameters.max_steps)
         try:
