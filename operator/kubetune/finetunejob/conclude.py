@@ -13,7 +13,7 @@ from kubetune.workload.status import Stamp, job_status, set_facts, transitions
 from . import attempts
 from .advice import news
 from .api import FineTuneJobStatus
-from .effective import effective
+from .effective import in_force
 from .figures import merge_suggestions
 from .observed import Look
 from .preflight import Preflight
@@ -32,9 +32,10 @@ def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: 
         JobCondition.SUCCEEDED: run.succeeded,
     }
     conditions = set_facts(old.conditions, facts, stamp)
+    figures = preflight.figures or old.preflight
     members = {
-        "effective": effective(job.spec),
-        "preflight": preflight.figures or old.preflight,
+        "effective": in_force(job.spec, look.observed.run.job, figures.settings if figures else None),
+        "preflight": figures,
         "active_seconds": old.active_seconds,
         "cost": old.cost,
         "recovery": old.recovery,

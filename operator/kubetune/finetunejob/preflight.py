@@ -106,10 +106,19 @@ def _fail(run: Run, reason: Reason, text: str) -> Preflight:
 
 
 def _describe(job: FineTuneJob, summary: PreflightSummary) -> str:
-    text = f"{summary.train_rows} rows, {summary.steps} steps. {summary.fit_message}"
+    plan = f"{summary.train_rows} rows, {summary.steps} steps"
+    if summary.settings:
+        plan = f"{summary.settings.reason}, {summary.steps} steps in all"
+    text = f"{sentence(plan)} {sentence(summary.fit_message)}"
     if summary.fit is Fit.DOES_NOT_FIT:
         return f"{text} It is trained all the same, because spec.preflight.fit is {job.spec.preflight.fit}."
     return text
+
+
+def sentence(text: str) -> str:
+    """``text`` with a capital at its beginning and a full stop at its end, to stand between others."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + "." * (not text.endswith((".", "!", "?")))
 
 
 def _read_summary(message: str | None) -> PreflightSummary | None:
