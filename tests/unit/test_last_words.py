@@ -21,8 +21,8 @@ TOO_LONG = """\
 (APIServer pid=1) pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
 (APIServer pid=1)   Value error, User-specified max_model_len (100000) is greater than the derived max_model_len \
 (max_position_embeddings=1024 or model_max_length=None in model's config.json). To allow overriding this maximum, set \
-the env var VLLM_ALLOW_LONG_MAX_MODEL_LEN=1. VLLM_ALLOW_LONG_MAX_MODEL_LEN must be used with extreme caution. If the model \
-uses relative position encoding (RoPE), positions exceeding derived_max_model_len lead to nan. \
+the env var VLLM_ALLOW_LONG_MAX_MODEL_LEN=1. VLLM_ALLOW_LONG_MAX_MODEL_LEN must be used with extreme caution. If the \
+model uses relative position encoding (RoPE), positions exceeding derived_max_model_len lead to nan. \
 [type=value_error, input_value=ArgsKwargs((), {'model': ...mm_processor_cache_gb': 4}), input_type=ArgsKwargs]
 (APIServer pid=1)     For further information visit https://errors.pydantic.dev/2.12/v/value_error
 """
@@ -33,9 +33,9 @@ NO_CACHE = """\
 (EngineCore pid=77) ERROR 11-29 10:00:09 [core.py:1107]     engine_core = EngineCoreProc(*args)
 (EngineCore pid=77) ERROR 11-29 10:00:09 [core.py:1107]                   ^^^^^^^^^^^^^^^^^^^^^
 (EngineCore pid=77) ERROR 11-29 10:00:09 [core.py:1107] ValueError: To serve at least one request with the \
-models's max seq len (32768), (4.0 GiB KV cache is needed, which is larger than the available KV cache memory (1.2 GiB). Based on \
-the available memory, the estimated maximum model length is 9728. Try increasing `gpu_memory_utilization` or decreasing \
-`max_model_len` when initializing the engine.
+models's max seq len (32768), (4.0 GiB KV cache is needed, which is larger than the available KV cache memory \
+(1.2 GiB). Based on the available memory, the estimated maximum model length is 9728. Try increasing \
+`gpu_memory_utilization` or decreasing `max_model_len` when initializing the engine.
 (APIServer pid=1) Traceback (most recent call last):
 (APIServer pid=1)   File "/usr/lib/vllm/v1/engine/utils.py", line 990, in wait_for_engine_startup
 (APIServer pid=1)     raise RuntimeError(
@@ -63,7 +63,8 @@ vllm serve: error: unrecognized arguments: --max-modellen 5
         (
             TOO_LONG,
             "User-specified max_model_len (100000) is greater than the derived max_model_len "
-            "(max_position_embeddings=1024 or model_max_length=None in model's config.json). If the model uses relative position encoding (RoPE), "
+            "(max_position_embeddings=1024 or model_max_length=None in model's config.json). If the model uses "
+            "relative position encoding (RoPE), "
             "positions exceeding derived_max_model_len lead to nan.",
         ),
         (
