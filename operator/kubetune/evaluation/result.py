@@ -46,7 +46,8 @@ def describe(summary: EvalSummary) -> str:
     """One sentence for the condition Succeeded."""
     if summary.verdict is None:
         return f"Measured {summary.n} items; no gate was set. The report is at {summary.report.uri}."
-    because = f" {summary.verdict_message}" if summary.verdict_message else ""
+    said = (summary.verdict_message or "").strip()
+    because = f" {said}{'' if said.endswith(('.', '!', '?')) else '.'}" if said else ""
     return f"{summary.verdict.value} on {summary.n} items.{because} The report is at {summary.report.uri}."
 
 
