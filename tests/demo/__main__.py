@@ -21,6 +21,7 @@ from .environment import Environment, install, load_images, local_cluster, user_
 from .kube import Kube
 from .measure import Peaks, Steps, summary
 from .outcome import Outcome, keep
+from .provision import provide
 from .scenario import Scenario, score_lines, start_over_if_finished
 from .seed import Seeder
 from .settings import Settings, read_settings
@@ -94,12 +95,14 @@ def prepare(values: list[Path], steps: Steps) -> Environment:
         environment = user_cluster(kubeconfig)
     else:
         print("KUBECONFIG is not set: bringing up a single-node cluster on this machine.")
+        with steps.step("tools and images", tick=True):
+            provide()
         with steps.step("cluster"):
             environment = local_cluster(CLUSTER_NAME)
     with tempfile.TemporaryDirectory() as scratch:
         if environment.local:
             named = Path(scratch, "images.yaml")
-            with steps.step("images", tick=True):
+            with steps.step("images into the cluster", tick=True):
                 named.write_text(load_images(environment.local))
             values = [named, *values]
         with steps.step("install the chart", tick=True):
