@@ -39,7 +39,7 @@ class Suggestion(ApiModel):
 
 
 class MemoryEstimate(ApiModel):
-    """Bytes per GPU at the peak, by what they are for."""
+    """Bytes per GPU at the peak, or of main memory on the CPU, by what they are for."""
 
     weights: int = Field(ge=0)
     """The base model as it is loaded."""
@@ -52,11 +52,11 @@ class MemoryEstimate(ApiModel):
     activations: int = Field(ge=0)
     """What the backward pass needs of the longest batch."""
     overhead: int = Field(ge=0)
-    """CUDA context, kernels' workspace and fragmentation."""
+    """CUDA context, kernels' workspace and fragmentation; on the CPU Python and its libraries."""
     total: int = Field(ge=0)
     """All of it."""
     available: int | None = Field(default=None, ge=0)
-    """Memory of the GPU the verdict is about."""
+    """Memory of the GPU the verdict is about, or main memory that the pod may use."""
     accelerator: str | None = Field(default=None, max_length=256)
     """That GPU's name."""
 
@@ -76,7 +76,8 @@ class PreflightStatus(ApiModel):
     """What was found out before a GPU was taken."""
 
     fit: Fit
-    """`Fits`, `Tight` (within a few percent of the memory), `DoesNotFit`, or `Unknown` without a known GPU."""
+    """`Fits`, `Tight` (within a few percent of the memory), `DoesNotFit`, or `Unknown` where nothing is known about the
+    memory. Of the GPU, on the CPU of the main memory that the pod may use."""
     message: str = Field(max_length=2048)
     """The verdict in words."""
     train_rows: int = Field(ge=0)
@@ -104,7 +105,7 @@ class PreflightStatus(ApiModel):
     leaked_rows: int = Field(default=0, ge=0)
     """Validation rows that are training rows as well."""
     memory: MemoryEstimate | None = None
-    """Bytes per GPU at the peak; absent on the CPU."""
+    """Bytes per GPU at the peak, on the CPU of main memory; absent where nothing is known."""
     disk_bytes: int = Field(default=0, ge=0)
     """Scratch space of the pod."""
     checkpoint_bytes: int = Field(default=0, ge=0)
@@ -120,8 +121,10 @@ class PreflightStatus(ApiModel):
 
 
 class TrainingProgress(ApiModel):
-    """How far the training is, as the pod said last."""
+    """How far the training is, as the pod said last; while no pod trains, what of it is kept."""
 
+    phase: str | None = Field(default=None, max_length=32)
+    """What the pod is doing, for example `loading`, `training` or `publishing`; absent while none trains."""
     step: int = Field(ge=0)
     """Optimizer steps done."""
     total_steps: int = Field(ge=0)
@@ -155,7 +158,7 @@ class TrainingProgress(ApiModel):
     display: str | None = Field(default=None, max_length=64)
     """For example `62% 310/500`."""
     eta: str | None = Field(default=None, max_length=32)
-    """Time left for people, for example `12m`."""
+    """Time left for people, for example `12m`; absent while no pod trains."""
 
 
 class RecoveryStatus(ApiModel):

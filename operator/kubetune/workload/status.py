@@ -10,14 +10,34 @@ from typing import Any
 from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Event
 from kubetune.common.job_status import JobCondition, JobPhase, JobStatus
+from kubetune_contract import ExitCode
 
 from .explain import Fact
 from .inputs import Problem
 from .run import Run
 
-_UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"}
+_UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"} | {
+    "NotFinished",
+    "Succeeded",
+    "Failed",
+    "LoadingModel",
+    "TryingLongestBatch",
+    "Training",
+    "Validating",
+    "Saving",
+    "Publishing",
+    "WaitingForStore",
+    "WaitingForTracker",
+    "Suspending",
+}
 """Reasons every run passes through; an Event for each would be noise and one more write per object."""
-_NO_WARNING = {"Suspended", "Completed", "Running", "Queued"}
+_NO_WARNING = {"Suspended", "Completed", "Running", "Queued", "Unschedulable", "ScaledToZero"}
+"""What is meant to happen, or passes by itself."""
+NOT_FINISHED_TEXT = "It has not ended; the condition Succeeded tells how far it is."
+_NAMED = {"SecretNotFound", "ConfigMapNotFound", "ClaimNotFound", "RuntimeClassNotFound"}
+"""Reasons for not running that are about what the spec names."""
+_UNUSABLE = {ExitCode.BAD_CONFIG, ExitCode.INPUT_NOT_FOUND, ExitCode.PERMISSION}
+"""Exit codes of pods that found the spec, or something it names, not to be usable."""
 
 
 def is_final(status: JobStatus) -> bool:
@@ -37,16 +57,59 @@ class Stamp:
 
 
 def accepted() -> Fact:
-    return Fact(ConditionStatus.TRUE, "Accepted", "The spec and everything it names are usable.")
+    """What is known before a pod has looked at it."""
+    return Fact(ConditionStatus.TRUE, "Accepted", "The spec is valid, and nothing it names is known to be missing.")
+
+
+def doubt(fact: Fact, run: Run) -> Fact:
+    """The condition Accepted after what a pod, or who was to start it, has found out since."""
+    is_unusable = run.phase is JobPhase.FAILED and run.failure and run.failure.exit_code in _UNUSABLE
+    if is_unusable and fact.status is ConditionStatus.TRUE:
+        return Fact(ConditionStatus.FALSE, run.succeeded.reason, run.succeeded.message)
+    return refute(fact, run.succeeded)
+
+
+def refute(fact: Fact, summary: Fact) -> Fact:
+    """The condition Accepted beside a summary which says that something the spec names is missing."""
+    if fact.status is not ConditionStatus.TRUE or summary.reason not in _NAMED:
+        return fact
+    return Fact(ConditionStatus.FALSE, summary.reason, summary.message)
+
+
+def finished(run: Run) -> Fact:
+    """The condition Finished: True at either end, and the reason says which."""
+    if run.phase is JobPhase.SUCCEEDED:
+        return Fact(ConditionStatus.TRUE, "Succeeded", run.succeeded.message)
+    if run.phase is JobPhase.FAILED:
+        return Fact(ConditionStatus.TRUE, "Failed", f"{run.succeeded.reason}: {run.succeeded.message}")
+    return Fact(ConditionStatus.FALSE, "NotFinished", NOT_FINISHED_TEXT)
+
+
+def settle(status: JobStatus, stamp: Stamp, *, suspend: bool) -> tuple[dict[str, Any], tuple[Event, ...]]:
+    """Members of the status of a run that has ended which may still change, and what its user should hear: the spec was
+    edited since, or an older operator wrote the status, which knew no condition Finished."""
+    members: dict[str, Any] = {}
+    events: tuple[Event, ...] = ()
+    if get_condition(status.conditions, JobCondition.FINISHED) is None:
+        summary = get_condition(status.conditions, JobCondition.SUCCEEDED)
+        fact = Fact(ConditionStatus.TRUE, str(status.phase), summary.message if summary else "")
+        members["conditions"] = set_facts(status.conditions, {JobCondition.FINISHED: fact}, stamp)
+    if status.observed_generation != stamp.generation:
+        members["observed_generation"] = stamp.generation
+        if suspend:
+            text = f"suspend: true has no effect: it has {str(status.phase).lower()} already, and nothing of it runs."
+            events = (Event("AlreadyFinished", text, warning=True),)
+    return members, events
 
 
 def job_conditions(old: Iterable[Condition], accepted_fact: Fact, run: Run, stamp: Stamp) -> tuple[Condition, ...]:
-    """The four conditions of a Job-like kind; the summary's message is the run's."""
+    """The conditions of a Job-like kind; the summary's message is the run's."""
     facts = {
-        JobCondition.ACCEPTED: accepted_fact,
+        JobCondition.ACCEPTED: doubt(accepted_fact, run),
         JobCondition.SCHEDULED: run.scheduled,
         JobCondition.RUNNING: run.running,
         JobCondition.SUCCEEDED: run.succeeded,
+        JobCondition.FINISHED: finished(run),
     }
     return set_facts(old, facts, stamp)
 
