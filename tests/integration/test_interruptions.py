@@ -75,7 +75,7 @@ def test_a_pod_gets_the_time_it_has_measured_to_need(
         pod = run(kube, kubelet)
         assert kube.must("pod", pod)["spec"]["terminationGracePeriodSeconds"] == 120
         kube.patch("finetunejob", "demo", {"spec": {"suspend": True}})
-        kube.wait_phase("finetunejob", "demo", "Suspended")
+        kube.wait_phase("finetunejob", "demo", "Suspending")
         wait_for(lambda: kube.must("job", JOB)["spec"]["suspend"], 10, lambda: "the Job is not suspended")
         time.sleep(2)
         assert kube.must("pod", pod)["metadata"]["deletionGracePeriodSeconds"] == 360

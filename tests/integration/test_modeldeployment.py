@@ -251,6 +251,7 @@ def test_failed_job(kube: Kube, kubelet: Kubelet) -> None:
     kube.create("modeldeployment", model_deployment())
     condition = kube.wait_condition("modeldeployment", "demo", "Accepted", "FineTuneJobFailed", seconds=5)
     assert "train.jsonl has no rows" in condition["message"]
+    assert kube.status("modeldeployment", "demo")["phase"] == "Failed", "as an Evaluation of it"
 
 
 @pytest.mark.parametrize("kind", ["deployment", "service"])

@@ -15,6 +15,7 @@ from kubetune.workload.main_memory import fewer_tries
 from kubetune.workload.misfit import TOLERATED, tolerates_its_gpu
 from kubetune.workload.pods import is_finished, newest
 from kubetune.workload.run import STOPPING_SECONDS, SUSPENDED_TEXT, JobObservation, Run, is_suspended
+from kubetune_contract import ExitCode
 
 from . import grace
 from .admission import Wait
@@ -53,7 +54,7 @@ def _kept_text(look: Look) -> str:
     """What is kept, in the words of the pod that stopped: they are read while it is still there, and kept."""
     dead = newest(pod for pod in look.observed.run.pods if pod.get("status", {}).get("phase") == "Failed")
     said = explain_failure(dead, MAIN) if dead else None
-    if said and said.reason == "Preempted":
+    if said and said.exit_code == ExitCode.PREEMPTED and not said.message.startswith("Container "):
         return sentences(SUSPENDED_TEXT, f"Its pod said: {said.message}")
     told = get_condition(look.job.status.conditions, JobCondition.SUCCEEDED)
     if told and told.reason == Reason.SUSPENDED:

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from kubetune.common.labels import MANAGED_BY, MANAGER
 from kubetune.common.pod_options import Resources
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.crowd import explain_crowd, is_crowd
+from kubetune.workload.explain import Fact
 from kubetune.workload.gpu import RUNTIME_CLASS, Hardware, read_demand
 from kubetune.workload.inputs import Inputs, needed_claims, needed_config_maps
 from kubetune.workload.misfit import expect_placement, explain_misfit, explain_taken
