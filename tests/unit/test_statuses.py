@@ -210,7 +210,7 @@ def test_it_is_suspending_as_long_as_its_pod_saves() -> None:
 def test_the_plan_is_shown_before_the_first_step() -> None:
     planned = judge(custom(preflight={}), checked())
     assert planned.status["progress"]["display"] == "0% 0/50"
-    loads = running(phase="loading", step=0, total_steps=0)
+    loads = running(phase="loading libraries", step=0, total_steps=0)
     shown = judge(custom(planned.status, preflight={}), loads)
     assert shown.status["progress"]["display"] == "0% 0/50"
     assert condition(shown, "Succeeded")["reason"] == "LoadingModel"
@@ -242,6 +242,11 @@ def test_what_the_pod_does_is_told(phase: str) -> None:
     assert condition(decision, "Running")["reason"] == "Running"
     assert condition(decision, "Running")["message"] == f"Pod p1 {stage.does}."
     assert [event.reason for event in decision.events] == ["Running"], "an Event for each would be noise"
+
+
+@pytest.mark.parametrize("phase", ["stopping: saving step 12", "waiting for MLflow", "done", "Loading libraries"])
+def test_what_the_trainer_adds_to_a_word_is_about_the_moment(phase: str) -> None:
+    assert condition(judge(custom(), running(phase=phase, loss=1.5)), "Succeeded")["reason"] != "Running"
 
 
 @given(st.text(max_size=80))

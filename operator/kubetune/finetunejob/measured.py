@@ -123,8 +123,8 @@ class PreflightStatus(ApiModel):
 class TrainingProgress(ApiModel):
     """How far the training is, as the pod said last; while no pod trains, what of it is kept."""
 
-    phase: str | None = Field(default=None, max_length=32)
-    """What the pod is doing, for example `loading`, `training` or `publishing`; absent while none trains."""
+    phase: str | None = Field(default=None, max_length=64)
+    """What the pod is doing, in its words: `loading the model`, `training`, `publishing`; absent while none trains."""
     step: int = Field(ge=0)
     """Optimizer steps done."""
     total_steps: int = Field(ge=0)

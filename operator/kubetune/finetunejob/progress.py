@@ -13,6 +13,7 @@ from kubetune_contract import TrainProgress, TrainSummary
 
 from .api import FineTuneJobStatus, PreflightStatus, TrainingProgress
 from .figures import finite, merge_suggestions, moment, read_recovery, read_suggestions
+from .reasons import Reason
 from .stages import WORD_LIMIT, stage_of
 
 
@@ -113,7 +114,8 @@ def read_progress(said: TrainProgress, known: TrainingProgress | None = None) ->
         eta=None if eta is None else format_duration(eta),
     )
     stage = stage_of(said.phase)
-    if known and stage and stage.is_before_training:
+    is_waiting = said.step == 0 and stage is not None and stage.reason is Reason.WAITING_FOR_STORE
+    if known and stage and (stage.is_before_training or is_waiting):
         progress = _carry_over(progress, known)
     return _show(progress)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from kubetune.common.sentences import sentences
@@ -10,7 +9,7 @@ from kubetune.workload.run import Run
 
 from .reasons import Reason
 
-WORD_LIMIT = 32
+WORD_LIMIT = 64
 
 
 @dataclass(frozen=True)
@@ -24,38 +23,34 @@ class Stage:
     """Whether nothing is trained yet: its step and its loss say nothing about the run."""
 
 
-_LOADING = Stage(Reason.LOADING_MODEL, "loads libraries, data and model", is_before_training=True)
-_TRIAL = Stage(Reason.TRYING_LONGEST_BATCH, "tries whether the longest batch fits", is_before_training=True)
-_TRAINING = Stage(Reason.TRAINING, "trains")
-_VALIDATING = Stage(Reason.VALIDATING, "measures the validation loss")
-_SAVING = Stage(Reason.SAVING, "saves a checkpoint")
+_LOADING = Stage(Reason.LOADING_MODEL, "loads the model", is_before_training=True)
 _PUBLISHING = Stage(Reason.PUBLISHING, "publishes the result")
-_STORE = Stage(Reason.WAITING_FOR_STORE, "waits for the object store, which does not answer")
-_TRACKER = Stage(Reason.WAITING_FOR_TRACKER, "waits for MLflow, which does not answer")
 
 STAGES = {
-    "starting": _LOADING,
+    "loading libraries": Stage(Reason.LOADING_MODEL, "loads its libraries", is_before_training=True),
     "preparing": _LOADING,
-    "loading": _LOADING,
-    "loadingmodel": _LOADING,
-    "trying": _TRIAL,
-    "tryinglongestbatch": _TRIAL,
-    "training": _TRAINING,
-    "evaluating": _VALIDATING,
-    "validating": _VALIDATING,
-    "saving": _SAVING,
+    "reading the data": Stage(Reason.LOADING_MODEL, "reads the data", is_before_training=True),
+    "loading the model": _LOADING,
+    "looking for a checkpoint": Stage(Reason.LOADING_MODEL, "looks for a checkpoint", is_before_training=True),
+    "trying the longest batch": Stage(
+        Reason.TRYING_LONGEST_BATCH, "tries whether the longest batch fits", is_before_training=True
+    ),
+    "training": Stage(Reason.TRAINING, "trains"),
+    "evaluating": Stage(Reason.VALIDATING, "measures the validation loss"),
+    "saving": Stage(Reason.SAVING, "saves a checkpoint"),
+    "stopping": Stage(Reason.SAVING, "was asked to stop and saves what it has"),
     "publishing": _PUBLISHING,
-    "exporting": _PUBLISHING,
-    "waitingforstore": _STORE,
-    "waitingfortracker": _TRACKER,
-    "waitingformlflow": _TRACKER,
+    "exporting": Stage(Reason.PUBLISHING, "makes and publishes the exports"),
+    "waiting for mlflow": Stage(Reason.WAITING_FOR_TRACKER, "waits for MLflow, which has not taken everything yet"),
+    "waiting for the store": Stage(Reason.WAITING_FOR_STORE, "waits for the object store, which does not answer"),
+    "done": _PUBLISHING,
 }
-"""By the contract's ``phase``, small letters only. A word that is not here is a trainer's of another release."""
+"""By the contract's ``phase`` in small letters. A word that is not here is a trainer's of another release."""
 
 
 def stage_of(phase: str | None) -> Stage | None:
-    """None for a word that nobody here knows."""
-    return STAGES.get(re.sub(r"[^a-z]", "", (phase or "").lower()))
+    """None for words that nobody here knows; what follows a colon is about this very moment."""
+    return STAGES.get((phase or "").partition(":")[0].strip().lower())
 
 
 def tell(run: Run, phase: str | None) -> Run:
