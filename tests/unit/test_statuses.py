@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kubetune.common.job_status import JobCondition, JobPhase
+from kubetune.common.meta import Resource
 from kubetune.common.sentences import capitalised, sentences
-from kubetune.finetunejob.api import Reason
+from kubetune.evaluation.api import Evaluation
+from kubetune.evaluation.api import Reason as EvaluationReason
+from kubetune.finetunejob.api import FineTuneJob, Reason
 from kubetune.finetunejob.observed import Observed
 from kubetune.finetunejob.stages import STAGES, stage_of
+from kubetune.modeldeployment.api import DeploymentCondition, DeploymentPhase, ModelDeployment
+from kubetune.modeldeployment.api import Reason as DeploymentReason
 from kubetune.workload.main_memory import fewer_tries
 from kubetune.workload.run import JobObservation
 from kubetune_contract import TrainProgress
@@ -368,3 +377,32 @@ def test_joined_sentences_have_one_space_and_an_end(parts: list[str]) -> None:
     joined = sentences(*parts)
     assert joined == joined.strip()
     assert sentences(joined) == joined
+
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.walk("C14")
+@pytest.mark.parametrize("reasons", [Reason, EvaluationReason, DeploymentReason])
+def test_every_word_is_explained(reasons: Iterable[str]) -> None:
+    page = (DOCS / "statuses.md").read_text()
+    assert [reason for reason in reasons if f"`{reason}`" not in page] == []
+
+
+@pytest.mark.walk("C14")
+@pytest.mark.parametrize("words", [JobPhase, DeploymentPhase, JobCondition, DeploymentCondition])
+def test_every_phase_and_condition_is_explained(words: Iterable[str]) -> None:
+    page = (DOCS / "statuses.md").read_text()
+    assert [word for word in words if f"`{word}`" not in page] == []
+
+
+@pytest.mark.walk("C2")
+@pytest.mark.parametrize("kind", [FineTuneJob, Evaluation, ModelDeployment])
+def test_the_columns_are_those_of_the_page(kind: type[Resource]) -> None:
+    """In their order; the page does not name AGE."""
+    page = (DOCS / "statuses.md").read_text()
+    row = next(line for line in page.splitlines() if line.startswith(f"| {kind.info.kind} |"))
+    words = re.findall(r"[A-Z]+(?:[-/][A-Z]+)*(?![a-z])", row.split("|")[2])
+    named = [word for word in words if len(word) > 1 or word == "S"]
+    shown = [column.name.upper() for column in kind.info.columns if column.name != "Age"]
+    assert named == shown

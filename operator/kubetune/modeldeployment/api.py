@@ -91,14 +91,13 @@ class Reason(enum.StrEnum):
     PERMISSION_DENIED = "PermissionDenied"
     UNAVAILABLE = "Unavailable"
     ENGINE_FAILED = "EngineFailed"
-    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
 
 class DeploymentCondition(enum.StrEnum):
     """Types of the conditions, in the order in which they become True."""
 
     ACCEPTED = "Accepted"
-    """The spec and everything it names are usable."""
+    """The spec is valid, and nothing it names is known to be missing."""
     ADMITTED = "Admitted"
     """The required verdict is Go, or none is required."""
     LOADED = "Loaded"
