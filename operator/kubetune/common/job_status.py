@@ -30,7 +30,7 @@ class JobCondition(enum.StrEnum):
     """Types of the conditions, in the order in which they become True."""
 
     ACCEPTED = "Accepted"
-    """The spec is valid, and nothing it names is known to be missing."""
+    """The spec is usable, and what it names was found so far."""
     PREFLIGHTED = "Preflighted"
     """Data, model and access were checked and the run fits the GPU's memory; only a FineTuneJob has it."""
     SCHEDULED = "Scheduled"

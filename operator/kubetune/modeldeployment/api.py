@@ -97,7 +97,7 @@ class DeploymentCondition(enum.StrEnum):
     """Types of the conditions, in the order in which they become True."""
 
     ACCEPTED = "Accepted"
-    """The spec is valid, and nothing it names is known to be missing."""
+    """The spec is usable, and what it names was found so far."""
     ADMITTED = "Admitted"
     """The required verdict is Go, or none is required."""
     LOADED = "Loaded"

@@ -12,7 +12,7 @@ from kubetune.common.sentences import sentences
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact, explain_refusal, refusal_reason
 from kubetune.workload.pods import condition
-from kubetune.workload.status import Stamp, refute, set_facts, transitions
+from kubetune.workload.status import Stamp, accepted_unless, set_facts, transitions
 
 from .api import (
     DeploymentCondition,
@@ -83,15 +83,15 @@ def describe(
     """The whole status, and Events about what is new in it."""
     loaded = _loaded(deployment, view)
     ready = _ready(deployment, view, loaded, settings)
+    failure = _failure(view, loaded)
     facts = {
-        DeploymentCondition.ACCEPTED: refute(view.plan.accepted, loaded),
+        DeploymentCondition.ACCEPTED: accepted_unless(view.plan.accepted, loaded.reason, failure, loaded.message),
         DeploymentCondition.ADMITTED: view.plan.admitted,
         DeploymentCondition.LOADED: loaded,
         DeploymentCondition.READY: ready,
     }
     old = deployment.status.conditions
     conditions = set_facts(old, facts, stamp)
-    failure = _failure(view, loaded)
     active = view.plan.ledger.active if view.plan.ledger else None
     replicas = deployment.spec.replicas
     versions = list_versions(view.plan, view.pods, failure, replicas)
@@ -114,7 +114,11 @@ def describe(
 def needs_another_look(status: ModelDeploymentStatus) -> bool:
     """Whether something may change without an event that reaches this object."""
     accepted = get_condition(status.conditions, DeploymentCondition.ACCEPTED)
-    if accepted is not None and accepted.reason in {Reason.CLAIM_NOT_FOUND, Reason.NAME_CONFLICT}:
+    if accepted is not None and accepted.reason in {
+        Reason.CLAIM_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
+        Reason.NAME_CONFLICT,
+    }:
         return True
     if status.phase is DeploymentPhase.SERVING_PREVIOUS:
         return is_true(status.conditions, DeploymentCondition.ADMITTED)

@@ -9,7 +9,7 @@ from typing import Any
 
 from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Event
-from kubetune.common.job_status import JobCondition, JobPhase, JobStatus
+from kubetune.common.job_status import Failure, JobCondition, JobPhase, JobStatus
 from kubetune_contract import ExitCode
 
 from .explain import Fact
@@ -34,10 +34,6 @@ _UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "Prefli
 _NO_WARNING = {"Suspended", "Completed", "Running", "Queued", "Unschedulable", "ScaledToZero"}
 """What is meant to happen, or passes by itself."""
 NOT_FINISHED_TEXT = "It has not ended; the condition Succeeded tells how far it is."
-_NAMED = {"SecretNotFound", "ConfigMapNotFound", "ClaimNotFound", "RuntimeClassNotFound"}
-"""Reasons for not running that are about what the spec names."""
-_UNUSABLE = {ExitCode.BAD_CONFIG, ExitCode.INPUT_NOT_FOUND, ExitCode.PERMISSION}
-"""Exit codes of pods that found the spec, or something it names, not to be usable."""
 
 
 def is_final(status: JobStatus) -> bool:
@@ -57,23 +53,26 @@ class Stamp:
 
 
 def accepted() -> Fact:
-    """What is known before a pod has looked at it."""
-    return Fact(ConditionStatus.TRUE, "Accepted", "The spec is valid, and nothing it names is known to be missing.")
+    return Fact(ConditionStatus.TRUE, "Accepted", "The spec is usable, and what it names was found so far.")
 
 
-def doubt(fact: Fact, run: Run) -> Fact:
-    """The condition Accepted after what a pod, or who was to start it, has found out since."""
-    is_unusable = run.phase is JobPhase.FAILED and run.failure and run.failure.exit_code in _UNUSABLE
-    if is_unusable and fact.status is ConditionStatus.TRUE:
-        return Fact(ConditionStatus.FALSE, run.succeeded.reason, run.succeeded.message)
-    return refute(fact, run.succeeded)
-
-
-def refute(fact: Fact, summary: Fact) -> Fact:
-    """The condition Accepted beside a summary which says that something the spec names is missing."""
-    if fact.status is not ConditionStatus.TRUE or summary.reason not in _NAMED:
+def accepted_unless(fact: Fact, reason: str, failure: Failure | None, message: str) -> Fact:
+    """``fact``, unless a pod has found something that the spec names missing or closed: nothing is accepted then.
+    ``reason`` and ``message`` are those of what keeps the pod from starting."""
+    if fact.status is not ConditionStatus.TRUE:
         return fact
-    return Fact(ConditionStatus.FALSE, summary.reason, summary.message)
+    if failure and failure.exit_code in _NOT_FOUND:
+        return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+    return Fact(ConditionStatus.FALSE, reason, message) if reason in _MISSING else fact
+
+
+def accepted_by(fact: Fact, run: Run) -> Fact:
+    """``accepted_unless`` of a run."""
+    return accepted_unless(fact, run.succeeded.reason, run.failure, run.succeeded.message)
+
+
+_MISSING = {"SecretNotFound", "ConfigMapNotFound", "ClaimNotFound"}
+_NOT_FOUND = {ExitCode.INPUT_NOT_FOUND, ExitCode.PERMISSION}
 
 
 def finished(run: Run) -> Fact:
@@ -105,7 +104,7 @@ def settle(status: JobStatus, stamp: Stamp, *, suspend: bool) -> tuple[dict[str,
 def job_conditions(old: Iterable[Condition], accepted_fact: Fact, run: Run, stamp: Stamp) -> tuple[Condition, ...]:
     """The conditions of a Job-like kind; the summary's message is the run's."""
     facts = {
-        JobCondition.ACCEPTED: doubt(accepted_fact, run),
+        JobCondition.ACCEPTED: accepted_by(accepted_fact, run),
         JobCondition.SCHEDULED: run.scheduled,
         JobCondition.RUNNING: run.running,
         JobCondition.SUCCEEDED: run.succeeded,
