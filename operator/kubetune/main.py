@@ -58,8 +58,8 @@ async def _serve(
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)
     metrics.watch_queue(queue)
     reconciler = Reconciler(client, _controllers(settings, poller, metrics), queue, metrics)
-    resync = Resync(client, queue, reconciler.seen, metrics.phases)
-    intake = Intake(queue, reconciler.seen, reconciler.references, metrics.phases, reconciler.forget)
+    resync = Resync(client, queue, reconciler.seen, metrics.inventory)
+    intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
     health = Health(queue, resync, metrics)
     server = await health.serve(settings.http_port)
     # kopf cancels every task that was created after it started; these must outlive it to be drained.

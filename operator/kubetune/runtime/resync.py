@@ -12,7 +12,7 @@ from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import Resource
 
 from .controller import Key
-from .metrics import Phases
+from .inventory import Facts, Inventory, facts_of
 from .queue import WorkQueue
 from .seen import Seen
 
@@ -26,11 +26,11 @@ PAGE_SECONDS = 60.0
 class Resync:
     """``done_once`` is set after the first complete listing of all kinds; ``due`` is when it has to be alive again."""
 
-    def __init__(self, client: Client, queue: WorkQueue[Key], seen: Seen, phases: Phases) -> None:
+    def __init__(self, client: Client, queue: WorkQueue[Key], seen: Seen, inventory: Inventory) -> None:
         self._client = client
         self._queue = queue
         self._seen = seen
-        self._phases = phases
+        self._inventory = inventory
         self.done_once = asyncio.Event()
         self.due = float("inf")
         """On the monotonic clock."""
@@ -56,18 +56,18 @@ class Resync:
     async def _once(self, resources: tuple[Resource, ...], namespaces: tuple[str, ...]) -> None:
         alive: set[str] = set()
         for resource in resources:
-            phases: dict[str, str] = {}
+            facts: dict[str, Facts] = {}
             for namespace in namespaces or (None,):
                 async for page in self._client.pages(resource, namespace):
                     self.due = time.monotonic() + PAGE_SECONDS
                     for item in page:
                         metadata = item["metadata"]
-                        phases[metadata["uid"]] = (item.get("status") or {}).get("phase", "Pending")
+                        facts[metadata["uid"]] = facts_of(item)
                         key = Key(resource.kind, metadata["namespace"], metadata["name"])
                         if self._seen.is_custom_news(item):
                             whole = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
                             self._seen.arrivals.note(key, whole)
                         self._queue.add(key)
-            self._phases.replace(resource.kind, phases)
-            alive |= phases.keys()
+            self._inventory.replace(resource.kind, facts)
+            alive |= facts.keys()
         self._seen.prune(alive)

@@ -13,6 +13,7 @@ from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure
+from kubetune.common.sentences import sentences
 from kubetune_contract import ContractError, ExitCode, from_json
 from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
@@ -135,9 +136,19 @@ def _explain_unscheduled(pod: Object, placement: Fact | None) -> Fact:
     text = scheduled.get("message", "")
     if scheduled.get("reason") != "Unschedulable":
         return Fact(ConditionStatus.FALSE, "Waiting", text or f"The pod waits: {scheduled.get('reason')}.")
+    said = f"The scheduler says: {_without_preemption(text)}"
     if placement:
-        return replace(placement, message=f"{placement.message} The scheduler says: {text}")
-    return Fact(ConditionStatus.FALSE, "Unschedulable", f"No node can take the pod. The scheduler says: {text}")
+        return replace(placement, message=sentences(placement.message, said))
+    wait = (
+        "Waits for room on a node and starts by itself" if "Insufficient" in text else "No node takes the pod as it is"
+    )
+    return Fact(ConditionStatus.FALSE, "Unschedulable", sentences(wait, said))
+
+
+def _without_preemption(text: str) -> str:
+    """What the scheduler says without how it tried to make room, which repeats it."""
+    told = re.split(r"[\s,]*(?:(?:no new claims to deallocate|preemption:|still not schedulable)[\s,]*)", text)[0]
+    return told or text
 
 
 def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> Fact:
