@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -124,12 +125,13 @@ def too_large() -> str:
 
 def no_bucket() -> str:
     """As a real store tells it."""
-    with tempfile.TemporaryDirectory() as folder, s3_server(Path(folder)) as server:
-        with mock.patch.dict(os.environ, server.environment):
-            try:
-                Store(server.store).read("s3://no-such-bucket/base/manifest.json")
-            except KubeTuneError as error:
-                return _said(error).replace(server.endpoint, "http://...")
+    with ExitStack() as held:
+        server = held.enter_context(s3_server(Path(held.enter_context(tempfile.TemporaryDirectory()))))
+        held.enter_context(mock.patch.dict(os.environ, server.environment))
+        try:
+            Store(server.store).read("s3://no-such-bucket/base/manifest.json")
+        except KubeTuneError as error:
+            return _said(error).replace(server.endpoint, "http://...")
     raise AssertionError("there is such a bucket")
 
 

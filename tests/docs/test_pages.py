@@ -11,7 +11,8 @@ import pytest
 from tests.support.points import Record
 
 from .markdown import ROOT, Command, Fence, anchors, commands, fences, is_whole, links, name, pages, shell_commands
-from .rules import rule, without_comment
+from .rules import SCRIPT, rule, without_comment
+from .script import adapted, own_minutes, run, runnable
 
 PAGES = pages()
 COMMANDS = [command for path in PAGES for command in shell_commands(path)]
@@ -118,3 +119,31 @@ def test_how_many_there_are(record_property: Record) -> None:
     said = ", ".join(f"{number} {how}" for how, number in count.most_common())
     record_property("point", f"docs: {len(COMMANDS)} commands on {len(PAGES)} pages: {said}")
     assert sum(count.values()) == len(COMMANDS) > 50
+
+
+def test_the_first_model_takes_ten_minutes_of_ones_own(record_property: Record) -> None:
+    """Reading and pasting, by a rule that is written down (tests/docs/script.py); the waiting is measured on a node."""
+    text = (ROOT / SCRIPT).read_text(encoding="utf-8")
+    blocks = runnable(fences(SCRIPT, text))
+    minutes = own_minutes(text, len(blocks))
+    record_property("point", f"{SCRIPT}: {len(blocks)} blocks and {minutes:.1f} minutes of one's own time")
+    assert len(blocks) > 10
+    assert minutes <= 10
+
+
+def test_what_a_script_does_differently_from_a_reader() -> None:
+    text = "BASE=hf://a/b@main\nkubectl get ftj -n x -w\nkubectl port-forward -n x service/y 8000 &\nkubectl get ftj"
+    lines = adapted(Fence("p", 1, "sh", text), {"BASE": "s3://c"}).splitlines()
+    assert lines[0] == "BASE=s3://c"
+    assert re.fullmatch(r"timeout \d+ kubectl get ftj -n x -w \|\| test \$\? = 124", lines[1])
+    assert lines[2].endswith("8000 &")
+    assert "/dev/tcp/127.0.0.1/8000" in lines[3]
+    assert lines[4] == "kubectl get ftj"
+
+
+def test_a_script_stops_at_the_first_block_that_fails(tmp_path: Path) -> None:
+    blocks = [Fence("p", number, "sh", text) for number, text in enumerate(("echo a", "echo why; false", "touch late"))]
+    with pytest.raises(AssertionError, match=r"p:1 (.|\n)*why"):
+        run(blocks, {}, tmp_path, {})
+    assert not (tmp_path / "late").exists()
+    assert [step.text for step in run(blocks[:1], {}, tmp_path, {})] == ["a"]

@@ -1,7 +1,8 @@
 """What a new user stumbled over on the first day, by number, and what answers each of them now.
 
 A row is answered by tests that carry its number (``@pytest.mark.walk("W6")``), by sentences in the docs
-(``SENTENCES``), or by both. The rows: W is what was wrong, C what was confusing, S what was wished for, Q what no page answered.
+(``SENTENCES``), or by both. The rows: W is what was wrong, C what was confusing, S what was wished for, Q what no page
+answered.
 """
 
 from __future__ import annotations
