@@ -66,7 +66,7 @@ SENTENCES: dict[str, tuple[Sentence, ...]] = {
     "Q4": (("docs/questions.md", "fetch `report.html` with `curl`, and open it in a browser"),),
     "Q5": (("docs/questions.md", "Deleting an object leaves its results in the store;"),),
     "Q6": (("docs/questions.md", "where a request names none, the tuned model answers"),),
-    "Q7": (("docs/questions.md", "## How much memory does a job on the CPU need?"),),
+    "Q7": (("docs/questions.md", "count 2 GiB, 4 GiB for each billion weights of the base model,"),),
     "Q8": (("docs/questions.md", "Create a second Evaluation with more items and name it in the deployment's"),),
 }
 
