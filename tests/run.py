@@ -58,7 +58,9 @@ PARALLEL = "-n2"
 OPERATORS_PART = ("finetunejob", "preflight", "interruptions", "quota", "cost", "deadline", "kueue", "gpu")
 """Integration tests that are about training."""
 
-DOCS_ALONE = _pytest("the docs by themselves", *(f"tests/docs/test_{part}.py" for part in ("pages", "samples", "walk")))
+DOCS_ALONE = _pytest(
+    "the docs by themselves", *(f"tests/docs/test_{part}.py" for part in ("pages", "samples", "reasons", "walk"))
+)
 DOCS_COMMANDS = _pytest("the docs' commands against a real API server", "tests/docs/test_commands.py")
 
 STAGES: dict[str, tuple[Step, ...]] = {
