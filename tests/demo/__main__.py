@@ -17,6 +17,7 @@ from tests.cluster.layout import cache_root
 
 from .environment import Environment, install, load_images, local_cluster, user_cluster
 from .measure import Peaks, Steps, summary
+from .provision import provide
 from .scenario import Scenario
 from .seed import Seeder
 from .settings import read_settings
@@ -67,12 +68,14 @@ def prepare(values: list[Path], steps: Steps) -> Environment:
         environment = user_cluster(kubeconfig)
     else:
         print("KUBECONFIG is not set: bringing up a single-node cluster on this machine.")
+        with steps.step("tools and images", tick=True):
+            provide()
         with steps.step("cluster"):
             environment = local_cluster(CLUSTER_NAME)
     with tempfile.TemporaryDirectory() as scratch:
         if environment.local:
             named = Path(scratch, "images.yaml")
-            with steps.step("images", tick=True):
+            with steps.step("images into the cluster", tick=True):
                 named.write_text(load_images(environment.local))
             values = [named, *values]
         with steps.step("install the chart", tick=True):
