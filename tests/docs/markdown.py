@@ -110,6 +110,15 @@ def shell_commands(path: Path) -> list[Command]:
     return [command for fence in found if fence.language in SHELL for command in commands(fence)]
 
 
+def comment_commands(path: Path) -> list[Command]:
+    """The commands in a manifest's comments: lines that stand in from the others."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept = [line.removeprefix("#   ") if line.startswith("#   ") else "" for line in lines]
+    # Prose that stands in from the rest, in a list for example, is no command.
+    wanted = [line if re.match(r" |kubectl |helm |make |python3 ", line) else "" for line in kept]
+    return commands(Fence(name(path), 0, "sh", "\n".join(wanted)))
+
+
 def without_blocks(text: str) -> str:
     """The page's prose."""
     return re.sub(r"^( *)```.*?^ *```$", "", text, flags=re.MULTILINE | re.DOTALL)

@@ -15,10 +15,12 @@ from tests.cluster.__main__ import parser as cluster_parser
 from tests.support.points import Record
 
 from .conftest import Shell, yaml_blocks
-from .markdown import ROOT, Command, is_whole, pages, shell_commands
+from .markdown import ROOT, Command, comment_commands, is_whole, pages, shell_commands
 from .rules import Check, rule
 
+MANIFESTS = sorted((ROOT / "manifests").rglob("*.yaml"))
 COMMANDS = [command for path in pages() for command in shell_commands(path)]
+COMMANDS += [command for path in MANIFESTS for command in comment_commands(path)]
 EXAMPLES = sorted((ROOT / "manifests/examples").rglob("*.yaml"))
 PARSERS = {"images.build": images_parser, "tests.cluster": cluster_parser}
 KEYS = "objectStore.external.endpoint=https://s3.example.com"
@@ -49,7 +51,7 @@ def parse_error(module: str, *words: str) -> str:
 @pytest.mark.walk("W2")
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.place)
 def test_command(command: Command, shell: Shell, record_property: Record) -> None:
-    """Every command of README and docs: run, tried, or not run for the reason that is printed."""
+    """Every command of README, docs and manifests: run, tried, or not run for the reason that is printed."""
     check = rule(command)
     assert check
     look(shell, check)
@@ -114,6 +116,12 @@ def test_a_configmap_that_an_example_reads_is_made_first(shell: Shell) -> None:
             assert re.search(rf"--from-file=manifests/examples/\S+/{re.escape(key)}", made), key
     for file in ("train", "test"):
         shell.must(f"test -s manifests/examples/support-chats/{file}.jsonl")
+
+
+def test_commands_in_comments_are_found() -> None:
+    found = [command.first_line for path in MANIFESTS for command in comment_commands(path)]
+    assert "kubectl get localqueues" in found
+    assert any(text.startswith("kubectl create secret generic kubetune-object-store -n kubetune ...") for text in found)
 
 
 def test_a_mistake_is_noticed(shell: Shell) -> None:
