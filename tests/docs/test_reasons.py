@@ -1,4 +1,4 @@
-"""Every reason that operator and images can give is explained on a page, and the page names none that nobody gives."""
+"""Every reason that operator and images can give is explained on a page; docs/reasons.md names none that nobody gives."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _pages() -> Iterable[str]:
 @pytest.mark.walk("C14")
 def test_every_reason_is_explained(record_property: Record) -> None:
     missing = given() - set().union(*map(explained, _pages()))
-    assert not missing, f"say in docs/reasons.md what these mean and what to do: {sorted(missing)}"
+    assert not missing, f"say in docs/statuses.md or docs/reasons.md what these mean and what to do: {sorted(missing)}"
     record_property("point", f"docs: {len(given())} reasons, each explained on a page")
 
 
