@@ -1,4 +1,4 @@
-"""Every reason that operator and images can give is explained on a page; docs/reasons.md names none that nobody gives."""
+"""Every reason that operator and images can give is explained on a page, and docs/reasons.md names no others."""
 
 from __future__ import annotations
 
