@@ -46,6 +46,10 @@ test-images: venv tools ## The images' own code inside the images: real training
 test-e2e: venv tools ## Train, evaluate, gate and serve on a full node
 	$(PY) -m tests.run e2e
 
+.PHONY: test-docs
+test-docs: venv tools ## Every command of README and docs, run or its reason printed; the first model as a script on a node
+	$(PY) -m tests.run docs
+
 .PHONY: test-training
 test-training: venv tools ## Everything that is promised about training, at length: a line for each point
 	$(PY) -m tests.run training
