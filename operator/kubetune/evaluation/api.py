@@ -42,6 +42,7 @@ class Reason(enum.StrEnum):
     CONTAINER_NOT_STARTED = "ContainerNotStarted"
     PREPARING = "Preparing"
     RUNNING = "Running"
+    SUSPENDING = "Suspending"
     SUSPENDED = "Suspended"
     RETRYING = "Retrying"
     COMPLETED = "Completed"
@@ -57,6 +58,10 @@ class Reason(enum.StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
     RESULT_LOST = "ResultLost"
+    NOT_FINISHED = "NotFinished"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    ALREADY_FINISHED = "AlreadyFinished"
 
 
 class Generation(ApiModel):
@@ -269,9 +274,10 @@ class Evaluation(Resource):
             Column("Verdict", ".status.verdict"),
             Column("Metric", ".status.primaryMetric"),
             Column("Delta", ".status.delta"),
+            Column("Reason", '.status.conditions[?(@.type=="Succeeded")].reason'),
             Column("Items", ".status.n", "integer", wide=True),
             Column("Progress", ".status.progress.display", wide=True),
-            Column("Reason", '.status.conditions[?(@.type=="Succeeded")].reason', wide=True),
+            Column("Attempts", ".status.attempts", "integer", wide=True),
             AGE,
         ),
     )

@@ -185,12 +185,13 @@ class Client:
         body: Object | None = None,
     ) -> Object:
         method, content_type, accept = _METHODS[verb]
+        sent: Object | bytes | None = _utf8(body) if verb == "apply" and body is not None else body
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "kubetune"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         status = 0
         try:
-            response = await self._api.call_api(method, url, headers, body, _request_timeout=TIMEOUT)
+            response = await self._api.call_api(method, url, headers, sent, _request_timeout=TIMEOUT)
             status = response.status
             data = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -204,12 +205,21 @@ class Client:
         return answer
 
 
+def _utf8(body: Object) -> bytes:
+    """The body of a server-side apply, which is YAML to the API server.
+
+    YAML refuses the pair of escapes by which JSON writes a character above U+FFFF (an emoji in a URI, in a pod's last
+    words), so nothing is escaped. Half a pair, which is no character, becomes a question mark.
+    """
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
 _JSON = "application/json"
 _METHODS = {
     "get": ("GET", _JSON, _JSON),
     "list": ("GET", _JSON, _JSON),
     "create": ("POST", _JSON, METADATA_ONLY),
-    "apply": ("PATCH", "application/apply-patch+yaml", METADATA_ONLY),
+    "apply": ("PATCH", "application/apply-patch+yaml; charset=utf-8", METADATA_ONLY),
     "patch": ("PATCH", "application/merge-patch+json", _JSON),
     "delete": ("DELETE", _JSON, _JSON),
 }

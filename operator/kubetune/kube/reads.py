@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from kubetune.common.labels import MANAGED_BY, MANAGER
 from kubetune.common.pod_options import Resources
 from kubetune.settings import Settings
+from kubetune.workload.crowd import explain_crowd, is_crowd
 from kubetune.workload.explain import Fact
 from kubetune.workload.gpu import RUNTIME_CLASS, Hardware, read_demand
 from kubetune.workload.inputs import Inputs, needed_claims, needed_config_maps
@@ -68,9 +69,12 @@ async def read_placement(client: Client, pod: Object) -> Fact | None:
     if nodes is None:
         return None
     misfit = explain_misfit(pod["spec"], nodes)
-    if misfit or demand is None or not is_refused or demand.resource not in scheduled.get("message", ""):
+    if misfit or not is_refused:
         return misfit
-    return explain_taken(pod["spec"], nodes, await _read_our_pods(client, pod["metadata"]["namespace"]))
+    said, namespace = scheduled.get("message", ""), pod["metadata"]["namespace"]
+    if demand and demand.resource in said:
+        return explain_taken(pod["spec"], nodes, await _read_our_pods(client, namespace))
+    return explain_crowd(pod["spec"], await _read_our_pods(client, namespace), said) if is_crowd(said) else None
 
 
 async def _read_our_pods(client: Client, namespace: str) -> list[Object]:

@@ -91,14 +91,13 @@ class Reason(enum.StrEnum):
     PERMISSION_DENIED = "PermissionDenied"
     UNAVAILABLE = "Unavailable"
     ENGINE_FAILED = "EngineFailed"
-    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
 
 class DeploymentCondition(enum.StrEnum):
     """Types of the conditions, in the order in which they become True."""
 
     ACCEPTED = "Accepted"
-    """The spec and everything it names are usable."""
+    """The spec is usable, and what it names was found so far."""
     ADMITTED = "Admitted"
     """The required verdict is Go, or none is required."""
     LOADED = "Loaded"
@@ -113,6 +112,8 @@ class DeploymentPhase(enum.StrEnum):
     PENDING = "Pending"
     LOADING = "Loading"
     READY = "Ready"
+    SERVING_PREVIOUS = "ServingPrevious"
+    """What answers is the version before the one that is wanted: that is not admitted, does not come up, or loads."""
     STOPPED = "Stopped"
     FAILED = "Failed"
 
@@ -201,6 +202,7 @@ class VersionState(enum.StrEnum):
     """What became of a version."""
 
     ACTIVE = "Active"
+    STOPPED = "Stopped"
     PENDING = "Pending"
     REJECTED = "Rejected"
     FAILED = "Failed"
@@ -216,8 +218,8 @@ class Version(ApiModel):
     adapter_uri: str | None = Field(default=None, max_length=2048)
     """The adapter on top of it."""
     state: VersionState
-    """Active: it answers (or is being rolled out). Pending: waits for its model or its verdict. Rejected: its verdict
-    is not Go. Failed: it could not be loaded."""
+    """Active: it answers (or is being rolled out). Stopped: it would, but spec.replicas is 0. Pending: waits for its
+    model or its verdict. Rejected: its verdict is not Go. Failed: it could not be loaded."""
     message: str | None = Field(default=None, max_length=4096)
     """Why it is in this state."""
 
@@ -226,7 +228,12 @@ class ModelDeploymentStatus(Status):
     """What is served."""
 
     phase: DeploymentPhase | None = None
-    """Pending, Loading, Ready, Stopped or Failed."""
+    """Pending, Loading, Ready, ServingPrevious (the version before the wanted one answers), Stopped or Failed."""
+    ready: str | None = Field(default=None, max_length=32)
+    """Pods that answer, of those wanted: `1/1`. Whichever version they serve; the condition Ready is about the wanted
+    one."""
+    version: str | None = Field(default=None, max_length=63)
+    """Name of the version that answers, or else of the one that is to."""
     endpoint: str | None = Field(default=None, max_length=1024)
     """Base URL of the OpenAI-compatible API, inside the cluster."""
     model_name: str | None = Field(default=None, max_length=253)
@@ -253,11 +260,11 @@ class ModelDeployment(Resource):
         plural="modeldeployments",
         short="mdep",
         columns=(
-            Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
-            Column("Version", '.status.versions[?(@.state=="Active")].name'),
+            Column("Phase", ".status.phase"),
+            Column("Ready", ".status.ready"),
+            Column("Version", ".status.version"),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
             Column("URL", ".status.endpoint"),
-            Column("Phase", ".status.phase", wide=True),
-            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
             AGE,
         ),
         scalable=True,

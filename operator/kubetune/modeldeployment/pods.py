@@ -108,7 +108,8 @@ def _progress(pod: Object, statuses: list[Object], failure: Failure | None) -> F
     if engine.get("started"):
         return Fact(ConditionStatus.TRUE, Reason.LOADED, f"Pod {pod['metadata']['name']} has loaded it.")
     if failure:
-        return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+        where = f" {_where_to_read(pod, engine)}" if failure.reason == Reason.ENGINE_FAILED else ""
+        return Fact(ConditionStatus.FALSE, failure.reason, f"{failure.message}{where}")
     if "running" in (engine.get("state") or {}):
         text = f"The engine on node {pod['spec'].get('nodeName')} is loading the model."
         return Fact(ConditionStatus.FALSE, Reason.LOADING, text)
@@ -124,6 +125,13 @@ def _failure(pod: Object, statuses: list[Object]) -> Failure | None:
         reason = Reason.ENGINE_FAILED if status["name"] == ENGINE and failure.reason == "Error" else failure.reason
         return failure.model_copy(update={"reason": str(reason), "pod": pod["metadata"]["name"]})
     return None
+
+
+def _where_to_read(pod: Object, engine: Object) -> str:
+    """The command that shows the dead engine's whole log; the next one has begun a log of its own."""
+    previous = "" if "terminated" in (engine.get("state") or {}) else " --previous"
+    metadata = pod["metadata"]
+    return f"All it said: kubectl logs -n {metadata['namespace']} {metadata['name']} -c {ENGINE}{previous}"
 
 
 def _has_recovered(status: Object) -> bool:

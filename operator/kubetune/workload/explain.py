@@ -13,7 +13,9 @@ from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure
+from kubetune.common.sentences import sentences
 from kubetune_contract import ContractError, ExitCode, from_json
+from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
 
 from .pods import condition, container_state, container_statuses
@@ -46,14 +48,25 @@ EXIT_REASONS = {
     ExitCode.SUPERSEDED: "Superseded",
 }
 _ADVICE = {
-    ExitCode.OUT_OF_MEMORY: "The GPU's memory does not suffice and nothing was left to lower. Take method qlora, a "
-    "shorter sequence, a smaller model or a larger GPU; spec.resources.memory is main memory and does not help.",
     ExitCode.UNAVAILABLE: "The object store or the tracker did not answer.",
     137: "It was killed from outside: by the node, or because it did not stop in time.",
     139: "It crashed in native code (segmentation fault).",
     143: "It was stopped from outside.",
 }
 """For an exit without a message of the container's own."""
+_MEMORY_ADVICE = {
+    "train": "Raise spec.resources.memory; on the CPU a smaller spec.hyperparameters.perDeviceTrainBatchSize or "
+    "maxSequenceLength helps, too.",
+    "evaluate": "Raise spec.resources.memory; on the CPU a smaller spec.generation.batchSize or maxNewTokens helps, "
+    "too.",
+    "engine": "Raise spec.resources.memory; on the CPU a smaller spec.engine.maxNumSeqs or maxModelLen helps, too.",
+}
+"""By container: what else takes part in how much main memory it needs."""
+_GPU_MEMORY_ADVICE = {
+    "train": "Take method qlora, a shorter sequence, a smaller model or a larger GPU",
+    "evaluate": "Lower spec.generation.batchSize or maxNewTokens, or take a larger GPU",
+    "engine": "Lower spec.engine.maxNumSeqs or maxModelLen, or take a smaller model or a larger GPU",
+}
 _PULL_REASONS = {
     "ErrImagePull",
     "ImagePullBackOff",
@@ -123,9 +136,19 @@ def _explain_unscheduled(pod: Object, placement: Fact | None) -> Fact:
     text = scheduled.get("message", "")
     if scheduled.get("reason") != "Unschedulable":
         return Fact(ConditionStatus.FALSE, "Waiting", text or f"The pod waits: {scheduled.get('reason')}.")
+    said = f"The scheduler says: {_without_preemption(text)}"
     if placement:
-        return replace(placement, message=f"{placement.message} The scheduler says: {text}")
-    return Fact(ConditionStatus.FALSE, "Unschedulable", f"No node can take the pod. The scheduler says: {text}")
+        return replace(placement, message=sentences(placement.message, said))
+    wait = (
+        "Waits for room on a node and starts by itself" if "Insufficient" in text else "No node takes the pod as it is"
+    )
+    return Fact(ConditionStatus.FALSE, "Unschedulable", sentences(wait, said))
+
+
+def _without_preemption(text: str) -> str:
+    """What the scheduler says without how it tried to make room, which repeats it."""
+    told = re.split(r"[\s,]*(?:(?:no new claims to deallocate|preemption:|still not schedulable)[\s,]*)", text)[0]
+    return told or text
 
 
 def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> Fact:
@@ -195,16 +218,28 @@ def failure_of(status: Object, member: str) -> Failure | None:
     if terminated.get("reason") == "OOMKilled":
         message = (
             f"Container {status['name']} used more main memory (not the GPU's) than its limit and was killed "
-            "(OOMKilled). Raise spec.resources.memory; on the CPU a smaller batch or a shorter sequence helps, too."
+            f"(OOMKilled). {_MEMORY_ADVICE.get(status['name'], 'Raise spec.resources.memory.')}"
         )
         return Failure(reason="OutOfMemory", message=message, exit_code=code)
     summary = _summary(text)
     if summary:
         return Failure(reason=summary.reason, message=summary.message, exit_code=code)
     reason = EXIT_REASONS.get(code, "Error")
-    tail = f"It said last: {text}" if text else _ADVICE.get(code or 0, "It left no message.")
+    said = last_words(text)
+    tail = f"It said last: {said}" if said else _advice(code, status["name"])
     message = f"Container {status['name']} exited with code {code}. {tail}"
     return Failure(reason=reason, message=message[:4096], exit_code=code)
+
+
+def _advice(code: int | None, container: str) -> str:
+    """What an exit code alone tells."""
+    if code == ExitCode.OUT_OF_MEMORY:
+        remedy = _GPU_MEMORY_ADVICE.get(container, "Take a larger GPU")
+        return (
+            f"The GPU's memory does not suffice and nothing was left to lower. {remedy}; spec.resources.memory is main "
+            "memory and does not help."
+        )
+    return _ADVICE.get(code or 0, "It left no message.")
 
 
 def _summary(text: str) -> FailureSummary | None:

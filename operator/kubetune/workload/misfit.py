@@ -178,12 +178,13 @@ def _holders(resource: str, pods: Iterable[Object]) -> dict[str, dict[str, int]]
         demand, node = read_demand(pod["spec"]), pod["spec"].get("nodeName")
         if node and demand and demand.resource == resource and not is_finished(pod):
             on_node = found.setdefault(node, {})
-            who = _owner(pod)
+            who = owner_of(pod)
             on_node[who] = on_node.get(who, 0) + demand.count
     return found
 
 
-def _owner(pod: Object) -> str:
+def owner_of(pod: Object) -> str:
+    """Who the pod is for, as people know it."""
     metadata = pod["metadata"]
     labels = metadata.get("labels", {})
     for label, kind in _KINDS.items():
