@@ -24,6 +24,8 @@ class Inputs:
     """Name -> phase (Pending, Bound, Lost)."""
     config_maps: dict[str, frozenset[str] | None] = field(default_factory=dict)
     """Name -> keys."""
+    missing_secrets: frozenset[str] = frozenset()
+    """Secrets that were looked for and are not there."""
 
 
 def needed_claims(used: Iterable[str]) -> tuple[str, ...]:

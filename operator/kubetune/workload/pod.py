@@ -12,6 +12,7 @@ from kubetune.settings import Settings
 from kubetune_contract import paths, uris
 
 from .gpu import affinity_of, demand_of
+from .secrets import needed_secrets
 
 Object = dict[str, Any]
 
@@ -200,14 +201,10 @@ def _environment(settings: Settings, options: PodOptions, wanted: tuple[str, ...
         {"name": "HOME", "value": paths.TMP_DIR},
         {"name": "KUBETUNE_LOG_LEVEL", "value": settings.log_level},
     ]
-    credentials = options.credentials
-    if "s3" in schemes:
-        secret = (credentials and credentials.object_store_secret) or settings.store_secret
-        env += [_from_secret(name, secret) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
     if "hf" in schemes:
         env += [{"name": name, "value": "0"} for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
-        if credentials and credentials.hugging_face_secret:
-            env.append(_from_secret("HF_TOKEN", credentials.hugging_face_secret))
+    for use in needed_secrets(settings, options, wanted):
+        env += [_from_secret(key, use.name) for key in use.keys]
     return env
 
 
