@@ -224,8 +224,12 @@ class Store:
     def check_writable(self, uri: str) -> None:
         """Raises KubeTuneError unless objects can be written below ``uri``; leaves nothing behind."""
         probe = f"{uri.rstrip('/')}/.probe-{secrets.token_hex(8)}"
-        self.write(b"", probe)
-        self.delete(probe)
+        try:
+            self.write(b"", probe)
+            self.delete(probe)
+        except KubeTuneError as error:
+            # The probe is ours; what cannot be written to is the user's folder.
+            raise KubeTuneError(error.code, error.reason, error.message.replace(probe, uri)) from error
 
     @contextmanager
     def _errors(self, uri: str) -> Iterator[None]:

@@ -45,6 +45,10 @@ GpuResourceName = Annotated[
 ]
 
 
+SHARES_PATTERN = "/mig-|[.]shared$"
+"""In a GPU resource's name: slices of a card (MIG) or shares of its time."""
+
+
 class Resources(ApiModel):
     """What each pod asks of its node."""
 
@@ -55,7 +59,7 @@ class Resources(ApiModel):
             "gpu",
         ),
         Rule(
-            "self.gpu < 2 || !has(self.gpuResourceName) || !self.gpuResourceName.matches('/mig-|[.]shared$')",
+            f"self.gpu < 2 || !has(self.gpuResourceName) || !self.gpuResourceName.matches('{SHARES_PATTERN}')",
             "gpuResourceName counts slices or shares of a card, which cannot work together: set gpu to 1",
             "gpu",
         ),

@@ -8,7 +8,7 @@ from kubetune.common.decision import Decision
 from kubetune.common.job_status import JobCondition
 from kubetune.workload.explain import Fact
 from kubetune.workload.run import Run
-from kubetune.workload.status import Stamp, job_status, set_facts, transitions
+from kubetune.workload.status import Stamp, accepted_by, job_status, set_facts, transitions
 
 from . import attempts
 from .advice import news
@@ -25,7 +25,7 @@ def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: 
     job, stamp = look.job, Stamp(look.now, look.job.metadata.generation)
     old = job.status
     facts = {
-        JobCondition.ACCEPTED: accepted,
+        JobCondition.ACCEPTED: accepted_by(accepted, run),
         JobCondition.PREFLIGHTED: preflight.fact,
         JobCondition.SCHEDULED: run.scheduled,
         JobCondition.RUNNING: run.running,

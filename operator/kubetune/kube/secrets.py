@@ -1,7 +1,7 @@
 """Whether a Secret exists, without the right to read any.
 
 The API server is asked to create one of that name as a dry run, which stores nothing: it refuses when there is one.
-Where this operator may not ask (the chart's rbac.checkSecrets is off), the kubelet tells in its stead, once a pod waits.
+Where this operator may not ask (the chart's rbac.checkSecrets is off), the kubelet tells in its stead once a pod waits.
 """
 
 from __future__ import annotations

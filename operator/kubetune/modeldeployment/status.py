@@ -11,7 +11,7 @@ from kubetune.common.job_status import Failure
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact, explain_refusal, refusal_reason
 from kubetune.workload.pods import condition
-from kubetune.workload.status import Stamp, set_facts, transitions
+from kubetune.workload.status import Stamp, accepted_unless, set_facts, transitions
 
 from .api import (
     DeploymentCondition,
@@ -76,15 +76,15 @@ def describe(
     """The whole status, and Events about what is new in it."""
     loaded = _loaded(deployment, view)
     ready = _ready(deployment, view, loaded, settings)
+    failure = _failure(view, loaded)
     facts = {
-        DeploymentCondition.ACCEPTED: view.plan.accepted,
+        DeploymentCondition.ACCEPTED: accepted_unless(view.plan.accepted, loaded.reason, failure, loaded.message),
         DeploymentCondition.ADMITTED: view.plan.admitted,
         DeploymentCondition.LOADED: loaded,
         DeploymentCondition.READY: ready,
     }
     old = deployment.status.conditions
     conditions = set_facts(old, facts, stamp)
-    failure = _failure(view, loaded)
     active = view.plan.ledger.active if view.plan.ledger else None
     status = ModelDeploymentStatus(
         observed_generation=stamp.generation,
@@ -104,7 +104,11 @@ def needs_another_look(status: ModelDeploymentStatus) -> bool:
     """Whether something may change without an event that reaches this object."""
     if not is_true(status.conditions, DeploymentCondition.ACCEPTED):
         accepted = get_condition(status.conditions, DeploymentCondition.ACCEPTED)
-        return accepted is not None and accepted.reason in {Reason.CLAIM_NOT_FOUND, Reason.NAME_CONFLICT}
+        return accepted is not None and accepted.reason in {
+            Reason.CLAIM_NOT_FOUND,
+            Reason.SECRET_NOT_FOUND,
+            Reason.NAME_CONFLICT,
+        }
     return status.phase in {DeploymentPhase.LOADING, DeploymentPhase.FAILED} and status.endpoint is not None
 
 

@@ -1,15 +1,19 @@
-"""Secrets that pods read: which a pod needs, and what to say of one that is not there. Their content is nobody's here."""
+"""Secrets that pods read: which a pod needs, and what to say of one that is missing. Nobody here sees their content."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from kubetune.common.pod_options import PodOptions
 from kubetune.settings import Settings
 from kubetune_contract import uris
 
 from .inputs import Problem
+
+Object = dict[str, Any]
 
 STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 HUB_KEYS = ("HF_TOKEN",)
@@ -68,6 +72,36 @@ def explain_missing(use: SecretUse, namespace: str, source: str = "") -> str:
         )
     literals = " ".join(f"--from-literal={key}=..." for key in use.keys)
     return f"{text} Create it: kubectl -n {namespace} create secret generic {use.name} {literals}"
+
+
+def use_in(pod: Object, name: str) -> SecretUse:
+    """What a pod reads of the Secret, as its containers say."""
+    keys = tuple(dict.fromkeys(key for key, secret in _read_by(pod) if secret == name)) or STORE_KEYS
+    return SecretUse(name, keys, HUB_FIELD if keys == HUB_KEYS else STORE_FIELD, is_named=True)
+
+
+def name_secret(text: str, pod: Object) -> str:
+    """A container knows what it has read of a Secret, but not which Secret that was: the pod's spec does."""
+    for field, keys, hint in _HINTS:
+        name = next((secret for key, secret in _read_by(pod) if key in keys), None)
+        if name and hint.search(text):
+            named = f"Secret {pod['metadata']['namespace']}/{name}, which holds {' and '.join(keys)} ({field})"
+            text = hint.sub(named, text, count=1)
+    return text
+
+
+_HINTS = (
+    (STORE_FIELD, STORE_KEYS, re.compile("the Secret that holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")),
+    (HUB_FIELD, HUB_KEYS, re.compile("the Secret that holds HF_TOKEN")),
+)
+"""As the containers' messages put it."""
+
+
+def _read_by(pod: Object) -> list[tuple[str, str]]:
+    """Key and Secret of everything that the containers of a pod read of Secrets."""
+    containers = [*pod["spec"].get("initContainers", ()), *pod["spec"].get("containers", ())]
+    sources = (entry.get("valueFrom", {}).get("secretKeyRef") for one in containers for entry in one.get("env", ()))
+    return [(source["key"], source["name"]) for source in sources if source]
 
 
 def copy_command(name: str, source: str, namespace: str) -> str:

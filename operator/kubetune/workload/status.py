@@ -9,7 +9,8 @@ from typing import Any
 
 from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Event
-from kubetune.common.job_status import JobCondition, JobPhase, JobStatus
+from kubetune.common.job_status import Failure, JobCondition, JobPhase, JobStatus
+from kubetune_contract import ExitCode
 
 from .explain import Fact
 from .inputs import Problem
@@ -37,13 +38,32 @@ class Stamp:
 
 
 def accepted() -> Fact:
-    return Fact(ConditionStatus.TRUE, "Accepted", "The spec and everything it names are usable.")
+    return Fact(ConditionStatus.TRUE, "Accepted", "The spec is usable, and what it names was found so far.")
+
+
+def accepted_unless(fact: Fact, reason: str, failure: Failure | None, message: str) -> Fact:
+    """``fact``, unless a pod has found something that the spec names missing or closed: nothing is accepted then.
+    ``reason`` and ``message`` are those of what keeps the pod from starting."""
+    if fact.status is not ConditionStatus.TRUE:
+        return fact
+    if failure and failure.exit_code in _NOT_FOUND:
+        return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+    return Fact(ConditionStatus.FALSE, reason, message) if reason in _MISSING else fact
+
+
+def accepted_by(fact: Fact, run: Run) -> Fact:
+    """``accepted_unless`` of a run."""
+    return accepted_unless(fact, run.succeeded.reason, run.failure, run.succeeded.message)
+
+
+_MISSING = {"SecretNotFound", "ConfigMapNotFound", "ClaimNotFound"}
+_NOT_FOUND = {ExitCode.INPUT_NOT_FOUND, ExitCode.PERMISSION}
 
 
 def job_conditions(old: Iterable[Condition], accepted_fact: Fact, run: Run, stamp: Stamp) -> tuple[Condition, ...]:
     """The four conditions of a Job-like kind; the summary's message is the run's."""
     facts = {
-        JobCondition.ACCEPTED: accepted_fact,
+        JobCondition.ACCEPTED: accepted_by(accepted_fact, run),
         JobCondition.SCHEDULED: run.scheduled,
         JobCondition.RUNNING: run.running,
         JobCondition.SUCCEEDED: run.succeeded,
