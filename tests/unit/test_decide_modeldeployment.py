@@ -374,7 +374,10 @@ ENGINE_WORDS = (
 
 
 @pytest.mark.walk("W11")
-@pytest.mark.parametrize(("state", "previous"), [({}, " --previous"), ({"state": {"running": {}}}, " --previous")])
+@pytest.mark.parametrize(
+    ("state", "previous"),
+    [({}, " --previous"), ({"state": {"terminated": {"exitCode": 1, "message": ENGINE_WORDS}}}, "")],
+)
 def test_a_dead_engines_whole_log_is_one_command_away(state: Object, previous: str) -> None:
     world = World(deployment())
     world.step()
