@@ -117,7 +117,7 @@ def _start(look: Look, preflight: Preflight) -> Decision:
         placement = expect_placement(training["spec"]["template"]["spec"], look.observed.hardware)
         run = read_run(JobObservation(placement=placement), main=MAIN)
     decision = conclude(look, accepted(), preflight, run)
-    events = (*decision.events, *_warn(preflight))
+    events = (*decision.events, *_warn(preflight, look.job.spec.resources.gpu))
     return replace(decision, create=(training,), events=events, requeue_after=run.recheck_after)
 
 
@@ -125,11 +125,16 @@ def _suspended(run: Run) -> Run:
     return held_run(JobPhase.SUSPENDED, Reason.SUSPENDED, SUSPENDED_TEXT, run)
 
 
-def _warn(preflight: Preflight) -> tuple[Event, ...]:
-    """Trained although it does not fit: that must not go under among what went well."""
-    if preflight.run is None or preflight.figures is None or preflight.figures.fit is not Fit.DOES_NOT_FIT:
+def _warn(preflight: Preflight, gpus: int) -> tuple[Event, ...]:
+    """Trained although it does not fit, or on a CPU may not: that must not go under among what went well.
+
+    On a GPU the trainer goes down by itself where it is tight; the kernel's killer asks nobody.
+    """
+    if preflight.run is None or preflight.figures is None:
         return ()
-    return (Event(Reason.DOES_NOT_FIT, preflight.fact.message, warning=True),)
+    reasons = {Fit.DOES_NOT_FIT: Reason.DOES_NOT_FIT} | ({} if gpus else {Fit.TIGHT: Reason.TIGHT})
+    reason = reasons.get(preflight.figures.fit)
+    return (Event(reason, preflight.fact.message, warning=True),) if reason else ()
 
 
 def _train(look: Look, preflight: Preflight) -> Decision:

@@ -23,6 +23,7 @@ class Reason(enum.StrEnum):
     PREFLIGHT_PASSED = "PreflightPassed"
     PREFLIGHT_SKIPPED = "PreflightSkipped"
     DOES_NOT_FIT = "DoesNotFit"
+    TIGHT = "Tight"
     QUEUED = "Queued"
     BUDGET_EXCEEDED = "BudgetExceeded"
     WAITING = "Waiting"
