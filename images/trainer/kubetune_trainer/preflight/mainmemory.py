@@ -5,9 +5,9 @@ Measured with this image's libraries on models of 0.3 to 194 million parameters 
 - libraries: what the process holds before it has loaded anything. The files of the libraries themselves are mapped, and
   the kernel drops them before it kills.
 - weights, adapter and gradients are 32-bit; only linear layers under qlora are smaller.
-- activations are 32-bit: a layer keeps some 20 vectors of the hidden size and 4.5 of the feed-forward size per token,
+- activations are 32-bit: a layer keeps some 27 vectors of the hidden size and 5 of the feed-forward size per token,
   and, where torch's attention has no fused form for the case, the square of the sequence for each head.
-- the loss is computed in tiles (see estimate.py), of which some five exist at a time.
+- the loss is computed in tiles (see estimate.py), with some ten 32-bit numbers for each entry.
 
 What is left open is how long the allocator keeps what was freed, and what other threads hold for a moment. So there is
 an interval, and only what does not fit at its lower end, with all that the trainer lowers by itself, is called so.
@@ -35,7 +35,6 @@ from .shapes import ModelShape
 MIB, GIB = 1 << 20, 1 << 30
 LIBRARIES = 560 * MIB
 LEAST_LIBRARIES, MOST_LIBRARIES = 420 * MIB, 700 * MIB
-TILES = 5
 STEP = 256 * MIB
 """Memory is proposed in multiples of this."""
 
@@ -50,11 +49,13 @@ class Activations:
     """Vectors of the feed-forward size per token."""
     squares: float
     """Matrices of sequence x sequence per row and head."""
+    tiles: float
+    """Of the loss, which is no layer's own."""
 
 
-LEAST = Activations(10, 3, 0)
-LIKELY = Activations(22, 5, 2)
-MOST = Activations(28, 6, 5)
+LEAST = Activations(6, 2.5, 0, 4)
+LIKELY = Activations(27, 5, 0, 10)
+MOST = Activations(32, 6, 3, 12)
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def estimate_main(shape: ModelShape, run: Recipe, kept: Activations) -> MemoryEs
     layer = (run.tokens * (kept.hidden * shape.hidden + kept.ffn * shape.ffn) + squares) * 4
     inputs = run.tokens * shape.hidden * shape.layers * 4
     layers = inputs + layer if run.checkpointing else layer * shape.layers
-    loss = TILES * 4 * min(run.tokens, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
+    loss = kept.tiles * 4 * min(run.tokens, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
     unpacked = shape.largest_linear * 8 if run.method is Method.QLORA else 0
     parts = {
         "weights": int(weight_bytes(shape, run) / shards),
