@@ -2,7 +2,8 @@
 
 Measured with this image's libraries on models of 0.3 to 194 million parameters (docs/training.md has the table):
 
-- libraries: what the process holds before it has loaded anything. The files of the libraries themselves are mapped, and
+- libraries: what the process holds before it has loaded anything (0.36 GiB), and what MLflow, the store's client and
+  their threads add. The files of the libraries themselves are mapped, and
   the kernel drops them before it kills.
 - weights, adapter and gradients are 32-bit; only linear layers under qlora are smaller.
 - activations are 32-bit: a layer keeps some 27 vectors of the hidden size and 5 of the feed-forward size per token,
