@@ -1,1 +1,3 @@
 """The KubeTune operator."""
+
+__version__ = "0.1.0"

@@ -54,7 +54,8 @@ def test_waits_for_its_job_measures_and_stays_finished(kube: Kube, kubelet: Kube
     assert kube.get("job", "demo-evaluate") is None
 
 
-def test_a_failed_job_fails_it_until_the_job_is_made_again(kube: Kube, kubelet: Kubelet) -> None:
+@pytest.mark.walk("W13")
+def test_a_failed_job_fails_it_for_good(kube: Kube, kubelet: Kubelet) -> None:
     kube.create("finetunejob", finetunejob())
     pod = kubelet.pod_of("demo-train")
     kubelet.run(pod)
@@ -63,11 +64,14 @@ def test_a_failed_job_fails_it_until_the_job_is_made_again(kube: Kube, kubelet: 
     kube.create("evaluation", evaluation())
     condition = kube.wait_condition("evaluation", "demo", "Succeeded", "FineTuneJobFailed", seconds=5)
     assert "line 3" in condition["message"]
-    assert kube.status("evaluation", "demo")["phase"] == "Failed"
+    status = kube.wait_phase("evaluation", "demo", "Failed")
+    assert kube.condition("evaluation", "demo", "Accepted")["reason"] == "FineTuneJobFailed"
+    assert kube.condition("evaluation", "demo", "Finished")["reason"] == "Failed"
     remove(kube, kubelet, "finetunejob", "demo", "demo-train")
     train(kube, kubelet)
-    kube.wait_exists("job", "demo-evaluate")
-    kube.wait_phase("evaluation", "demo", "Pending")
+    time.sleep(1)
+    assert kube.get("job", "demo-evaluate") is None
+    assert kube.status("evaluation", "demo") == status
 
 
 def test_bad_data_is_told_with_its_line(kube: Kube, kubelet: Kubelet) -> None:
@@ -96,7 +100,7 @@ def test_suspend_and_resume(kube: Kube, kubelet: Kubelet) -> None:
     kubelet.run(kubelet.pod_of("demo-evaluate"))
     kube.wait_phase("evaluation", "demo", "Running")
     kube.patch("evaluation", "demo", {"spec": {"suspend": True}})
-    kube.wait_phase("evaluation", "demo", "Suspended")
+    kube.wait_phase("evaluation", "demo", "Suspending")
     assert kube.must("job", "demo-evaluate")["spec"]["suspend"] is True
 
 

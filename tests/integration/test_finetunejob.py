@@ -53,9 +53,9 @@ def test_trains_publishes_and_creates_the_evaluation(
     config = json.loads(job["spec"]["template"]["metadata"]["annotations"]["kubetune.io/config"])
     assert config["output"] == f"s3://kubetune/finetunejobs/{kube.namespace}/demo/{owner['uid']}"
     pod = kubelet.pod_of("demo-train")
-    kubelet.cannot_schedule(pod, "0/3 nodes are available: 3 Insufficient memory.")
+    kubelet.cannot_schedule(pod, "0/3 nodes are available: 3 Insufficient memory. preemption: 0/3 nodes: none.")
     scheduled = kube.wait_condition("finetunejob", "demo", "Scheduled", "Unschedulable")
-    assert "3 Insufficient memory" in scheduled["message"]
+    assert scheduled["message"].endswith("3 Insufficient memory.")
     progress.update(loss=1.5, etaSeconds=720.0)
     kubelet.run(pod, POD_IP)
     kube.wait_phase("finetunejob", "demo", "Running")
@@ -138,7 +138,8 @@ def test_tries_again_and_names_the_last_failure(kube: Kube, kubelet: Kubelet) ->
     kubelet.run(second)
     running = kube.wait_phase("finetunejob", "demo", "Running")
     assert running["attempts"] == 2
-    assert "failure" not in running
+    assert running["failure"]["reason"] == "StoreUnavailable", "what ended the attempt before stays in sight"
+    assert "attempt 2 of 2" in kube.condition("finetunejob", "demo", "Succeeded")["message"]
     kubelet.fail(second, 69, failure_summary(69, "StoreUnavailable", "no answer from the store"))
     kube.wait_phase("finetunejob", "demo", "Failed")
     summary = kube.condition("finetunejob", "demo", "Succeeded")
@@ -193,8 +194,15 @@ def test_suspend_and_resume(kube: Kube, kubelet: Kubelet) -> None:
     kubelet.run(pod)
     kube.wait_phase("finetunejob", "demo", "Running")
     kube.patch("finetunejob", "demo", {"spec": {"suspend": True}})
-    kube.wait_phase("finetunejob", "demo", "Suspended")
+    kube.wait_phase("finetunejob", "demo", "Suspending")
     wait_for(lambda: "deletionTimestamp" in kube.must("pod", pod)["metadata"], 15, lambda: "the pod is not stopped")
+    said = "asked to stop after step 5 of 10; the next attempt goes on from the checkpoint of step 5"
+    kubelet.fail(pod, 75, failure_summary(75, "Preempted", said))
+    kube.wait_phase("finetunejob", "demo", "Suspended")
+    kubelet.finish_deletion(pod)
+    kube.wait_gone("pod", pod)
+    time.sleep(1)
+    assert said in kube.condition("finetunejob", "demo", "Succeeded")["message"], "what is saved is known afterwards"
 
 
 @pytest.mark.parametrize("code", [75, 137], ids=["preempted", "killed"])

@@ -75,7 +75,7 @@ def test_a_pod_gets_the_time_it_has_measured_to_need(
         pod = run(kube, kubelet)
         assert kube.must("pod", pod)["spec"]["terminationGracePeriodSeconds"] == 120
         kube.patch("finetunejob", "demo", {"spec": {"suspend": True}})
-        kube.wait_phase("finetunejob", "demo", "Suspended")
+        kube.wait_phase("finetunejob", "demo", "Suspending")
         wait_for(lambda: kube.must("job", JOB)["spec"]["suspend"], 10, lambda: "the Job is not suspended")
         time.sleep(2)
         assert kube.must("pod", pod)["metadata"]["deletionGracePeriodSeconds"] == 360
@@ -118,7 +118,7 @@ def test_series_are_there_while_it_runs(kube: Kube, kubelet: Kubelet, operator: 
     with answering(POD_IP, **figures):
         kube.create("finetunejob", finetunejob())
         pod = run(kube, kubelet)
-        wait_for(lambda: shown("tokens") == 12345, 10, lambda: "no series")
+        wait_for(lambda: shown("tokens_total") == 12345, 10, lambda: "no series")
         assert (shown("reserved_vram_bytes"), shown("gpu_utilization")) == (8 * 1024**3, 0.97)
         assert shown("last_checkpoint_timestamp_seconds") == 1.5e9
         kubelet.succeed(pod, train_summary())

@@ -130,7 +130,7 @@ def test_its_user_stops_it_although_kueue_would_have_it_run(
     started = queue.starts(JOB)
     assert started == 1
     kube.patch("finetunejob", "demo", {"spec": {"suspend": True}})
-    kube.wait_phase("finetunejob", "demo", "Suspended")
+    kube.wait_phase("finetunejob", "demo", "Suspending")
     wait_for(lambda: "deletionTimestamp" in kube.must("pod", pod)["metadata"], 30, lambda: "the pod is not stopped")
     assert "deletionTimestamp" in kube.must("job", JOB)["metadata"], "it stays until its pod is gone"
     kube.patch("finetunejob", "demo", {"spec": {"suspend": False}})

@@ -112,6 +112,7 @@ def test_without_go_the_version_before_serves_on(kube: Kube, kubelet: Kubelet, p
     kube.wait_condition("modeldeployment", "demo", "Admitted", "EvaluationNotFound", seconds=5)
     evaluate(kube, kubelet, "NoGo", "second", job="second")
     kube.wait_condition("modeldeployment", "demo", "Ready", "VerdictNoGo", seconds=5)
+    assert kube.status("modeldeployment", "demo")["phase"] == "ServingPrevious"
     assert kube.must("deployment", "demo")["metadata"]["generation"] == before["metadata"]["generation"]
     status = kube.status("modeldeployment", "demo")
     assert [entry["state"] for entry in status["versions"]] == ["Active", "Rejected"]
@@ -161,7 +162,8 @@ def test_a_new_version_rolls_out_behind_the_old_one(kube: Kube, pods: ServerPods
     kube.wait_condition("modeldeployment", "demo", "Ready", "Waiting")
     assert kube.status("modeldeployment", "demo")["readyReplicas"] == 1
     pods.crash(new, "engine", 1, "ValueError: no such architecture")
-    status = kube.wait_phase("modeldeployment", "demo", "Failed")
+    kube.wait_condition("modeldeployment", "demo", "Ready", "EngineFailed")
+    status = kube.wait_phase("modeldeployment", "demo", "ServingPrevious")
     assert status["failure"]["reason"] == "EngineFailed"
     assert [entry["state"] for entry in status["versions"]] == ["Active", "Failed"]
     assert sorted(pods.names()) == sorted([old, new])
@@ -251,6 +253,7 @@ def test_failed_job(kube: Kube, kubelet: Kubelet) -> None:
     kube.create("modeldeployment", model_deployment())
     condition = kube.wait_condition("modeldeployment", "demo", "Accepted", "FineTuneJobFailed", seconds=5)
     assert "train.jsonl has no rows" in condition["message"]
+    assert kube.status("modeldeployment", "demo")["phase"] == "Failed", "as an Evaluation of it"
 
 
 @pytest.mark.parametrize("kind", ["deployment", "service"])

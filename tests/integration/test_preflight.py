@@ -144,7 +144,7 @@ def test_suspended_nothing_runs_at_any_stage(kube: Kube, kubelet: Kubelet) -> No
     kubelet.run(pod)
     kube.wait_phase("finetunejob", "demo", "Preflight")
     kube.patch("finetunejob", "demo", {"spec": {"suspend": True}})
-    kube.wait_phase("finetunejob", "demo", "Suspended")
+    kube.wait_phase("finetunejob", "demo", "Suspending")
     wait_for(lambda: "deletionTimestamp" in kube.must("pod", pod)["metadata"], 15, lambda: "the pod is not stopped")
     kubelet.finish_deletion(pod)
 

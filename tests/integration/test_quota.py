@@ -102,7 +102,7 @@ def test_the_others_wait_in_the_order_of_their_creation(kube: Kube, kubelet: Kub
     kubelet.run(pod)
     kube.wait_phase("finetunejob", "b", "Running")
     kube.patch("finetunejob", "b", {"spec": {"suspend": True}})
-    kube.wait_phase("finetunejob", "b", "Suspended")
+    kube.wait_phase("finetunejob", "b", "Suspending")
     time.sleep(1)
     assert kube.get("job", "d-train") is None, "the pod of b is still there"
     stop(kube, kubelet, pod)

@@ -105,7 +105,7 @@ def test_nodes_are_read_as_soon_as_they_may_be(
         assert "runtimeClassName" not in kube.must("pod", before)["spec"]
         kubelet.cannot_schedule(before, NO_ROOM)
         condition = kube.wait_condition("finetunejob", "before", "Scheduled", "Unschedulable")
-        assert condition["message"] == f"No node can take the pod. The scheduler says: {NO_ROOM}"
+        assert condition["message"] == f"Waits for room on a node and starts by itself. The scheduler says: {NO_ROOM}"
 
         for obj in rules:
             if obj["kind"].startswith("Cluster"):

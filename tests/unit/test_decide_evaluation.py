@@ -107,15 +107,21 @@ def test_a_missing_job_is_told_at_once() -> None:
     assert decision.events[0].warning
 
 
-def test_a_failed_job_fails_it_until_the_job_is_made_again() -> None:
+@pytest.mark.walk("W13")
+def test_a_failed_job_fails_it_for_good() -> None:
+    """As a ModelDeployment of it: Accepted says why. What has failed does not go back to Pending."""
     obj = evaluation()
     status, decision = run(obj, Observed(jobs={"demo": failed_job()}))
     assert status.phase == "Failed"
     assert condition(status, "Succeeded")[:2] == ("False", "FineTuneJobFailed")
     assert "Line 3 is no JSON" in condition(status, "Succeeded")[2]
+    assert condition(status, "Accepted")[:2] == ("False", "FineTuneJobFailed")
+    assert condition(status, "Finished")[:2] == ("True", "Failed")
     assert decision.create == ()
     later = obj.model_copy(update={"status": status})
-    assert decide(later, Observed(jobs={"demo": finished_job()}), NOW, SETTINGS).create
+    for job in (None, finished_job()):
+        again = decide(later, Observed(jobs={"demo": job}), NOW + timedelta(days=1), SETTINGS)
+        assert (again.create, again.status) == ((), status.to_dict())
 
 
 @pytest.mark.parametrize(

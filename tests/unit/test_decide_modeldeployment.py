@@ -148,19 +148,19 @@ def test_serves_the_result_of_a_job() -> None:
 
 
 @pytest.mark.parametrize(
-    ("job", "accepted", "admitted"),
+    ("job", "accepted", "admitted", "phase"),
     [
-        (running_job(), ("True", "Accepted"), ("Unknown", "FineTuneJobNotFinished")),
-        (failed_job(), ("False", "FineTuneJobFailed"), ("Unknown", "FineTuneJobFailed")),
+        (running_job(), ("True", "Accepted"), ("Unknown", "FineTuneJobNotFinished"), "Pending"),
+        (failed_job(), ("False", "FineTuneJobFailed"), ("Unknown", "FineTuneJobFailed"), "Failed"),
     ],
 )
-def test_waits_for_its_job(job: FineTuneJob, accepted: tuple[str, str], admitted: tuple[str, str]) -> None:
+def test_waits_for_its_job(job: FineTuneJob, accepted: tuple[str, str], admitted: tuple[str, str], phase: str) -> None:
     world = World(deployment(), job)
     status = world.step()
     assert condition(status, "Accepted")[:2] == accepted
     assert condition(status, "Admitted")[:2] == admitted
     assert condition(status, "Ready")[0] == "False"
-    assert (world.version, status.phase, status.endpoint) == (None, "Pending", None)
+    assert (world.version, status.phase, status.endpoint) == (None, phase, None)
 
 
 def test_a_missing_job() -> None:
@@ -209,6 +209,7 @@ def _serving_v1_and_asked_for_v2(judge: Evaluation | None, **spec: Any) -> World
     return world
 
 
+@pytest.mark.walk("C3")
 @pytest.mark.parametrize("judge", [None, evaluation(), judged("NoGo", adapter_uri=OTHER), judged("Go")])
 def test_without_go_the_version_before_serves_on_untouched(judge: Evaluation | None) -> None:
     world = _serving_v1_and_asked_for_v2(judge)
@@ -220,8 +221,9 @@ def test_without_go_the_version_before_serves_on_untouched(judge: Evaluation | N
     assert states(status)[1][0] == V2
     assert condition(status, "Admitted")[0] == "False"
     assert condition(status, "Ready")[0] == "False"
-    assert f"Version {V1} goes on serving" in condition(status, "Ready")[2]
+    assert condition(status, "Ready")[2].startswith(f"Version {V1} goes on serving.")
     assert status.endpoint is not None
+    assert (status.phase, status.ready, status.version) == ("ServingPrevious", "1/1", V1), "no outage"
 
 
 def test_settings_of_the_version_that_serves_apply_although_the_next_one_waits() -> None:
@@ -312,11 +314,26 @@ def test_a_model_on_a_missing_claim_waits_for_it() -> None:
     assert world.version is None
 
 
+@pytest.mark.walk("W14")
 def test_no_replicas() -> None:
     world = World(deployment(replicas=0))
     status = world.step()
-    assert (status.phase, status.ready_replicas) == ("Stopped", 0)
+    assert (status.phase, status.ready_replicas, status.ready, status.version) == ("Stopped", 0, "0/0", V1)
     assert condition(status, "Ready")[:2] == ("False", "ScaledToZero")
+    assert [(one.state, one.message) for one in status.versions] == [("Stopped", "spec.replicas is 0")]
+    assert [(event.reason, event.warning) for event in world.decision.events] == [("ScaledToZero", False)]
+
+
+@pytest.mark.walk("W13")
+def test_a_missing_secret_is_told_by_accepted_too() -> None:
+    world = World(deployment())
+    world.step()
+    stuck = {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "x" not found'}}}
+    world.observe(pods=(world.pod(init=stuck),))
+    status = world.step()
+    assert condition(status, "Accepted")[:2] == ("False", "SecretNotFound")
+    assert world.decision.requeue_after, "nobody tells when the Secret is made"
+    assert condition(world.serving(), "Accepted")[:2] == ("True", "Accepted")
 
 
 REFUSED = '{"schema":1,"reason":"AdapterNotServable","message":"vLLM cannot serve DoRA adapters.","exitCode":64}'
@@ -349,6 +366,28 @@ def test_a_version_that_does_not_come_up_says_why(pod: Object, reason: str, text
     assert "0 of 1 pods have loaded" in condition(status, "Loaded")[2]
     assert states(status) == [(V1, VersionState.FAILED)]
     assert reason in {event.reason for event in world.decision.events if event.warning}
+
+
+ENGINE_WORDS = (
+    '{"schema":1,"reason":"EngineFailed","message":"The engine (vLLM) ended with code 1: no cache.","exitCode":1}'
+)
+
+
+@pytest.mark.walk("W11")
+@pytest.mark.parametrize(("state", "previous"), [({}, " --previous"), ({"state": {"running": {}}}, " --previous")])
+def test_a_dead_engines_whole_log_is_one_command_away(state: Object, previous: str) -> None:
+    world = World(deployment())
+    world.step()
+    pod = world.pod(**(crashed(1, ENGINE_WORDS) | state))
+    world.observe(pods=(pod,))
+    status = world.step()
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    assert condition(status, "Loaded")[2] == (
+        f"0 of 1 pods have loaded version {V1}. The engine (vLLM) ended with code 1: no cache. All it said: "
+        f"kubectl logs -n {namespace} {name} -c engine{previous}"
+    )
+    assert status.failure is not None
+    assert status.failure.message == "The engine (vLLM) ended with code 1: no cache."
 
 
 def test_a_failed_try_stays_visible_while_the_next_one_runs() -> None:
@@ -428,7 +467,7 @@ def test_recreate_goes_back_to_the_version_before() -> None:
     assert (V2, VersionState.FAILED) in states(status)
     status = world.serving()
     assert states(status) == [(V1, VersionState.ACTIVE), (V2, VersionState.FAILED)]
-    assert (status.phase, condition(status, "Ready")[1]) == ("Failed", "EngineFailed")
+    assert (status.phase, condition(status, "Ready")[1]) == ("ServingPrevious", "EngineFailed")
     assert condition(status, "Admitted")[0] == "True"
 
 

@@ -224,7 +224,7 @@ def test_the_user_wins_over_kueue_by_taking_the_job_away() -> None:
     running = judge(custom(**spec), observed).status
     told = judge(custom(running, suspend=True, **spec), observed)
     assert (told.stop, told.patch, told.requeue_after) == ((), (), 0.0), "it is on record first"
-    assert (told.status["phase"], told.status["activeSeconds"]) == ("Suspended", 600)
+    assert (told.status["phase"], told.status["activeSeconds"]) == ("Suspending", 600)
     done = judge(custom(told.status, suspend=True, **spec), observed)
     assert done.stop == (
         Stop(Ref("v1", "Pod", "ns", "p1"), grace_seconds=360),

@@ -10,7 +10,7 @@ import pytest
 from kubetune.runtime.arrivals import LIMIT, Arrivals
 from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.intake import Intake
-from kubetune.runtime.metrics import Phases
+from kubetune.runtime.inventory import Inventory
 from kubetune.runtime.queue import WorkQueue
 from kubetune.runtime.references import References
 from kubetune.runtime.seen import Seen
@@ -24,9 +24,9 @@ class Bench:
         self.queue: WorkQueue[Key] = WorkQueue(lambda: 0.0)
         self.seen = Seen()
         self.references = References()
-        self.phases = Phases(["FineTuneJob", "Evaluation"])
+        self.inventory = Inventory(["FineTuneJob", "Evaluation"])
         self.gone: list[Key] = []
-        self.intake = Intake(self.queue, self.seen, self.references, self.phases, self.gone.append)
+        self.intake = Intake(self.queue, self.seen, self.references, self.inventory, self.gone.append)
 
     def keys(self) -> set[Key]:
         """Takes what is in line."""
@@ -194,7 +194,7 @@ def test_phases_are_counted(bench: Bench) -> None:
 
 
 def _gauges(bench: Bench) -> dict[str, float]:
-    family = next(f for f in bench.phases.collect() if f.name == "kubetune_finetunejobs")
+    family = next(f for f in bench.inventory.collect() if f.name == "kubetune_finetunejobs")
     return {sample.labels["phase"]: sample.value for sample in family.samples}
 
 

@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import tomllib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 from pydantic import ValidationError
 
+from kubetune import __version__
 from kubetune.common.decision import Event
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.finetunejob.series import LIMIT, ProgressSeries
 from kubetune.kube.errors import ApiError
 from kubetune.kube.events import build_event
+from kubetune.runtime.controller import Key
+from kubetune.runtime.inventory import Inventory
 from kubetune.runtime.logs import JsonFormatter
+from kubetune.runtime.metrics import Metrics
 from kubetune.runtime.poll import Poller
+from kubetune.runtime.queue import WorkQueue
 from kubetune.runtime.refusal import refuse_by_server, refuse_unreadable
 from kubetune_contract import TrainProgress
 from tests.support.objects import finetunejob
 
+ROOT = Path(__file__).parents[2]
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -74,6 +84,17 @@ def test_logs_are_json_with_the_key() -> None:
     assert (entry["message"], entry["key"], entry["level"]) == ("hello you", "FineTuneJob ns/demo", "INFO")
 
 
+async def in_parts(request: web.Request) -> web.StreamResponse:
+    """A long answer that arrives bit by bit."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for part in (b'{"step": 1, "note": "', b"x" * 3000, b'"}'):
+        await response.write(part)
+        await asyncio.sleep(0.01)
+    await response.write_eof()
+    return response
+
+
 @pytest.fixture
 async def pod() -> AsyncIterator[int]:
     """A pod that answers in different ways; the port it listens on."""
@@ -83,6 +104,8 @@ async def pod() -> AsyncIterator[int]:
             raise web.HTTPFound("http://127.0.0.1/secret")
         if request.host.startswith("127.0.0.3"):
             return web.Response(status=503)
+        if request.host.startswith("127.0.0.4"):
+            return await in_parts(request)
         return web.json_response({"step": 1})
 
     app = web.Application()
@@ -99,6 +122,7 @@ async def test_polling(pod: int) -> None:
     assert json.loads(await poller.progress("127.0.0.1") or "") == {"step": 1}
     assert await poller.progress("127.0.0.2") is None, "redirects are not followed"
     assert await poller.progress("127.0.0.3") is None
+    assert len(json.loads(await poller.progress("127.0.0.4") or "")["note"]) == 3000, "read to its end"
     assert await poller.progress("not an address") is None
     await poller.close()
 
@@ -125,3 +149,47 @@ def test_series_are_bounded() -> None:
     for index in range(LIMIT + 5):
         series.set("ns", f"job-{index}", progress)
     assert generate_latest(registry).decode().count("kubetune_finetunejob_step{") == LIMIT
+
+
+@pytest.mark.walk("S1")
+def test_what_only_grows_is_a_counter() -> None:
+    metrics = Metrics(["FineTuneJob", "Evaluation"])
+    queue: WorkQueue[Key] = WorkQueue(lambda: 0.0)
+    metrics.watch_queue(queue)
+    queue.add(Key("FineTuneJob", "ns", "demo"))
+    ProgressSeries(metrics.registry).set("ns", "demo", TrainProgress("training", 3, 9, 0.0, tokens=77))
+    text = generate_latest(metrics.registry).decode()
+    for line in (
+        "# TYPE kubetune_workqueue_adds_total counter",
+        "kubetune_workqueue_adds_total 1.0",
+        "# TYPE kubetune_workqueue_retries_total counter",
+        'kubetune_finetunejob_tokens_total{name="demo",namespace="ns"} 77.0',
+        f'kubetune_build_info{{version="{__version__}"}} 1.0',
+    ):
+        assert line in text
+
+
+@pytest.mark.walk("S1")
+def test_verdicts_and_cost_have_series() -> None:
+    inventory = Inventory(["FineTuneJob", "Evaluation"])
+    registry = CollectorRegistry()
+    registry.register(inventory)
+    for uid, kind, status in (
+        ("a", "Evaluation", {"phase": "Succeeded", "verdict": "Go"}),
+        ("b", "Evaluation", {"phase": "Succeeded", "verdict": "Go"}),
+        ("c", "Evaluation", {"phase": "Failed"}),
+        ("d", "FineTuneJob", {"phase": "Running", "cost": {"amount": 1.25, "currency": "EUR"}}),
+        ("e", "FineTuneJob", {"phase": "Succeeded", "cost": {"amount": 2.0, "currency": "EUR"}}),
+        ("f", "FineTuneJob", {}),
+    ):
+        inventory.note(kind, {"metadata": {"uid": uid, "namespace": "ns"}, "status": status})
+    text = generate_latest(registry).decode()
+    assert 'kubetune_evaluation_verdicts{namespace="ns",verdict="Go"} 2.0' in text
+    assert 'kubetune_finetunejob_cost{currency="EUR",namespace="ns"} 3.25' in text
+    assert 'kubetune_finetunejobs{phase="Pending"} 1.0' in text
+
+
+def test_one_version_everywhere() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((ROOT / "charts/kubetune/Chart.yaml").read_text())
+    assert __version__ == project == chart["appVersion"]

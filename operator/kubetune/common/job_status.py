@@ -19,6 +19,8 @@ class JobPhase(enum.StrEnum):
     QUEUED = "Queued"
     """A FineTuneJob that waits for a place, a budget or Kueue."""
     RUNNING = "Running"
+    SUSPENDING = "Suspending"
+    """Suspended, and its pod has not stopped yet: a training saves what it has."""
     SUSPENDED = "Suspended"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
@@ -28,7 +30,7 @@ class JobCondition(enum.StrEnum):
     """Types of the conditions, in the order in which they become True."""
 
     ACCEPTED = "Accepted"
-    """The spec and everything it names are usable."""
+    """The spec is usable, and what it names was found so far."""
     PREFLIGHTED = "Preflighted"
     """Data, model and access were checked and the run fits the GPU's memory; only a FineTuneJob has it."""
     SCHEDULED = "Scheduled"
@@ -36,6 +38,8 @@ class JobCondition(enum.StrEnum):
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
     """The summary: True when done, False when failed for good, Unknown until then."""
+    FINISHED = "Finished"
+    """True at either end, with the reason Succeeded or Failed: what to wait for when both will do."""
 
 
 class Failure(ApiModel):
@@ -55,7 +59,7 @@ class JobStatus(Status):
     """What is measured of something that runs once."""
 
     phase: JobPhase | None = None
-    """Pending, Preflight and Queued (a FineTuneJob's), Running, Suspended, Succeeded or Failed."""
+    """Pending, Preflight and Queued (a FineTuneJob's), Running, Suspending, Suspended, Succeeded or Failed."""
     attempts: int | None = Field(default=None, ge=0)
     """Pods started so far."""
     start_time: Timestamp | None = None
@@ -63,4 +67,4 @@ class JobStatus(Status):
     completion_time: Timestamp | None = None
     """When it succeeded or failed for good."""
     failure: Failure | None = None
-    """Set while the last attempt has failed."""
+    """Why the last attempt failed; it stays while the run is tried again, and goes once that has succeeded."""

@@ -9,6 +9,7 @@ from .names import label_value
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGER = "kubetune"
+COMPONENT = "app.kubernetes.io/component"
 SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """Narrows the operator's watches to its own children."""
 
@@ -37,6 +38,6 @@ def labels(info: KindInfo, name: str, component: Component) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "kubetune",
         "app.kubernetes.io/part-of": "kubetune",
-        "app.kubernetes.io/component": component.value,
+        COMPONENT: component.value,
         **match_labels(info, name),
     }

@@ -10,24 +10,38 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.decision import Decision, Patch, Ref
 from kubetune.common.job_status import Failure, JobPhase
+from kubetune.common.sentences import sentences
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.settings import Settings
 from kubetune.workload.deadline import explain_deadline, suspend_body
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.gpu import Hardware
-from kubetune.workload.inputs import Inputs, Problem, check_inputs
+from kubetune.workload.gpu import Hardware, check_shares
+from kubetune.workload.inputs import Inputs, Problem
+from kubetune.workload.main_memory import fewer_tries
 from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling
 from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
-from kubetune.workload.status import Stamp, accepted, is_final, job_conditions, job_status, refused_run, transitions
+from kubetune.workload.status import (
+    Stamp,
+    accepted,
+    is_final,
+    job_conditions,
+    job_status,
+    refused_run,
+    settle,
+    transitions,
+)
 from kubetune_contract import EvalProgress
 
 from .api import Evaluation, EvaluationStatus, Reason
+from .checks import find_missing, find_senseless
 from .resources import EVALUATE, Models, build, job_name, measured_candidate, output_uri, resolve_models, used_uris
 from .result import describe, is_due, measured_model, primary_metric, read_progress, read_summary, result_members
 
-PROBLEM_SECONDS = 10.0
-"""A missing claim or ConfigMap is not watched; once created it is found this much later."""
+Object = dict[str, Any]
+
+PROBLEM_SECONDS = 5.0
+"""A missing claim, ConfigMap or Secret is not watched; once created it is found this much later."""
 CONFLICT_SECONDS = 60.0
 
 
@@ -49,7 +63,7 @@ class Observed:
 def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """Feeding the result back changes nothing."""
     if is_final(evaluation.status):
-        return Decision(status=evaluation.status.to_dict())
+        return _keep_final(evaluation, now)
     child = observed.run.job
     if child is None:
         return _start(evaluation, observed, now, settings)
@@ -63,19 +77,28 @@ def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
     return _follow(evaluation, observed, run, now, settings)
 
 
+def _keep_final(evaluation: Evaluation, now: datetime) -> Decision:
+    stamp = Stamp(now, evaluation.metadata.generation)
+    members, events = settle(evaluation.status, stamp, suspend=evaluation.spec.suspend)
+    return Decision(status=evaluation.status.model_copy(update=members).to_dict(), events=events)
+
+
 def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: Settings) -> Decision:
-    spelled = check_spelling(used_uris(evaluation, None))
+    spelled = check_spelling(used_uris(evaluation, None)) or check_shares(evaluation.spec.resources, settings)
     if spelled:
         return _refuse(evaluation, spelled, now, None)
     models = resolve_models(evaluation, observed.jobs)
     known = models if isinstance(models, Models) else None
-    missing = check_inputs(observed.inputs, used_uris(evaluation, known), evaluation.metadata.namespace)
+    missing = find_missing(evaluation, known, observed.inputs, settings, PROBLEM_SECONDS)
     if isinstance(models, Unresolved) and models.obstacle is not Obstacle.NOT_FINISHED:
         return _unresolved(evaluation, models, now)
     if missing:
         return _refuse(evaluation, missing, now, PROBLEM_SECONDS)
     if isinstance(models, Unresolved):
         return _unresolved(evaluation, models, now)
+    senseless = find_senseless(evaluation, models, observed.jobs)
+    if senseless:
+        return _refuse(evaluation, senseless, now, None)
     run = read_run(JobObservation(), main=EVALUATE)
     decision = _conclude(evaluation, accepted(), run, now, candidate=measured_model(models.candidate))
     return replace(decision, create=(build(evaluation, models, settings, observed.hardware.runtime_class),))
@@ -90,16 +113,12 @@ def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> 
         run = Run(JobPhase.PENDING, scheduled=waiting, running=_false(waiting), succeeded=waiting)
         # Waiting is what is meant to happen; the condition tells it, an Event would only be noise.
         return replace(_conclude(evaluation, accepted(), run, now), events=())
-    failed = Fact(ConditionStatus.FALSE, Reason.FINE_TUNE_JOB_FAILED, obstacle.message)
-    run = Run(
-        JobPhase.FAILED,
-        scheduled=failed,
-        running=failed,
-        succeeded=failed,
-        failure=Failure(reason=failed.reason, message=failed.message),
-    )
-    # Not recorded as ended: a FineTuneJob of that name may be created again.
-    return _conclude(evaluation, accepted(), run, now, completion_time=None)
+    text = sentences(obstacle.message, "This Evaluation has ended with it: create it again, too")
+    failed = Fact(ConditionStatus.FALSE, Reason.FINE_TUNE_JOB_FAILED, text)
+    never = replace(failed, message="Did not run: there is no model to measure.")
+    failure = Failure(reason=failed.reason, message=failed.message)
+    run = Run(JobPhase.FAILED, scheduled=never, running=never, succeeded=failed, failure=failure)
+    return _conclude(evaluation, failed, run, now)
 
 
 def _refuse(evaluation: Evaluation, problem: Problem, now: datetime, again: float | None) -> Decision:
@@ -119,12 +138,17 @@ def _follow(evaluation: Evaluation, observed: Observed, run: Run, now: datetime,
     waits = [run.recheck_after] if run.recheck_after else []
     if run.phase is JobPhase.RUNNING:
         waits.append(settings.poll_seconds)
-    patches: tuple[Patch, ...] = ()
-    if is_suspended(child) != evaluation.spec.suspend and run.phase is not JobPhase.FAILED:
-        ref = Ref("batch/v1", "Job", evaluation.metadata.namespace, job_name(evaluation))
-        body = suspend_body(child, now) if evaluation.spec.suspend else {"spec": {"suspend": False}}
-        patches = (Patch(ref, body),)
+    patches = () if run.phase is JobPhase.FAILED else _patches(evaluation, observed.run, child, now)
     return replace(decision, patch=patches, requeue_after=min(waits, default=None))
+
+
+def _patches(evaluation: Evaluation, observation: JobObservation, child: Object, now: datetime) -> tuple[Patch, ...]:
+    ref = Ref("batch/v1", "Job", evaluation.metadata.namespace, job_name(evaluation))
+    fewer = fewer_tries(child, observation.pods, EVALUATE)
+    suspension: Object | None = None
+    if is_suspended(child) != evaluation.spec.suspend:
+        suspension = suspend_body(child, now) if evaluation.spec.suspend else {"spec": {"suspend": False}}
+    return tuple(Patch(ref, body) for body in (fewer, suspension) if body)
 
 
 def _complete(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:

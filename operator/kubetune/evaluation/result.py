@@ -7,6 +7,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
 from kubetune_contract import ContractError, EvalProgress, EvalSummary, MetricName, ModelRef, from_json
 from kubetune_contract import MetricResult as Measured
@@ -46,8 +47,8 @@ def describe(summary: EvalSummary) -> str:
     """One sentence for the condition Succeeded."""
     if summary.verdict is None:
         return f"Measured {summary.n} items; no gate was set. The report is at {summary.report.uri}."
-    because = f" {summary.verdict_message}" if summary.verdict_message else ""
-    return f"{summary.verdict.value} on {summary.n} items.{because} The report is at {summary.report.uri}."
+    outcome = f"{summary.verdict.value} on {summary.n} items"
+    return sentences(outcome, summary.verdict_message, f"The report is at {summary.report.uri}")
 
 
 def measured_model(candidate: ModelRef | None) -> MeasuredModel | None:

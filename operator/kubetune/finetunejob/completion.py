@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.decision import Decision, Event
 from kubetune.common.job_status import Failure, JobPhase
+from kubetune.common.sentences import sentences
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.run import Run
-from kubetune.workload.status import accepted
+from kubetune.workload.status import Stamp, accepted, settle
 from kubetune_contract import ContractError, TrainSummary, from_json
 
 from .api import EvaluationRef, FineTuneJob, Reason
@@ -37,7 +39,7 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
         return _lose(look, preflight, run)
     job = look.job
     evaluation = _Evaluation.of(job, look.observed)
-    text = f"{_describe(summary)} {evaluation.note}".strip()
+    text = sentences(_describe(summary), evaluation.note)
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, text))
     finished = run.finished or look.now.replace(microsecond=0)
     decision = conclude(
@@ -60,14 +62,15 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
     return replace(decision, create=evaluation.create, events=events, requeue_after=evaluation.again)
 
 
-def keep_final(job: FineTuneJob, observed: Observed) -> Decision:
+def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
     """Ended and recorded: only an Evaluation that could not be created then is still owed."""
-    status = job.status
+    members, events = settle(job.status, Stamp(now, job.metadata.generation), suspend=job.spec.suspend)
+    status = job.status.model_copy(update=members)
     if status.phase is not JobPhase.SUCCEEDED or status.evaluation_ref or job.spec.evaluation is None:
-        return Decision(status=status.to_dict())
+        return Decision(status=status.to_dict(), events=events)
     evaluation = _Evaluation.of(job, observed)
     kept = status.model_copy(update={"evaluation_ref": evaluation.ref})
-    return Decision(status=kept.to_dict(), create=evaluation.create, requeue_after=evaluation.again)
+    return Decision(status=kept.to_dict(), create=evaluation.create, events=events, requeue_after=evaluation.again)
 
 
 def _describe(summary: TrainSummary) -> str:
@@ -93,7 +96,7 @@ def _lose(look: Look, preflight: Preflight, run: Run) -> Decision:
         succeeded=Fact(ConditionStatus.FALSE, Reason.RESULT_LOST, text),
         failure=Failure(reason=Reason.RESULT_LOST, message=text, pod=run.pod),
     )
-    return conclude(look, accepted(), preflight, run, progress=look.job.status.progress)
+    return conclude(look, accepted(), preflight, run)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from kubetune.common.decision import Decision
 from kubetune.common.job_status import JobCondition
 from kubetune.workload.explain import Fact
 from kubetune.workload.run import Run
-from kubetune.workload.status import Stamp, job_status, set_facts, transitions
+from kubetune.workload.status import Stamp, accepted_by, finished, job_status, set_facts, transitions
 
 from . import attempts
 from .advice import news
@@ -17,6 +17,7 @@ from .effective import in_force
 from .figures import merge_suggestions
 from .observed import Look
 from .preflight import Preflight
+from .progress import at_rest
 
 
 def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: Any) -> Decision:
@@ -25,17 +26,19 @@ def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: 
     job, stamp = look.job, Stamp(look.now, look.job.metadata.generation)
     old = job.status
     facts = {
-        JobCondition.ACCEPTED: accepted,
+        JobCondition.ACCEPTED: accepted_by(accepted, run),
         JobCondition.PREFLIGHTED: preflight.fact,
         JobCondition.SCHEDULED: run.scheduled,
         JobCondition.RUNNING: run.running,
         JobCondition.SUCCEEDED: run.succeeded,
+        JobCondition.FINISHED: finished(run),
     }
     conditions = set_facts(old.conditions, facts, stamp)
     figures = preflight.figures or old.preflight
     members = {
         "effective": in_force(job.spec, look.observed.run.job, figures.settings if figures else None),
         "preflight": figures,
+        "progress": at_rest(old.progress, figures, run),
         "active_seconds": old.active_seconds,
         "cost": old.cost,
         "recovery": old.recovery,

@@ -20,38 +20,37 @@ from kubetune.workload.status import accepted, is_final, refused_run
 from kubetune_contract import Fit
 
 from .api import FineTuneJob, Reason
-from .checks import find_problem
+from .checks import PROBLEM_SECONDS, find_problem
 from .completion import CONFLICT_SECONDS, complete, keep_final
 from .conclude import conclude
 from .cost import charge
 from .holding import (
-    SUSPENDED_TEXT,
     give_back,
-    held_run,
     is_kept_by_kueue,
     patches,
     queued,
     stop_pods,
+    suspended,
     used,
     waits_for_kueue,
     withdraw,
 )
 from .observed import Look, Observed
 from .preflight import Preflight, known_result, read_preflight, run_before_training
-from .progress import follow
+from .progress import Live, at_rest, follow, saved
 from .resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
+from .stages import tell
 from .turn import could_stop, wants_to_start
 
 Object = dict[str, Any]
 
-PROBLEM_SECONDS = 5.0
-"""A missing claim or ConfigMap is not watched; once created it is found this much later."""
+_BEGUN = {JobPhase.RUNNING, JobPhase.SUSPENDING, JobPhase.SUSPENDED}
 
 
 def decide(job: FineTuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """Feeding the result back changes nothing."""
     if is_final(job.status):
-        return keep_final(job, observed)
+        return keep_final(job, observed, now)
     look = Look(job, observed, now, settings)
     foreign = _find_foreign(job, observed)
     if foreign:
@@ -84,7 +83,7 @@ def _refuse(look: Look, problem: Problem, again: float, preflight: Preflight | N
 
 def _check(look: Look, preflight: Preflight) -> Decision:
     """The preflight has not begun, is under way, or has failed."""
-    job, run = look.job, run_before_training(preflight)
+    job, run = look.job, _foresee(look, run_before_training(preflight))
     if look.observed.preflight.job is None:
         problem = find_problem(job, look.observed.inputs, look.settings)
         if problem:
@@ -100,6 +99,16 @@ def _check(look: Look, preflight: Preflight) -> Decision:
     return replace(conclude(look, accepted(), preflight, run), patch=patch, requeue_after=run.recheck_after)
 
 
+def _foresee(look: Look, run: Run) -> Run:
+    """That no node can take the training is told while the preflight is at work; nodes may still come."""
+    hardware = look.observed.hardware
+    if run.phase is JobPhase.FAILED or hardware.nodes is None:
+        return run
+    training = build_train_job(look.job, look.settings, None, hardware)
+    placement = expect_placement(training["spec"]["template"]["spec"], hardware)
+    return replace(run, scheduled=placement) if placement else run
+
+
 def _start(look: Look, preflight: Preflight) -> Decision:
     problem = find_problem(look.job, look.observed.inputs, look.settings)
     if problem:
@@ -111,30 +120,25 @@ def _start(look: Look, preflight: Preflight) -> Decision:
         return replace(conclude(look, accepted(), preflight, run, **shown), requeue_after=wait.again)
     if look.job.spec.suspend and look.job.spec.queue_name:
         # Kueue would start a Job that is there; it is made when it may.
-        return conclude(look, accepted(), preflight, _suspended(run))
+        return conclude(look, accepted(), preflight, suspended(look, run))
     training = build_train_job(look.job, look.settings, preflight.figures, look.observed.hardware)
     if not training["spec"]["suspend"]:
         placement = expect_placement(training["spec"]["template"]["spec"], look.observed.hardware)
         run = read_run(JobObservation(placement=placement), main=MAIN)
     decision = conclude(look, accepted(), preflight, run)
-    events = (*decision.events, *_warn(preflight, look.job.spec.resources.gpu))
+    events = (*decision.events, *_warn(look.job, preflight))
     return replace(decision, create=(training,), events=events, requeue_after=run.recheck_after)
 
 
-def _suspended(run: Run) -> Run:
-    return held_run(JobPhase.SUSPENDED, Reason.SUSPENDED, SUSPENDED_TEXT, run)
-
-
-def _warn(preflight: Preflight, gpus: int) -> tuple[Event, ...]:
-    """Trained although it does not fit, or on a CPU may not: that must not go under among what went well.
-
-    On a GPU the trainer goes down by itself where it is tight; the kernel's killer asks nobody.
-    """
-    if preflight.run is None or preflight.figures is None:
-        return ()
-    reasons = {Fit.DOES_NOT_FIT: Reason.DOES_NOT_FIT} | ({} if gpus else {Fit.TIGHT: Reason.TIGHT})
-    reason = reasons.get(preflight.figures.fit)
-    return (Event(reason, preflight.fact.message, warning=True),) if reason else ()
+def _warn(job: FineTuneJob, preflight: Preflight) -> tuple[Event, ...]:
+    """Trained although it does not fit, or hardly: that must not go under among what went well. A GPU's memory that is
+    tight has a ladder to go down; of main memory, which kills, it is worth a word."""
+    fit = preflight.figures.fit if preflight.run and preflight.figures else None
+    if fit is Fit.DOES_NOT_FIT:
+        return (Event(Reason.DOES_NOT_FIT, preflight.fact.message, warning=True),)
+    if fit is Fit.TIGHT and not job.spec.resources.gpu:
+        return (Event(Reason.TIGHT, preflight.fact.message, warning=True),)
+    return ()
 
 
 def _train(look: Look, preflight: Preflight) -> Decision:
@@ -155,13 +159,16 @@ def _train(look: Look, preflight: Preflight) -> Decision:
 def _hold(look: Look, preflight: Preflight, run: Run) -> Decision:
     """Its user wants it stopped."""
     job, child = look.job, look.observed.run.job
+    patch = patches(look, job_name(job.metadata.name), look.observed.run, run)
+    if job.spec.queue_name is not None or run.phase in _BEGUN:
+        run = suspended(look, run)
+    progress = saved(job.status.progress, look.observed.progress)
+    shown = {"active_seconds": used(look), "progress": at_rest(progress, preflight.figures, run)}
+    decision = conclude(look, accepted(), preflight, run, **shown)
     if job.spec.queue_name is None:
-        decision = conclude(look, accepted(), preflight, run, active_seconds=used(look))
-        patch = patches(look, job_name(job.metadata.name), look.observed.run, run)
         return replace(decision, stop=stop_pods(look) if patch else (), patch=patch, requeue_after=run.recheck_after)
-    decision = conclude(look, accepted(), preflight, _suspended(run), active_seconds=used(look))
     # What is known only from the Job must be on record before the Job goes.
-    if job.status.phase is not JobPhase.SUSPENDED or child is None:
+    if job.status.phase not in {JobPhase.SUSPENDING, JobPhase.SUSPENDED} or child is None:
         return replace(decision, requeue_after=0.0)
     return replace(decision, stop=withdraw(look), requeue_after=run.recheck_after)
 
@@ -178,9 +185,16 @@ def _follow(look: Look, preflight: Preflight, run: Run) -> Decision:
         decision = conclude(look, accepted(), preflight, run, active_seconds=used(look), **shown)
         return replace(decision, patch=give_back(look), requeue_after=observed.wait.again)
     said = observed.progress if run.phase is JobPhase.RUNNING else None
-    live = follow(job.status, said, settings.progress_write_seconds)
+    is_new = run.pod not in (job.status.pods or ())
+    kept = at_rest(job.status.progress, preflight.figures, run) if is_new else job.status.progress
+    live = follow(job.status, said, settings.progress_write_seconds, kept=kept)
     reported = said.active_seconds if said and live.is_new else None
     cost = charge(job.status.cost, reported, job.spec, settings, observed.product)
+    if run.phase is not JobPhase.RUNNING:
+        live = Live.stored(job.status)
+        del live.members["progress"]
+    elif live.members["progress"]:
+        run = tell(run, live.members["progress"].phase)
     decision = conclude(look, accepted(), preflight, run, cost=cost, **live.members)
     waits = [run.recheck_after] if run.recheck_after else []
     if run.phase is JobPhase.RUNNING:

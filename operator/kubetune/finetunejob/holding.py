@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, get_condition
 from kubetune.common.decision import Patch, Ref, Stop
-from kubetune.common.job_status import JobPhase
+from kubetune.common.job_status import JobCondition, JobPhase
+from kubetune.common.sentences import sentences
 from kubetune.workload.deadline import suspend_body, tracking_body, used_seconds
-from kubetune.workload.explain import Fact
+from kubetune.workload.explain import Fact, explain_failure
+from kubetune.workload.main_memory import fewer_tries
 from kubetune.workload.misfit import TOLERATED, tolerates_its_gpu
-from kubetune.workload.pods import is_finished
-from kubetune.workload.run import JobObservation, Run, is_suspended
+from kubetune.workload.pods import is_finished, newest
+from kubetune.workload.run import STOPPING_SECONDS, SUSPENDED_TEXT, JobObservation, Run, is_suspended
+from kubetune_contract import ExitCode
 
 from . import grace
 from .admission import Wait
 from .api import FineTuneJob, QueueStatus, Reason
 from .observed import Look
-from .resources import job_name
+from .resources import MAIN, PREFLIGHT, job_name
 
 Object = dict[str, Any]
-
-SUSPENDED_TEXT = "Suspended; set suspend to false to go on."
 
 
 def held_run(phase: JobPhase, reason: str, text: str, run: Run) -> Run:
@@ -33,8 +35,32 @@ def held_run(phase: JobPhase, reason: str, text: str, run: Run) -> Run:
         running=no,
         succeeded=Fact(ConditionStatus.UNKNOWN, reason, text),
         attempts=run.attempts,
+        failure=run.failure,
         started=run.started,
     )
+
+
+def suspended(look: Look, run: Run) -> Run:
+    """As its user wants it: while its pod still saves what it has, and afterwards."""
+    if run.phase in {JobPhase.RUNNING, JobPhase.SUSPENDING} and run.pod:
+        text = f"Pod {run.pod} finishes its step, saves what it has and stops; it keeps its place until it has."
+        held = held_run(JobPhase.SUSPENDING, Reason.SUSPENDING, text, run)
+        return replace(held, pod=run.pod, pod_ip=run.pod_ip, recheck_after=run.recheck_after or STOPPING_SECONDS)
+    held = held_run(JobPhase.SUSPENDED, Reason.SUSPENDED, _kept_text(look), run)
+    return replace(held, recheck_after=run.recheck_after)
+
+
+def _kept_text(look: Look) -> str:
+    """What is kept, in the words of the pod that stopped: they are read while it is still there, and kept."""
+    dead = newest(pod for pod in look.observed.run.pods if pod.get("status", {}).get("phase") == "Failed")
+    said = explain_failure(dead, MAIN) if dead else None
+    if said and said.exit_code == ExitCode.PREEMPTED and not said.message.startswith("Container "):
+        return sentences(SUSPENDED_TEXT, f"Its pod said: {said.message}")
+    told = get_condition(look.job.status.conditions, JobCondition.SUCCEEDED)
+    if told and told.reason == Reason.SUSPENDED:
+        return told.message
+    step = look.job.status.progress.last_checkpoint if look.job.status.progress else None
+    return sentences(SUSPENDED_TEXT, f"The newest checkpoint that is known of is that of step {step}" if step else "")
 
 
 def queued(wait: Wait, run: Run) -> tuple[Run, dict[str, Any]]:
@@ -103,14 +129,22 @@ def withdraw(look: Look) -> tuple[Stop, ...]:
 
 
 def patches(look: Look, name: str, observation: JobObservation, run: Run) -> tuple[Patch, ...]:
-    """What brings the Job called ``name`` in step with spec.suspend, and keeps count of its time."""
+    """What brings the Job called ``name`` in step with spec.suspend, keeps count of its time, and leaves it no tries
+    that cannot help."""
     child, job = observation.job, look.job
     if child is None or run.phase in {JobPhase.FAILED, JobPhase.SUCCEEDED}:
         return ()
     ref = Ref("batch/v1", "Job", job.metadata.namespace, name)
-    if job.spec.queue_name is not None and name == job_name(job.metadata.name):
-        body = tracking_body(child)
-        return (Patch(ref, body),) if body else ()
+    is_training = name == job_name(job.metadata.name)
+    fewer = fewer_tries(child, observation.pods, MAIN if is_training else PREFLIGHT)
+    bodies = (fewer, _suspension(look, child, is_training=is_training))
+    return tuple(Patch(ref, body) for body in bodies if body)
+
+
+def _suspension(look: Look, child: Object, *, is_training: bool) -> Object | None:
+    job = look.job
+    if job.spec.queue_name is not None and is_training:
+        return tracking_body(child)
     if is_suspended(child) == job.spec.suspend:
-        return ()
-    return (Patch(ref, suspend_body(child, look.now) if job.spec.suspend else {"spec": {"suspend": False}}),)
+        return None
+    return suspend_body(child, look.now) if job.spec.suspend else {"spec": {"suspend": False}}

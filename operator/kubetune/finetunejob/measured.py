@@ -138,8 +138,10 @@ class PreflightStatus(ApiModel):
 
 
 class TrainingProgress(ApiModel):
-    """How far the training is, as the pod said last."""
+    """How far the training is, as the pod said last; while no pod trains, what of it is kept."""
 
+    phase: str | None = Field(default=None, max_length=64)
+    """What the pod is doing, in its words: `loading the model`, `training`, `publishing`; absent while none trains."""
     step: int = Field(ge=0)
     """Optimizer steps done."""
     total_steps: int = Field(ge=0)
@@ -173,7 +175,7 @@ class TrainingProgress(ApiModel):
     display: str | None = Field(default=None, max_length=64)
     """For example `62% 310/500`."""
     eta: str | None = Field(default=None, max_length=32)
-    """Time left for people, for example `12m`."""
+    """Time left for people, for example `12m`; absent while no pod trains."""
 
 
 class RecoveryStatus(ApiModel):

@@ -57,7 +57,10 @@ def read_peer(raw: Object) -> Peer:
     metadata, spec, status = raw["metadata"], raw["spec"], raw.get("status") or {}
     conditions = {one["type"]: one for one in status.get("conditions", ())}
     is_alive = not status.get("completionTime") and "deletionTimestamp" not in metadata
-    is_open = is_alive and not spec.get("suspend") and conditions.get("Accepted", {}).get("status") != "False"
+    # A pod that a missing Secret holds up has its place all the same.
+    is_placed = conditions.get("Scheduled", {}).get("status") == "True"
+    is_accepted = is_placed or conditions.get("Accepted", {}).get("status") != "False"
+    is_open = is_alive and not spec.get("suspend") and is_accepted
     is_checked = (
         spec.get("preflight", {}).get("fit") == FitPolicy.SKIP
         or conditions.get("Preflighted", {}).get("status") == "True"

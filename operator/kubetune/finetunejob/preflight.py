@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from kubetune.common.conditions import ConditionStatus, get_condition, is_true
 from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.common.sentences import capitalised, sentences
 from kubetune.workload.explain import WAITING_TEXT, Fact
 from kubetune.workload.run import JobObservation, Run, read_run
 from kubetune_contract import ContractError, Fit, PreflightSummary, from_json
@@ -18,6 +19,7 @@ from .observed import Observed
 from .resources import PREFLIGHT
 
 AFTER_TEXT = "The training starts once the preflight has passed."
+NEVER_TEXT = "Did not run: the preflight failed."
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def _read(job: FineTuneJob, run: Run) -> Preflight:
         return _conclude(job, run)
     if run.phase is JobPhase.FAILED:
         return Preflight(Fact(ConditionStatus.FALSE, run.succeeded.reason, run.succeeded.message), run=run)
-    if run.phase is JobPhase.SUSPENDED:
-        return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.SUSPENDED, run.succeeded.message), run=run)
+    if run.phase in {JobPhase.SUSPENDING, JobPhase.SUSPENDED}:
+        return Preflight(Fact(ConditionStatus.UNKNOWN, run.succeeded.reason, run.succeeded.message), run=run)
     if run.phase is JobPhase.RUNNING:
         text = f"Pod {run.pod} checks data, model, access and memory."
         return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.PREFLIGHT, text), run=run)
@@ -94,7 +96,8 @@ def _conclude(job: FineTuneJob, run: Run) -> Preflight:
     figures, suggestions = preflight_status(summary), read_suggestions(summary.suggestions)
     found = Preflight(Fact(ConditionStatus.TRUE, Reason.PREFLIGHT_PASSED, _describe(job, summary)), True, run, figures)
     if summary.fit is Fit.DOES_NOT_FIT and job.spec.preflight.fit is FitPolicy.REQUIRE:
-        found = replace(_fail(run, Reason.DOES_NOT_FIT, summary.fit_message), figures=figures)
+        text = sentences(capitalised(summary.fit_message))
+        found = replace(_fail(run, Reason.DOES_NOT_FIT, text), figures=figures)
     return replace(found, suggestions=suggestions)
 
 
@@ -106,19 +109,11 @@ def _fail(run: Run, reason: Reason, text: str) -> Preflight:
 
 
 def _describe(job: FineTuneJob, summary: PreflightSummary) -> str:
-    plan = f"{summary.train_rows} rows, {summary.steps} steps"
-    if summary.settings:
-        plan = f"{summary.settings.reason}, {summary.steps} steps in all"
-    text = f"{sentence(plan)} {sentence(summary.fit_message)}"
+    rows = summary.settings.reason if summary.settings else f"{summary.train_rows} rows"
+    text = sentences(f"{rows}, {summary.steps} steps", capitalised(summary.fit_message))
     if summary.fit is Fit.DOES_NOT_FIT:
-        return f"{text} It is trained all the same, because spec.preflight.fit is {job.spec.preflight.fit}."
+        return sentences(text, f"It is trained all the same, because spec.preflight.fit is {job.spec.preflight.fit}")
     return text
-
-
-def sentence(text: str) -> str:
-    """``text`` with a capital at its beginning and a full stop at its end, to stand between others."""
-    text = text.strip()
-    return text[:1].upper() + text[1:] + "." * (not text.endswith((".", "!", "?")))
 
 
 def _read_summary(message: str | None) -> PreflightSummary | None:
@@ -135,10 +130,12 @@ def run_before_training(preflight: Preflight) -> Run:
     run = preflight.run or read_run(JobObservation(), main=PREFLIGHT)
     fact = preflight.fact
     has_ended = run.phase is JobPhase.FAILED
+    is_held = run.phase in {JobPhase.SUSPENDING, JobPhase.SUSPENDED}
+    text = NEVER_TEXT if has_ended else fact.message if is_held else AFTER_TEXT
     return Run(
         phase=JobPhase.PREFLIGHT if run.phase is JobPhase.RUNNING else run.phase,
-        scheduled=Fact(ConditionStatus.UNKNOWN, fact.reason, AFTER_TEXT),
-        running=Fact(ConditionStatus.FALSE, fact.reason, AFTER_TEXT),
+        scheduled=Fact(ConditionStatus.FALSE if has_ended else ConditionStatus.UNKNOWN, fact.reason, text),
+        running=Fact(ConditionStatus.FALSE, fact.reason, text),
         succeeded=Fact(ConditionStatus.FALSE if has_ended else ConditionStatus.UNKNOWN, fact.reason, fact.message),
         failure=run.failure,
         pod=run.pod,

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Gauge
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from kubetune_contract import TrainProgress
 
@@ -28,37 +32,34 @@ _NAMES = {"last_checkpoint_at": "last_checkpoint_timestamp_seconds"}
 """Where Prometheus has a way of its own to call a thing."""
 
 
-class ProgressSeries:
-    """Gauges ``kubetune_finetunejob_*`` labelled by namespace and name."""
+_GROWING = {"tokens"}
+"""What only grows over the attempts of a job."""
+
+
+class ProgressSeries(Collector):
+    """``kubetune_finetunejob_*`` labelled by namespace and name."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._gauges = {
-            member: Gauge(_name(member), text, ["namespace", "name"], registry=registry)
-            for member, text in _MEMBERS.items()
-        }
-        self._shown: set[tuple[str, str]] = set()
+        self._values: dict[tuple[str, str], dict[str, float]] = {}
+        registry.register(self)
 
     def set(self, namespace: str, name: str, progress: TrainProgress) -> None:
         """Members the trainer does not know yet keep their last value."""
         key = (namespace, name)
-        if key not in self._shown and len(self._shown) >= LIMIT:
+        if key not in self._values and len(self._values) >= LIMIT:
             return
-        self._shown.add(key)
-        for member, gauge in self._gauges.items():
-            value = getattr(progress, member)
-            if value is not None:
-                gauge.labels(*key).set(value)
+        told = {member: getattr(progress, member) for member in _MEMBERS}
+        known = {member: float(value) for member, value in told.items() if value is not None}
+        self._values[key] = self._values.get(key, {}) | known
 
     def remove(self, namespace: str, name: str) -> None:
-        key = (namespace, name)
-        if key not in self._shown:
-            return
-        self._shown.discard(key)
-        for gauge in self._gauges.values():
-            # A member that never had a value has no series to remove.
-            if key in gauge._metrics:
-                gauge.remove(*key)
+        self._values.pop((namespace, name), None)
 
-
-def _name(member: str) -> str:
-    return f"kubetune_finetunejob_{_NAMES.get(member, member)}"
+    def collect(self) -> Iterator[Metric]:
+        for member, text in _MEMBERS.items():
+            kind = CounterMetricFamily if member in _GROWING else GaugeMetricFamily
+            family = kind(f"kubetune_finetunejob_{_NAMES.get(member, member)}", text, labels=["namespace", "name"])
+            for key, values in self._values.items():
+                if member in values:
+                    family.add_metric(list(key), values[member])
+            yield family

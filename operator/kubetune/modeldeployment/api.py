@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -13,8 +12,9 @@ from kubetune.common.meta import AGE, Column, KindInfo, Resource, Status
 from kubetune.common.model import ApiModel, Rule, checked
 from kubetune.common.model_source import LocalRef, ModelChoice, ObjectName
 from kubetune.common.pod_options import PodOptions
+from kubetune.common.syntax import SEEN_RULE, whole
 
-Argument = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Argument = Annotated[str, StringConstraints(min_length=1, max_length=256), Field(json_schema_extra=checked(SEEN_RULE))]
 
 MANAGED_ARGUMENTS = (
     "--host",
@@ -44,8 +44,16 @@ MANAGED_ARGUMENTS = (
 )
 """Options of ``vllm serve`` that follow from other fields or that would take the engine out of the operator's sight."""
 
-# vLLM takes '_' for '-' inside a name.
-_MANAGED_PATTERN = f"^({'|'.join(re.sub('(?<=[a-z])-', '[-_]', name) for name in MANAGED_ARGUMENTS)})(=.*)?$"
+# vLLM takes '_' for '-' inside a name, what follows a dot for a member, and any beginning of a name for the name.
+_NAME = "arg.replace('_', '-').split('=')[0].split('.')[0]"
+_IS_MANAGED = (
+    "arg.matches('^-{1,2}[A-Za-z]') && "
+    f"{list(MANAGED_ARGUMENTS)!r}.exists(managed, managed.startsWith({_NAME})) || arg.startsWith('-tp')"
+)
+_OPTION = "--?[A-Za-z][-A-Za-z0-9_.+]*"
+_VALUE = r"[^-[:space:]\pZ][^[:space:]\pZ]*|-[0-9.][^[:space:]\pZ]*|[\[{].*"
+_ARGUMENT = rf"{_OPTION}(=([^[:space:]\pZ]*|[\[{{].*))?|{_VALUE}"
+"""An option with or without its value, or a value; only JSON has spaces."""
 
 
 class Reason(enum.StrEnum):
@@ -91,14 +99,13 @@ class Reason(enum.StrEnum):
     PERMISSION_DENIED = "PermissionDenied"
     UNAVAILABLE = "Unavailable"
     ENGINE_FAILED = "EngineFailed"
-    PROGRESS_DEADLINE_EXCEEDED = "ProgressDeadlineExceeded"
 
 
 class DeploymentCondition(enum.StrEnum):
     """Types of the conditions, in the order in which they become True."""
 
     ACCEPTED = "Accepted"
-    """The spec and everything it names are usable."""
+    """The spec is usable, and what it names was found so far."""
     ADMITTED = "Admitted"
     """The required verdict is Go, or none is required."""
     LOADED = "Loaded"
@@ -113,6 +120,8 @@ class DeploymentPhase(enum.StrEnum):
     PENDING = "Pending"
     LOADING = "Loading"
     READY = "Ready"
+    SERVING_PREVIOUS = "ServingPrevious"
+    """What answers is the version before the one that is wanted: that is not admitted, does not come up, or loads."""
     STOPPED = "Stopped"
     FAILED = "Failed"
 
@@ -145,8 +154,18 @@ class Engine(ApiModel):
         max_length=32,
         json_schema_extra=checked(
             Rule(
-                f"!self.exists(arg, arg.matches('{_MANAGED_PATTERN}'))",
-                f"these options follow from other fields and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}",
+                f"!self.exists(arg, {_IS_MANAGED})",
+                "these options follow from other fields and cannot be given here, nor their beginnings, which vLLM "
+                f"takes for them: {', '.join(MANAGED_ARGUMENTS)}",
+            ),
+            Rule(
+                "self.size() == 0 || self[0].startsWith('-')",
+                "must begin with an option of vllm serve, for example --enable-prefix-caching",
+            ),
+            Rule(
+                f"self.all(arg, {whole(_ARGUMENT, 'arg')})",
+                "takes one word an item, an option or its value, without spaces: [--kv-cache-dtype, fp8] or "
+                "[--kv-cache-dtype=fp8]",
             ),
             **{"x-kubernetes-list-type": "atomic"},
         ),
@@ -201,6 +220,7 @@ class VersionState(enum.StrEnum):
     """What became of a version."""
 
     ACTIVE = "Active"
+    STOPPED = "Stopped"
     PENDING = "Pending"
     REJECTED = "Rejected"
     FAILED = "Failed"
@@ -216,8 +236,8 @@ class Version(ApiModel):
     adapter_uri: str | None = Field(default=None, max_length=2048)
     """The adapter on top of it."""
     state: VersionState
-    """Active: it answers (or is being rolled out). Pending: waits for its model or its verdict. Rejected: its verdict
-    is not Go. Failed: it could not be loaded."""
+    """Active: it answers (or is being rolled out). Stopped: it would, but spec.replicas is 0. Pending: waits for its
+    model or its verdict. Rejected: its verdict is not Go. Failed: it could not be loaded."""
     message: str | None = Field(default=None, max_length=4096)
     """Why it is in this state."""
 
@@ -226,7 +246,12 @@ class ModelDeploymentStatus(Status):
     """What is served."""
 
     phase: DeploymentPhase | None = None
-    """Pending, Loading, Ready, Stopped or Failed."""
+    """Pending, Loading, Ready, ServingPrevious (the version before the wanted one answers), Stopped or Failed."""
+    ready: str | None = Field(default=None, max_length=32)
+    """Pods that answer, of those wanted: `1/1`. Whichever version they serve; the condition Ready is about the wanted
+    one."""
+    version: str | None = Field(default=None, max_length=63)
+    """Name of the version that answers, or else of the one that is to."""
     endpoint: str | None = Field(default=None, max_length=1024)
     """Base URL of the OpenAI-compatible API, inside the cluster."""
     model_name: str | None = Field(default=None, max_length=253)
@@ -253,11 +278,11 @@ class ModelDeployment(Resource):
         plural="modeldeployments",
         short="mdep",
         columns=(
-            Column("Ready", '.status.conditions[?(@.type=="Ready")].status'),
-            Column("Version", '.status.versions[?(@.state=="Active")].name'),
+            Column("Phase", ".status.phase"),
+            Column("Ready", ".status.ready"),
+            Column("Version", ".status.version"),
+            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason'),
             Column("URL", ".status.endpoint"),
-            Column("Phase", ".status.phase", wide=True),
-            Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', wide=True),
             AGE,
         ),
         scalable=True,

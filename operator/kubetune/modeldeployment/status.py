@@ -8,10 +8,11 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, get_condition, is_true
 from kubetune.common.decision import Event
 from kubetune.common.job_status import Failure
+from kubetune.common.sentences import sentences
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact, explain_refusal, refusal_reason
 from kubetune.workload.pods import condition
-from kubetune.workload.status import Stamp, set_facts, transitions
+from kubetune.workload.status import Stamp, accepted_unless, set_facts, transitions
 
 from .api import (
     DeploymentCondition,
@@ -43,7 +44,6 @@ _UNTOLD = {
     Reason.LOADED,
     Reason.ROLLING_OUT,
     Reason.NO_GATE,
-    Reason.SCALED_TO_ZERO,
     Reason.FINE_TUNE_JOB_NOT_FINISHED,
     Reason.EVALUATION_NOT_FINISHED,
 }
@@ -69,6 +69,13 @@ class View:
     def ready(self) -> int:
         return sum(pod.ready for pod in self.pods)
 
+    @property
+    def serves_previous(self) -> bool:
+        """Whether a version answers, and not the wanted one."""
+        wanted = self.plan.wanted.version if self.plan.wanted else None
+        answering = {pod.version for pod in self.pods if pod.ready}
+        return bool(answering) and wanted not in answering
+
 
 def describe(
     deployment: ModelDeployment, view: View, stamp: Stamp, settings: Settings
@@ -76,16 +83,18 @@ def describe(
     """The whole status, and Events about what is new in it."""
     loaded = _loaded(deployment, view)
     ready = _ready(deployment, view, loaded, settings)
+    failure = _failure(view, loaded)
     facts = {
-        DeploymentCondition.ACCEPTED: view.plan.accepted,
+        DeploymentCondition.ACCEPTED: accepted_unless(view.plan.accepted, loaded.reason, failure, loaded.message),
         DeploymentCondition.ADMITTED: view.plan.admitted,
         DeploymentCondition.LOADED: loaded,
         DeploymentCondition.READY: ready,
     }
     old = deployment.status.conditions
     conditions = set_facts(old, facts, stamp)
-    failure = _failure(view, loaded)
     active = view.plan.ledger.active if view.plan.ledger else None
+    replicas = deployment.spec.replicas
+    versions = list_versions(view.plan, view.pods, failure, replicas)
     status = ModelDeploymentStatus(
         observed_generation=stamp.generation,
         conditions=conditions,
@@ -93,7 +102,9 @@ def describe(
         endpoint=endpoint(deployment, settings) if active else None,
         model_name=deployment.metadata.name if active else None,
         base_model_name=base_model_name(deployment, active) if active else None,
-        versions=list_versions(view.plan, view.pods, failure),
+        version=versions[0].name if active else None,
+        versions=versions,
+        ready=f"{view.ready}/{replicas}",
         ready_replicas=view.ready,
         failure=failure,
     )
@@ -102,9 +113,15 @@ def describe(
 
 def needs_another_look(status: ModelDeploymentStatus) -> bool:
     """Whether something may change without an event that reaches this object."""
-    if not is_true(status.conditions, DeploymentCondition.ACCEPTED):
-        accepted = get_condition(status.conditions, DeploymentCondition.ACCEPTED)
-        return accepted is not None and accepted.reason in {Reason.CLAIM_NOT_FOUND, Reason.NAME_CONFLICT}
+    accepted = get_condition(status.conditions, DeploymentCondition.ACCEPTED)
+    if accepted is not None and accepted.reason in {
+        Reason.CLAIM_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
+        Reason.NAME_CONFLICT,
+    }:
+        return True
+    if status.phase is DeploymentPhase.SERVING_PREVIOUS:
+        return is_true(status.conditions, DeploymentCondition.ADMITTED)
     return status.phase in {DeploymentPhase.LOADING, DeploymentPhase.FAILED} and status.endpoint is not None
 
 
@@ -133,10 +150,12 @@ def _why_not_wanted(view: View) -> Fact:
 def _ready(deployment: ModelDeployment, view: View, loaded: Fact, settings: Settings) -> Fact:
     replicas = deployment.spec.replicas
     if loaded.status is not TRUE:
-        return Fact(FALSE, loaded.reason, f"{loaded.message} {_who_serves(view)}".strip())
+        serves = _who_serves(view)
+        parts = (loaded.message, serves) if view.plan.runs_as_wanted else (serves, loaded.message)
+        return Fact(FALSE, loaded.reason, sentences(*parts))
     ready = sum(pod.ready for pod in view.current)
     if ready < replicas:
-        return Fact(FALSE, Reason.WAITING, f"{ready} of {replicas} pods answer /health. {_who_serves(view)}".strip())
+        return Fact(FALSE, Reason.WAITING, sentences(f"{ready} of {replicas} pods answer /health", _who_serves(view)))
     leftover = [pod.name for pod in view.pods if pod.template != view.template and pod.ready]
     if leftover:
         return Fact(
@@ -201,8 +220,12 @@ def _failure(view: View, loaded: Fact) -> Failure | None:
 def _phase(deployment: ModelDeployment, view: View, ready: Fact, failure: Failure | None) -> DeploymentPhase:
     if ready.status is TRUE:
         return DeploymentPhase.READY
-    if failure:
+    if deployment.spec.replicas == 0 and view.plan.ledger:
+        return DeploymentPhase.STOPPED
+    if view.serves_previous:
+        return DeploymentPhase.SERVING_PREVIOUS
+    if failure or view.plan.accepted.reason == Reason.FINE_TUNE_JOB_FAILED:
         return DeploymentPhase.FAILED
     if not view.plan.runs_as_wanted:
         return DeploymentPhase.PENDING
-    return DeploymentPhase.LOADING if deployment.spec.replicas else DeploymentPhase.STOPPED
+    return DeploymentPhase.LOADING

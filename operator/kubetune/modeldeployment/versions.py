@@ -16,21 +16,23 @@ _WAITING = {Reason.EVALUATION_NOT_FOUND, Reason.EVALUATION_NOT_FINISHED}
 """Reasons for not being admitted that may pass by themselves; the others are a refusal."""
 
 
-def list_versions(plan: Plan, pods: Iterable[ServerPod], failure: Failure | None) -> tuple[Version, ...]:
-    """The version that answers first, because printer columns show the first that is Active."""
+def list_versions(plan: Plan, pods: Iterable[ServerPod], failure: Failure | None, replicas: int) -> tuple[Version, ...]:
+    """The version that answers first."""
     answering = {pod.version for pod in pods if pod.ready}
-    versions = [*_running(plan.ledger, answering, failure), *_wanted(plan)]
+    versions = [*_running(plan.ledger, answering, failure, replicas), *_wanted(plan)]
     ordered = sorted(versions, key=lambda version: version.name not in answering)
     unique = {version.name: version for version in reversed(ordered)}
     return tuple(version for version in ordered if unique[version.name] is version)
 
 
-def _running(ledger: Ledger | None, answering: set[str], failure: Failure | None) -> Iterable[Version]:
+def _running(ledger: Ledger | None, answering: set[str], failure: Failure | None, replicas: int) -> Iterable[Version]:
     if ledger is None:
         return
     active, previous = ledger.active, ledger.previous
     if active.version in answering:
         yield _version(active, VersionState.ACTIVE)
+    elif replicas == 0:
+        yield _version(active, VersionState.STOPPED, "spec.replicas is 0")
     elif failure and ledger.given_up is None:
         yield _version(active, VersionState.FAILED, failure.message)
     else:

@@ -8,7 +8,7 @@ from typing import Any
 from kubetune.common.meta import GROUP
 
 from .controller import ANY, Key
-from .metrics import Phases
+from .inventory import Inventory
 from .queue import WorkQueue
 from .references import References
 from .seen import Seen
@@ -27,13 +27,18 @@ class Intake:
     """
 
     def __init__(
-        self, queue: WorkQueue[Key], seen: Seen, references: References, phases: Phases, on_gone: Callable[[Key], None]
+        self,
+        queue: WorkQueue[Key],
+        seen: Seen,
+        references: References,
+        inventory: Inventory,
+        on_gone: Callable[[Key], None],
     ) -> None:
-        self._labels = {f"{GROUP}/{kind.lower()}": kind for kind in phases.kinds}
+        self._labels = {f"{GROUP}/{kind.lower()}": kind for kind in inventory.kinds}
         self._queue = queue
         self._seen = seen
         self._references = references
-        self._phases = phases
+        self._inventory = inventory
         self._owners: dict[str, Key] = {}
         self._on_gone = on_gone
 
@@ -41,12 +46,11 @@ class Intake:
         """A custom resource appeared, changed or is gone: it and everything that refers to it is looked at."""
         metadata = obj["metadata"]
         key = Key(kind, metadata["namespace"], metadata["name"])
-        before, phase = self._phases.of(kind, metadata["uid"]), (obj.get("status") or {}).get("phase", "Pending")
+        before = self._inventory.phase_of(kind, metadata["uid"])
+        phase = self._inventory.note(kind, obj)
         if event_type == "DELETED":
             self._seen.forget(metadata["uid"])
-            self._phases.forget(kind, metadata["uid"])
-        else:
-            self._phases.note(kind, metadata["uid"], phase)
+            self._inventory.forget(kind, metadata["uid"])
         if event_type == "DELETED" or (phase != before and (phase in _MAKES_ROOM or before == _IN_LINE)):
             for referrer in self._references.referrers(key._replace(name=ANY)):
                 self._queue.add(referrer)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter as Count
 from collections.abc import Iterable, Iterator
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
+from kubetune import __version__
+
 from .controller import Key
+from .inventory import Inventory
 from .queue import WorkQueue
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -42,8 +44,11 @@ class Metrics:
         self.loop_lag = Gauge(
             "kubetune_event_loop_lag_seconds", "How late the event loop ran a timer last.", registry=self.registry
         )
-        self.phases = Phases(kinds)
-        self.registry.register(self.phases)
+        self.inventory = Inventory(kinds)
+        self.registry.register(self.inventory)
+        Gauge(
+            "kubetune_build_info", "Always 1; the label names the release.", ["version"], registry=self.registry
+        ).labels(__version__).set(1)
 
     def watch_queue(self, queue: WorkQueue[Key]) -> None:
         """Adds the queue's own numbers."""
@@ -57,39 +62,6 @@ class Metrics:
 
     def requested(self, verb: str, resource: str, code: int) -> None:
         self._requests.labels(verb, resource, code).inc()
-
-
-class Phases(Collector):
-    """``kubetune_finetunejobs{phase="Running"} 3`` and the like, counted over the custom resources last seen."""
-
-    def __init__(self, kinds: Iterable[str]) -> None:
-        self._phases: dict[str, dict[str, str]] = {kind: {} for kind in kinds}
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        return tuple(self._phases)
-
-    def note(self, kind: str, uid: str, phase: str) -> None:
-        self._phases[kind][uid] = phase
-
-    def of(self, kind: str, uid: str) -> str | None:
-        """The phase last seen; None for an object that is new."""
-        return self._phases[kind].get(uid)
-
-    def forget(self, kind: str, uid: str) -> None:
-        self._phases[kind].pop(uid, None)
-
-    def replace(self, kind: str, phases: dict[str, str]) -> None:
-        """Takes over a complete listing."""
-        self._phases[kind] = phases
-
-    def collect(self) -> Iterator[Metric]:
-        for kind, phases in self._phases.items():
-            name = f"kubetune_{kind.lower()}s"
-            family = GaugeMetricFamily(name, f"{kind} objects by phase.", labels=["phase"])
-            for phase, count in Count(phases.values()).items():
-                family.add_metric([phase], count)
-            yield family
 
 
 class _QueueCollector(Collector):
@@ -109,5 +81,5 @@ class _QueueCollector(Collector):
             "How long the key worked on longest has been worked on.",
             longest[1] if longest else 0.0,
         )
-        yield GaugeMetricFamily("kubetune_workqueue_adds", "Keys ever put in line.", queue.adds)
-        yield GaugeMetricFamily("kubetune_workqueue_retries", "Keys put back after a failure.", queue.retries)
+        yield CounterMetricFamily("kubetune_workqueue_adds", "Keys ever put in line.", queue.adds)
+        yield CounterMetricFamily("kubetune_workqueue_retries", "Keys put back after a failure.", queue.retries)

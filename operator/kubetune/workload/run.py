@@ -8,9 +8,11 @@ from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure, JobPhase
+from kubetune.common.sentences import sentences
 
 from .explain import WAITING_TEXT, Fact, explain_failure, explain_missing_pod, explain_waiting
 from .gpu import describe, read_demand
+from .main_memory import is_out_of_main_memory
 from .pods import container_state, is_finished, newest, parse_time, started_at, termination_message
 
 Object = dict[str, Any]
@@ -18,6 +20,11 @@ Object = dict[str, Any]
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 RECHECK_SECONDS = 10.0
 """A pod that is stuck before its first container shows the reason in Events only, which are not watched for pods."""
+STOPPING_SECONDS = 2.0
+"""A pod that saves what it has says so to whoever asks, and to nobody else."""
+SUSPENDED_TEXT = "Suspended; set suspend to false to go on."
+_PASSING = frozenset({"Waiting", "Preparing", "Unschedulable"})
+"""What a pod waits for by itself; that it is another try matters more."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class Run:
     attempts: int = 0
     """Pods started so far."""
     failure: Failure | None = None
-    """The last attempt's, unless another one is running or the run has succeeded."""
+    """The last attempt's, unless the run has succeeded."""
     message: str | None = None
     """Termination message of the main container once the run has succeeded; None when its pod is gone."""
     pod: str | None = None
@@ -83,7 +90,7 @@ def read_run(observation: JobObservation, *, main: str) -> Run:
         read = _succeeded if final["type"] == "Complete" else _failed
         return read(observation, main, final)
     if is_suspended(job):
-        return _suspended(observation)
+        return _suspended(observation, main)
     pod = newest(pod for pod in observation.pods if not is_finished(pod))
     if pod is None:
         return _without_pod(observation, main)
@@ -134,6 +141,9 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
     elif failure is None:
         failure = Failure(reason=reason, message=f"{message} The failed pod is gone, so its own message is lost.")
         fact = Fact(FALSE, reason, failure.message)
+    elif reason == "BackoffLimitExceeded" and attempts > 1 and is_out_of_main_memory(failure):
+        text = f"Attempt {attempts} ended as an earlier one did, so no more are made. {failure.message}"
+        fact = Fact(FALSE, failure.reason, text)
     elif reason == "BackoffLimitExceeded" and attempts > 1:
         text = f"{attempts} attempts failed (backoffLimit {limit}). The last: {failure.reason}: {failure.message}"
         fact = Fact(FALSE, reason, text)
@@ -152,15 +162,24 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
     )
 
 
-def _suspended(observation: JobObservation) -> Run:
-    text = "Suspended; set suspend to false to go on."
+def _suspended(observation: JobObservation, main: str) -> Run:
+    stopping = newest(pod for pod in observation.pods if not is_finished(pod) and started_at(pod))
+    phase, reason, text = JobPhase.SUSPENDED, "Suspended", SUSPENDED_TEXT
+    if stopping:
+        phase, reason = JobPhase.SUSPENDING, "Suspending"
+        text = f"Pod {stopping['metadata']['name']} is stopping; it keeps its place until it has."
+    is_alive = stopping is not None and "running" in container_state(stopping, main)
     return Run(
-        JobPhase.SUSPENDED,
-        scheduled=Fact(FALSE, "Suspended", text),
-        running=Fact(FALSE, "Suspended", text),
-        succeeded=Fact(UNKNOWN, "Suspended", text),
+        phase,
+        scheduled=Fact(FALSE, reason, text),
+        running=Fact(FALSE, reason, text),
+        succeeded=Fact(UNKNOWN, reason, text),
         attempts=_attempts(observation),
+        failure=_last_failure(observation, main, is_stopped=True),
+        pod=stopping["metadata"]["name"] if stopping else None,
+        pod_ip=stopping.get("status", {}).get("podIP") if stopping and is_alive else None,
         started=_started(observation),
+        recheck_after=STOPPING_SECONDS if stopping else None,
     )
 
 
@@ -173,7 +192,10 @@ def _without_pod(observation: JobObservation, main: str) -> Run:
     if refusal:
         fact = refusal
     elif failure:
-        text = f"Attempt {attempts} failed and is tried again. {failure.reason}: {failure.message}"
+        text = f"The last pod ended early and is tried again. {failure.reason}: {failure.message}"
+        if _failures(observation):
+            count, most = _failures(observation), _most_attempts(observation)
+            text = f"Attempt {count} of {most} failed and is tried again. {failure.reason}: {failure.message}"
         fact = Fact(FALSE, "Retrying", text)
     else:
         fact = observation.placement or Fact(UNKNOWN, "Waiting", WAITING_TEXT)
@@ -190,12 +212,17 @@ def _without_pod(observation: JobObservation, main: str) -> Run:
 
 
 def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
-    name, attempts = pod["metadata"]["name"], _attempts(observation)
-    common: dict[str, Any] = {"attempts": attempts, "pod": name, "started": _started(observation)}
+    name, failure = pod["metadata"]["name"], _last_failure(observation, main)
+    common: dict[str, Any] = {
+        "attempts": _attempts(observation),
+        "pod": name,
+        "started": _started(observation),
+        "failure": failure,
+    }
     state = container_state(pod, main)
     # A container that has just ended is still the running phase: what it left is read once its pod is finished.
     if "running" in state or "terminated" in state:
-        fact = Fact(TRUE, "Running", f"Pod {name} is running.")
+        fact = Fact(TRUE, "Running", sentences(f"Pod {name} is running", _another_try(observation, failure)))
         return Run(
             JobPhase.RUNNING,
             scheduled=_scheduled(pod),
@@ -207,15 +234,43 @@ def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
     waiting = explain_waiting(pod, observation.warnings, observation.placement)
     # Neither what a node does before the first container nor a change of nodes is watched.
     is_unwatched = bool(pod["spec"].get("nodeName")) or observation.placement is not None
+    is_retry = failure is not None and waiting.reason in _PASSING
+    text = sentences(waiting.message, _another_try(observation, failure))
     return Run(
         JobPhase.PENDING,
         scheduled=_scheduled(pod) if pod["spec"].get("nodeName") else waiting,
-        running=Fact(FALSE, waiting.reason, waiting.message),
-        succeeded=Fact(UNKNOWN, waiting.reason, waiting.message),
-        failure=_last_failure(observation, main),
+        running=_not_running(waiting),
+        succeeded=Fact(UNKNOWN, "Retrying" if is_retry else waiting.reason, text),
         recheck_after=RECHECK_SECONDS if is_unwatched else None,
         **common,
     )
+
+
+def _not_running(waiting: Fact) -> Fact:
+    """What the condition Scheduled says of a pod without a node is not said twice."""
+    text = "Its pod has no node yet." if waiting.reason == "Unschedulable" else waiting.message
+    return Fact(FALSE, waiting.reason, text)
+
+
+def _another_try(observation: JobObservation, failure: Failure | None) -> str:
+    """Which try this is and what ended the one before; empty for the first."""
+    if failure is None:
+        return ""
+    this = "The pod before ended early"
+    if _failures(observation):
+        this = f"It is attempt {_failures(observation) + 1} of {_most_attempts(observation)}; the one before failed"
+    return f"{this}. {failure.reason}: {failure.message}"
+
+
+def _failures(observation: JobObservation) -> int:
+    """Failed attempts as backoffLimit counts them: those that the failure policy ignores are none."""
+    failed: int = observation.job.get("status", {}).get("failed", 0) if observation.job else 0
+    return failed
+
+
+def _most_attempts(observation: JobObservation) -> int:
+    limit: int = observation.job["spec"].get("backoffLimit", 0) if observation.job else 0
+    return limit + 1
 
 
 def _scheduled(pod: Object) -> Fact:
@@ -224,8 +279,10 @@ def _scheduled(pod: Object) -> Fact:
     return Fact(TRUE, "Scheduled", f"On node {pod['spec'].get('nodeName', '?')}{wanted}.")
 
 
-def _last_failure(observation: JobObservation, main: str) -> Failure | None:
-    pod = newest(pod for pod in observation.pods if pod.get("status", {}).get("phase") == "Failed")
+def _last_failure(observation: JobObservation, main: str, *, is_stopped: bool = False) -> Failure | None:
+    """``is_stopped``: pods that are being deleted were asked to stop, which is no failure."""
+    dead = (pod for pod in observation.pods if pod.get("status", {}).get("phase") == "Failed")
+    pod = newest(pod for pod in dead if not (is_stopped and pod["metadata"].get("deletionTimestamp")))
     return explain_failure(pod, main) if pod else None
 
 

@@ -9,15 +9,31 @@ from typing import Any
 
 from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Event
-from kubetune.common.job_status import JobCondition, JobPhase, JobStatus
+from kubetune.common.job_status import Failure, JobCondition, JobPhase, JobStatus
+from kubetune_contract import ExitCode
 
 from .explain import Fact
 from .inputs import Problem
 from .run import Run
 
-_UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"}
+_UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"} | {
+    "NotFinished",
+    "Succeeded",
+    "Failed",
+    "LoadingModel",
+    "TryingLongestBatch",
+    "Training",
+    "Validating",
+    "Saving",
+    "Publishing",
+    "WaitingForStore",
+    "WaitingForTracker",
+    "Suspending",
+}
 """Reasons every run passes through; an Event for each would be noise and one more write per object."""
-_NO_WARNING = {"Suspended", "Completed", "Running", "Queued"}
+_NO_WARNING = {"Suspended", "Completed", "Running", "Queued", "Unschedulable", "ScaledToZero"}
+"""What is meant to happen, or passes by itself."""
+NOT_FINISHED_TEXT = "It has not ended; the condition Succeeded tells how far it is."
 
 
 def is_final(status: JobStatus) -> bool:
@@ -37,16 +53,62 @@ class Stamp:
 
 
 def accepted() -> Fact:
-    return Fact(ConditionStatus.TRUE, "Accepted", "The spec and everything it names are usable.")
+    return Fact(ConditionStatus.TRUE, "Accepted", "The spec is usable, and what it names was found so far.")
+
+
+def accepted_unless(fact: Fact, reason: str, failure: Failure | None, message: str) -> Fact:
+    """``fact``, unless a pod has found something that the spec names missing or closed: nothing is accepted then.
+    ``reason`` and ``message`` are those of what keeps the pod from starting."""
+    if fact.status is not ConditionStatus.TRUE:
+        return fact
+    if failure and failure.exit_code in _NOT_FOUND:
+        return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+    return Fact(ConditionStatus.FALSE, reason, message) if reason in _MISSING else fact
+
+
+def accepted_by(fact: Fact, run: Run) -> Fact:
+    """``accepted_unless`` of a run."""
+    return accepted_unless(fact, run.succeeded.reason, run.failure, run.succeeded.message)
+
+
+_MISSING = {"SecretNotFound", "ConfigMapNotFound", "ClaimNotFound"}
+_NOT_FOUND = {ExitCode.INPUT_NOT_FOUND, ExitCode.PERMISSION}
+
+
+def finished(run: Run) -> Fact:
+    """The condition Finished: True at either end, and the reason says which."""
+    if run.phase is JobPhase.SUCCEEDED:
+        return Fact(ConditionStatus.TRUE, "Succeeded", run.succeeded.message)
+    if run.phase is JobPhase.FAILED:
+        return Fact(ConditionStatus.TRUE, "Failed", f"{run.succeeded.reason}: {run.succeeded.message}")
+    return Fact(ConditionStatus.FALSE, "NotFinished", NOT_FINISHED_TEXT)
+
+
+def settle(status: JobStatus, stamp: Stamp, *, suspend: bool) -> tuple[dict[str, Any], tuple[Event, ...]]:
+    """Members of the status of a run that has ended which may still change, and what its user should hear: the spec was
+    edited since, or an older operator wrote the status, which knew no condition Finished."""
+    members: dict[str, Any] = {}
+    events: tuple[Event, ...] = ()
+    if get_condition(status.conditions, JobCondition.FINISHED) is None:
+        summary = get_condition(status.conditions, JobCondition.SUCCEEDED)
+        fact = Fact(ConditionStatus.TRUE, str(status.phase), summary.message if summary else "")
+        members["conditions"] = set_facts(status.conditions, {JobCondition.FINISHED: fact}, stamp)
+    if status.observed_generation != stamp.generation:
+        members["observed_generation"] = stamp.generation
+        if suspend:
+            text = f"suspend: true has no effect: it has {str(status.phase).lower()} already, and nothing of it runs."
+            events = (Event("AlreadyFinished", text, warning=True),)
+    return members, events
 
 
 def job_conditions(old: Iterable[Condition], accepted_fact: Fact, run: Run, stamp: Stamp) -> tuple[Condition, ...]:
-    """The four conditions of a Job-like kind; the summary's message is the run's."""
+    """The conditions of a Job-like kind; the summary's message is the run's."""
     facts = {
-        JobCondition.ACCEPTED: accepted_fact,
+        JobCondition.ACCEPTED: accepted_by(accepted_fact, run),
         JobCondition.SCHEDULED: run.scheduled,
         JobCondition.RUNNING: run.running,
         JobCondition.SUCCEEDED: run.succeeded,
+        JobCondition.FINISHED: finished(run),
     }
     return set_facts(old, facts, stamp)
 

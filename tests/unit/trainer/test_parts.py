@@ -170,8 +170,15 @@ class FakeTorch:
             return False
 
 
+@pytest.mark.parametrize(("bfloat16", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_computes_in_bfloat16_where_it_can(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: bool, precision: str
+) -> None:
+    monkeypatch.setattr("kubetune_trainer.model.device.computes_bfloat16", lambda: bfloat16)
+    assert detect(0, FakeTorch) == Device("cpu", precision)  # type: ignore[arg-type]
+
+
 def test_a_gpu_that_is_not_there_is_no_cpu() -> None:
-    assert detect(0, FakeTorch) == Device("cpu", "float32")
     with pytest.raises(KubeTuneError, match="none is visible") as caught:
         detect(1, FakeTorch)
     assert caught.value.code is ExitCode.BAD_CONFIG

@@ -5,7 +5,8 @@ Measured with this image's libraries on models of 0.3 to 194 million parameters 
 - libraries: what the process holds before it has loaded anything (0.36 GiB), and what MLflow, the store's client and
   their threads add. The files of the libraries themselves are mapped, and
   the kernel drops them before it kills.
-- weights, adapter and gradients are 32-bit; only linear layers under qlora are smaller.
+- weights, adapter and gradients are 32-bit; only linear layers under qlora are smaller, and, on CPUs that compute in
+  bfloat16, everything that is not trained.
 - activations are 32-bit: a layer keeps some 27 vectors of the hidden size and 5 of the feed-forward size per token,
   and, where torch's attention has no fused form for the case, the square of the sequence for each head.
 - the loss is computed in tiles (see estimate.py), with some ten 32-bit numbers for each entry.
@@ -52,9 +53,11 @@ class Activations:
     """Matrices of sequence x sequence per row and head."""
     tiles: float
     """Of the loss, which is no layer's own."""
+    width: int = 4
+    """Bytes of a number: 2 on CPUs that compute in bfloat16, which the preflight's own node says nothing about."""
 
 
-LEAST = Activations(6, 2.5, 0, 4)
+LEAST = Activations(6, 2.5, 0, 4, width=2)
 LIKELY = Activations(27, 5, 0, 10)
 MOST = Activations(32, 6, 3, 12)
 
@@ -72,7 +75,7 @@ class Need:
 def need(config: TrainConfig, shape: ModelShape) -> Need:
     """Of ``config`` as it is; the least is that of what the trainer would lower it to."""
     count = config.processes or 1
-    run, lowest = cpu_recipe(config), cpu_recipe(_lowest(config))
+    run, lowest = cpu_recipe(config), cpu_recipe(_lowest(config), LEAST.width)
     asked = estimate_main(shape, run, LIKELY)
     least = estimate_main(shape, lowest, LEAST).total - LIBRARIES + LEAST_LIBRARIES
     most = estimate_main(shape, run, MOST).total - LIBRARIES + MOST_LIBRARIES
@@ -104,9 +107,10 @@ def asked_for(size: float) -> str:
     return f"{steps * STEP // GIB}Gi" if steps * STEP % GIB == 0 else f"{steps * STEP // MIB}Mi"
 
 
-def cpu_recipe(config: TrainConfig) -> Recipe:
-    """Our trainer's on a CPU: everything is 32-bit but what qlora quantises."""
-    return dataclasses.replace(recipe(config), weight_bytes=4, autocast_copies=False)
+def cpu_recipe(config: TrainConfig, width: int = 4) -> Recipe:
+    """Our trainer's on a CPU that computes with numbers of ``width`` bytes; whole weights that are trained are 32-bit."""
+    full = config.method is Method.FULL
+    return dataclasses.replace(recipe(config), weight_bytes=4 if full else width, autocast_copies=False)
 
 
 def estimate_main(shape: ModelShape, run: Recipe, kept: Activations) -> MemoryEstimate:
@@ -114,8 +118,8 @@ def estimate_main(shape: ModelShape, run: Recipe, kept: Activations) -> MemoryEs
     trained = trained_parameters(shape, run.method, run.lora)
     shards = run.processes if run.sharded else 1
     squares = kept.squares * run.batch * shape.heads * run.sequence**2
-    layer = (run.tokens * (kept.hidden * shape.hidden + kept.ffn * shape.ffn) + squares) * 4
-    inputs = run.tokens * shape.hidden * shape.layers * 4
+    layer = (run.tokens * (kept.hidden * shape.hidden + kept.ffn * shape.ffn) + squares) * kept.width
+    inputs = run.tokens * shape.hidden * shape.layers * kept.width
     layers = inputs + layer if run.checkpointing else layer * shape.layers
     loss = kept.tiles * 4 * min(run.tokens, TILE_TOKENS) * min(shape.vocabulary, TILE_VOCABULARY)
     unpacked = shape.largest_linear * 8 if run.method is Method.QLORA else 0
