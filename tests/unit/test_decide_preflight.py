@@ -75,7 +75,7 @@ def test_what_the_number_of_rows_decides_is_what_the_pod_runs_with() -> None:
     assert shown == {name: run[name] for name in shown}
     assert decision.status["preflight"]["settings"] == SETTINGS_BY_ROWS
     message = condition(decision, "Preflighted")["message"]
-    assert message == "100 rows: 4 epochs of 25 steps, 4 rows each, 50 steps in all. Needs 7.1 of 12.0 GiB."
+    assert message == "100 rows: 4 epochs of 25 steps, 4 rows each, 50 steps. Needs 7.1 of 12.0 GiB."
     again = judge(custom(decision.status, preflight={}), Observed(run=JobObservation(training)))
     assert again.status["effective"] == decision.status["effective"]
     lost = judge(custom(preflight={}), Observed(run=JobObservation(training)))

@@ -108,7 +108,7 @@ def asked_for(size: float) -> str:
 
 
 def cpu_recipe(config: TrainConfig, width: int = 4) -> Recipe:
-    """Our trainer's on a CPU that computes with numbers of ``width`` bytes; whole weights that are trained are 32-bit."""
+    """Our trainer's on a CPU that computes with numbers of ``width`` bytes; what is trained is 32-bit."""
     full = config.method is Method.FULL
     return dataclasses.replace(recipe(config), weight_bytes=4 if full else width, autocast_copies=False)
 
