@@ -36,7 +36,7 @@ from .shapes import ModelShape
 
 MIB, GIB = 1 << 20, 1 << 30
 LIBRARIES = 560 * MIB
-LEAST_LIBRARIES, MOST_LIBRARIES = 420 * MIB, 700 * MIB
+LEAST_LIBRARIES, MOST_LIBRARIES = 400 * MIB, 700 * MIB
 STEP = 256 * MIB
 """Memory is proposed in multiples of this."""
 
