@@ -48,6 +48,7 @@ SENTENCES: dict[str, tuple[Sentence, ...]] = {
     "C20": (("docs/first-model.md", "Reach the store, fetch the file, open it in a browser:"),),
     "C21": (("docs/serving.md", "curl http://localhost:8000/v1/chat/completions"),),
     "S2": (("docs/install.md", "this lists the folders whose uid no object mentions"),),
+    "S4": (("docs/training.md", "from each process's start: loading libraries and model,"),),
     "S7": (
         ("docs/api.md", "### FineTuneJob: the fields one needs first"),
         ("docs/api.md", "### Evaluation: the fields one needs first"),

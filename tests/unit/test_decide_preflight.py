@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +53,58 @@ def test_a_passed_preflight_starts_the_training_in_the_same_pass() -> None:
     assert passed["message"] == "100 rows, 50 steps. Needs 7.1 of 12.0 GiB."
     assert decision.status["preflight"]["tokenLengths"]["p90"] == 200
     assert [event.reason for event in decision.events] == ["PreflightPassed"]
+
+
+SETTINGS_BY_ROWS = {
+    "reason": "100 rows: 4 epochs of 25 steps, 4 rows each",
+    "numTrainEpochs": 4.0,
+    "gradientAccumulationSteps": 1,
+    "warmupRatio": 0.1,
+    "loggingSteps": 5,
+}
+
+
+def test_what_the_number_of_rows_decides_is_what_the_pod_runs_with() -> None:
+    decision = judge(custom(preflight={}), checked(settings=SETTINGS_BY_ROWS))
+    (training,) = decision.create
+    config = json.loads(training["spec"]["template"]["metadata"]["annotations"]["kubetune.io/config"])
+    shown, run = decision.status["effective"]["hyperparameters"], config["hyperparameters"]
+    for name, value in SETTINGS_BY_ROWS.items():
+        if name != "reason":
+            assert shown[name] == run[name] == value, name
+    assert shown == {name: run[name] for name in shown}
+    assert decision.status["preflight"]["settings"] == SETTINGS_BY_ROWS
+    message = condition(decision, "Preflighted")["message"]
+    assert message == "100 rows: 4 epochs of 25 steps, 4 rows each, 50 steps. Needs 7.1 of 12.0 GiB."
+    again = judge(custom(decision.status, preflight={}), Observed(run=JobObservation(training)))
+    assert again.status["effective"] == decision.status["effective"]
+    lost = judge(custom(preflight={}), Observed(run=JobObservation(training)))
+    assert lost.status["effective"] == decision.status["effective"]
+
+
+@pytest.mark.walk("W1")
+def test_the_training_is_told_which_rows_the_preflight_saw() -> None:
+    (training,) = judge(custom(preflight={}), checked()).create
+    config = json.loads(training["spec"]["template"]["metadata"]["annotations"]["kubetune.io/config"])
+    assert config["datasetSha256"] == judge(custom(preflight={}), checked()).status["preflight"]["datasetSHA256"]
+
+
+@pytest.mark.walk("S6")
+@pytest.mark.parametrize("said", ["trains on the CPU and needs 1 GiB", "Trains on the CPU and needs 1 GiB."])
+def test_the_message_of_a_passed_preflight_is_made_of_whole_sentences(said: str) -> None:
+    passed = condition(judge(custom(preflight={}), checked(fitMessage=said)), "Preflighted")
+    assert passed["message"] == "100 rows, 50 steps. Trains on the CPU and needs 1 GiB."
+
+
+@pytest.mark.walk("W6")
+@pytest.mark.parametrize(
+    ("fit", "gpu", "warned"),
+    [("Tight", 0, ["Tight"]), ("Tight", 1, []), ("Fits", 0, []), ("Unknown", 0, [])],
+)
+def test_what_may_not_suffice_on_a_cpu_is_a_warning(fit: str, gpu: int, warned: list[str]) -> None:
+    wanted = custom(preflight={}, resources={"gpu": gpu, "memory": "600Mi"})
+    decision = judge(wanted, checked(fit=fit, fitMessage="needs 0.8 GiB"))
+    assert [event.reason for event in decision.events if event.warning] == warned
 
 
 def test_killed_between_the_training_job_and_the_status() -> None:

@@ -1,6 +1,7 @@
 """How a FineTuneJob trains: members without a default of the schema's own, because presets are merged under them.
 
-What holds where nothing is written is in ``effective``; the descriptions name it.
+What holds where nothing is written is in ``effective``; the descriptions name it. Where the number of rows decides
+(the trainer's ``preflight/byrows.py``), that goes before the default.
 """
 
 from __future__ import annotations
@@ -107,18 +108,19 @@ class Hyperparameters(ApiModel):
     """Peak learning rate. 1e-4 to 3e-4 suits adapters, a tenth of that method full. Default 2e-4, with method full
     2e-5."""
     num_train_epochs: float | None = Field(default=None, gt=0, le=1000)
-    """Passes over the data; ignored when maxSteps is set. Default 3."""
+    """Passes over the data; ignored when maxSteps is set. Default by the number of rows: 3, up to 5 for few, 2 from
+    10,000 rows on, 1 from 50,000; 3 without a preflight."""
     max_steps: int | None = Field(default=None, ge=1, le=10_000_000)
     """Optimizer steps to train. Unset: numTrainEpochs decides."""
     per_device_train_batch_size: int | None = Field(default=None, ge=1, le=1024)
     """Sequences per forward pass and GPU; lower it first when memory does not suffice. Default 4."""
     gradient_accumulation_steps: int | None = Field(default=None, ge=1, le=4096)
     """Forward passes per optimizer step; the effective batch is this times perDeviceTrainBatchSize times the GPUs.
-    Default 4."""
+    Default by the number of rows, for 4, 8 or 16 rows per optimizer step; 4 without a preflight."""
     max_sequence_length: int | None = Field(default=None, ge=8, le=1_048_576)
     """Tokens per sequence; longer rows are cut at the end and counted in status.results.truncatedRows. Default 1024."""
     warmup_ratio: float | None = Field(default=None, ge=0, le=1)
-    """Share of the steps over which the learning rate rises from 0. Default 0.03."""
+    """Share of the steps over which the learning rate rises from 0. Default 0.03; 0.1 of fewer than 200 steps."""
     weight_decay: float | None = Field(default=None, ge=0, le=1)
     """Decoupled weight decay. Default 0."""
     lr_scheduler_type: LrSchedulerType | None = None
@@ -134,7 +136,7 @@ class Hyperparameters(ApiModel):
     gradient_checkpointing: bool | None = None
     """Recomputes activations in the backward pass: much less memory for about a quarter more time. Default false."""
     logging_steps: int | None = Field(default=None, ge=1, le=1_000_000)
-    """Steps between two values of the loss. Default 10."""
+    """Steps between two values of the loss. Default 10; fewer where there are fewer than 200 steps."""
     eval_steps: int | None = Field(default=None, ge=1, le=10_000_000)
     """Steps between two validation losses. Unset: at the end only. Needs validation rows."""
     save_steps: int | None = Field(default=None, ge=1, le=10_000_000)

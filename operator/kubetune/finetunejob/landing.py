@@ -34,7 +34,7 @@ def needed_memory(
     A run that fits no GPU (it is to be trained all the same, or lowers its own needs) is kept on the largest, which
     the verdict is about.
     """
-    estimate = figures.memory if figures else None
+    estimate = figures.memory if figures and job.spec.resources.gpu else None
     if estimate is None or not estimate.available:
         return None
     least = min(estimate.total, estimate.available)

@@ -21,7 +21,7 @@ PodName = Annotated[str, StringConstraints(max_length=253)]
 
 
 class EffectiveSettings(ApiModel):
-    """The settings in force: what the spec says, its preset and the defaults, merged."""
+    """The settings in force: the spec, its preset, what the number of rows decides and the defaults, merged."""
 
     lora: Lora | None = None
     """The adapter; absent with method full."""
@@ -305,7 +305,7 @@ class FineTuneJobStatus(JobStatus):
     cost: CostStatus | None = None
     """What it has cost so far."""
     effective: EffectiveSettings | None = None
-    """The settings in force: what the spec says, its preset and the defaults, merged."""
+    """The settings in force: the spec, its preset, what the number of rows decides and the defaults, merged."""
     preflight: PreflightStatus | None = None
     """What was found out before a GPU was taken."""
     progress: TrainingProgress | None = None

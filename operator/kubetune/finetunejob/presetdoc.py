@@ -11,8 +11,8 @@ _INTRO = """## Presets of FineTuneJobs
 
 `spec.preset` stands under `spec.lora` and `spec.hyperparameters`: whatever is written there wins, and
 `status.effective` shows the outcome. They are starting points for models of 1 to 8 billion parameters and some hundred
-to some ten thousand rows. An empty cell means the default. With method full, adapters are left out and learning rates
-are a tenth of these.
+to some ten thousand rows. An empty cell means what the number of rows decides, or the default. With method full,
+adapters are left out and learning rates are a tenth of these.
 """
 
 

@@ -276,3 +276,25 @@ def test_costs_on_the_cpu() -> None:
     assert found.cost
     assert isinstance(found.kwh, Range)
     assert found.seconds.low < found.seconds.estimate < found.seconds.high
+
+
+@pytest.mark.walk("W9")
+@pytest.mark.parametrize(
+    ("changes", "said", "unsaid"),
+    [
+        ({"max_steps": 5}, "raise maxSteps (5)", "gradientAccumulationSteps"),
+        ({"num_train_epochs": 1.0}, "lower gradientAccumulationSteps (4) or raise numTrainEpochs", "maxSteps"),
+        ({"num_train_epochs": 1.0, "gradient_accumulation_steps": 1}, "raise numTrainEpochs (1)", "lower"),
+    ],
+    ids=["maxSteps", "accumulation", "epochs"],
+)
+def test_few_steps_are_mended_by_what_decides_them(changes: dict[str, Any], said: str, unsaid: str) -> None:
+    hyper = Hyperparameters(max_sequence_length=100, **changes)
+    planned = plan([50] * 12, hyper, 1)
+    (message,) = [
+        one.message
+        for one in suggestions(seen(config=config(hyperparameters=hyper), plan=planned))
+        if one.reason == "FewSteps"
+    ]
+    assert said in message
+    assert unsaid not in message

@@ -178,8 +178,11 @@ class Uploader:
             self._end(error)
         except KubeTuneError as error:
             self._failed(saved, error)
-        except Exception:
+        except OSError as error:
             # A full disk, say: training goes on, and so does this thread.
+            log.error("checkpoint of step %d could not be stored: %s", saved.step, error)
+            self._finished(saved)
+        except Exception:
             log.exception("checkpoint of step %d could not be stored", saved.step)
             self._finished(saved)
 

@@ -26,6 +26,7 @@ STEPS = 100
 EPOCHS, MOST_EPOCHS = 3, 5
 MANY, VERY_MANY = 10_000, 50_000
 SHORT = 200
+SHORT_WARMUP = 0.1
 LINES = 20
 
 
@@ -45,9 +46,10 @@ def by_rows(
         chosen = dataclasses.replace(chosen, num_train_epochs=_epochs(rows, per_epoch))
     steps = chosen.max_steps or math.ceil(chosen.num_train_epochs * per_epoch)
     if steps < SHORT:
-        for name, value in (("warmup_ratio", 0.1), ("logging_steps", min(hyper.logging_steps, max(1, steps // LINES)))):
-            if name in unset:
-                chosen = dataclasses.replace(chosen, **{name: value})
+        if "warmup_ratio" in unset:
+            chosen = dataclasses.replace(chosen, warmup_ratio=SHORT_WARMUP)
+        if "logging_steps" in unset:
+            chosen = dataclasses.replace(chosen, logging_steps=min(hyper.logging_steps, max(1, steps // LINES)))
     decided = {
         name: getattr(chosen, name)
         for name in ("num_train_epochs", "gradient_accumulation_steps", "warmup_ratio", "logging_steps")

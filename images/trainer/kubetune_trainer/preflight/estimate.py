@@ -107,10 +107,10 @@ def estimate(shape: ModelShape, run: Recipe) -> MemoryEstimate:
     """Bytes per GPU at the peak, without a verdict."""
     trained = trained_parameters(shape, run.method, run.lora)
     shards = run.processes if run.sharded else 1
-    weights = _weights(shape, run) / shards
+    weights = weight_bytes(shape, run) / shards
     adapter = 0 if run.method is Method.FULL else trained * run.trained_bytes
     gradients = trained * run.trained_bytes / shards
-    optimizer = _optimizer(shape, run, trained) / shards
+    optimizer = optimizer_bytes(shape, run, trained) / shards
     passing = max(_passes(shape, run), _step(run, trained) / shards)
     varying = _passes(shape, run) - _cast(shape, run)
     overhead = CONTEXT + FRAGMENTATION * varying + _copies(shape, run, gradients)
@@ -125,12 +125,14 @@ def estimate(shape: ModelShape, run: Recipe) -> MemoryEstimate:
     return MemoryEstimate(**parts, total=sum(parts.values()), available=None, accelerator=None)
 
 
-def _weights(shape: ModelShape, run: Recipe) -> float:
+def weight_bytes(shape: ModelShape, run: Recipe) -> float:
+    """Of the base model as it is loaded."""
     quantised = shape.linear_parameters if run.method is Method.QLORA else 0
     return quantised * NF4 + (shape.parameters - quantised) * run.weight_bytes
 
 
-def _optimizer(shape: ModelShape, run: Recipe, trained: int) -> float:
+def optimizer_bytes(shape: ModelShape, run: Recipe, trained: int) -> float:
+    """Of the optimizer's state."""
     if run.optimizer == "sgd" or run.optimizer.startswith("paged"):
         return 0
     if run.optimizer == "adafactor":

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from kubetune_contract import Accelerator, Fit, Hyperparameters, MemoryEstimate, Method, TrainConfig
 from kubetune_trainer.recovery.ladder import rungs_below, settings_of
 
-from .estimate import GIB, Recipe, estimate, recipe
+from .estimate import GIB, estimate, recipe
+from .mainmemory import judge_main, need, said_of
 from .shapes import ModelShape
 
 TIGHT, FULL = 0.9, 1.0
 """Shares of the GPU's memory from which on a run is tight, and does not fit."""
-LIBRARIES = GIB
-"""Main memory of a process before it has loaded a model."""
 SHORTEST, STEP = 128, 64
 """Sequence lengths proposed: multiples of STEP from SHORTEST tokens on."""
 
@@ -48,7 +47,7 @@ def verdict(config: TrainConfig, shape: ModelShape, main_memory: int) -> Verdict
     """About the smallest GPU that is large enough, for the operator keeps the run off smaller ones; without one, about
     the largest. Without GPUs ``main_memory`` is what the pod may use."""
     if config.gpus == 0:
-        return Verdict(Fit.UNKNOWN, _on_cpu(config, shape, main_memory))
+        return _on_cpu(config, shape, main_memory)
     needed = estimate(shape, recipe(config))
     known = [card for card in config.placement.accelerators if card.memory_bytes > 0]
     if not known:
@@ -168,16 +167,10 @@ def _larger(known: Iterable[Accelerator], needed: int) -> Iterator[str]:
         yield f"it fits {card.name}: set resources.gpuMemory: {asked} to land only there"
 
 
-def _on_cpu(config: TrainConfig, shape: ModelShape, main_memory: int) -> str:
-    # The most of what CPUs do: 32-bit weights (only QLoRA's are smaller) where they have no bfloat16, and where they
-    # have it, copies in bfloat16 of the weights that are trained.
-    run: Recipe = dataclasses.replace(recipe(config), weight_bytes=4)
-    needed = estimate(shape, run).total + LIBRARIES
-    enough = "" if needed <= TIGHT * main_memory else ", which may not be enough: raise spec.resources.memory"
-    return (
-        f"trains on the CPU and needs very roughly {_gib(needed)} of main memory per process; this pod may use "
-        f"{_gib(main_memory)}{enough}"
-    )
+def _on_cpu(config: TrainConfig, shape: ModelShape, main_memory: int) -> Verdict:
+    wanted = need(config, shape)
+    fit = judge_main(wanted, main_memory)
+    return Verdict(fit, said_of(wanted, main_memory, fit), dataclasses.replace(wanted.memory, available=main_memory))
 
 
 def _gib(size: float) -> str:

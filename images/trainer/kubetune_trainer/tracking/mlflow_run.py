@@ -23,6 +23,7 @@ CONFIG_TAG = "kubetune.config.sha256"
 TRY_AGAIN = {408, 429}
 """HTTP statuses below 500 that say: later."""
 MAY_PASS = {401, 403, 404}
+CHANGED_PARAM = "Changing param values is not allowed"
 DIGEST_CHARS = 36
 """MLflow's limit for a dataset's digest; the whole one is in a tag of the run."""
 
@@ -163,7 +164,9 @@ def refusals() -> Iterator[None]:
         yield
     except MlflowException as error:
         status = int(error.get_http_status_code())
-        if not 400 <= status < 500 or status in TRY_AGAIN:
+        # Some stores wrap it as an internal error.
+        for_good = CHANGED_PARAM in str(error.message) or (400 <= status < 500 and status not in TRY_AGAIN)
+        if not for_good:
             raise
         said = str(error.message).strip().partition("\n")[0][:300]
         raise RefusedError(said, may_pass=status in MAY_PASS) from error

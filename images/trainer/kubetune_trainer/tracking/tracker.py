@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FLUSH_SECONDS = 5.0
 FINISH_SECONDS = 60.0
+END_TRIES = 5
+"""A second apart."""
 BATCH = 500
 """Metrics per request; MLflow takes at most 1000."""
 
@@ -50,6 +52,7 @@ class Tracker:
         self._tracking, self._owner, self._config_sha256 = tracking, owner, config_sha256
         self._refusals: dict[str, str] = {}
         self._incomplete = ""
+        self._failed_at_end = 0
         self._outbox, self._lock = _Outbox(), threading.Lock()
         self._ended = threading.Event()
         self._final: str | None = None
@@ -146,7 +149,7 @@ class Tracker:
             last = self._ended.wait(FLUSH_SECONDS if run else 0.1)
             try:
                 run = run or self._open()
-                self._flush(run)
+                self._send(run, at_the_end=last)
                 if last and self._final:
                     self._end(run, self._final)
                 if last:
@@ -168,6 +171,17 @@ class Tracker:
         run = Run(self._tracking, self._owner, self._config_sha256)
         self.run_id = run.id
         return run
+
+    def _send(self, run: Run, *, at_the_end: bool) -> None:
+        """Everything that waits. At the end, what fails END_TRIES times does not keep the run from being ended and the
+        model's version from being registered."""
+        try:
+            self._flush(run)
+        except Exception as error:
+            self._failed_at_end += at_the_end
+            if self._failed_at_end < END_TRIES:
+                raise
+            self._refused("the rest of the run's data", error)
 
     def _flush(self, run: Run) -> None:
         while True:
@@ -215,9 +229,9 @@ class Tracker:
                 raise
             self._refused(what, error)
 
-    def _refused(self, what: str, error: RefusedError) -> None:
+    def _refused(self, what: str, error: Exception) -> None:
         if what not in self._refusals:
-            self._refusals[what] = str(error)
+            self._refusals[what] = str(error).partition("\n")[0][:300]
             log.warning("the tracking server refused %s: %s", what, error)
 
     def _warn(self, error: Exception) -> None:
