@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-from transformers.utils.logging import disable_progress_bar
 
 from kubetune_shared.store import Store
 from tests.demo.docstrings import Item, chat_row, make_items
@@ -63,7 +62,6 @@ def fetch_and_make(store: Store, uri: str, folder: Path) -> None:
 
 def main(prefix: str, key: str, file: str) -> None:
     """Publishes ``prefix``/data and ``prefix``/base."""
-    disable_progress_bar()  # the log's lines are the progress
     store = open_store()
     publisher = Publisher(store, prefix, key, MAKERS, {"file": file})
     publisher.publish("data", "dataset", make_data)
