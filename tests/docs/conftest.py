@@ -79,6 +79,9 @@ def _fill(shell: Shell) -> None:
     # Without hooks: nothing here runs a pod.
     shell.must("helm template kubetune charts/kubetune -n kubetune --no-hooks | kubectl apply -n kubetune -f -")
     texts = [text for _, text in yaml_blocks()]
+    for text in texts:
+        # A page that prints a manifest applies it from a file of its name.
+        (shell.folder / f"{yaml.safe_load(text)['metadata']['name']}.yaml").write_text(text)
     texts += [path.read_text() for path in sorted((ROOT / "manifests/examples").rglob("*.yaml"))]
     for text in texts:
         done = shell.run("kubectl create -f -", text)

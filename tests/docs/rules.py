@@ -78,11 +78,11 @@ def _make(text: str) -> Check | None:
 
 
 def _parsed(text: str) -> Check | None:
-    found = re.match(r"(?:sudo )?python3 -m (images\.build|tests\.cluster) ", text)
+    found = re.match(r"(?:sudo )?python3 -m (images\.build|tests\.cluster) |manifests/plugin/(kubectl-tune) ", text)
     if not found:
         return None
     words = tuple(shlex.split(text[found.end() :]))
-    return Check("dry-run: its own parser takes the arguments", parser=(found[1], *words))
+    return Check("dry-run: its own parser takes the arguments", parser=(found[1] or found[2], *words))
 
 
 def _helm(text: str) -> Check | None:

@@ -45,7 +45,7 @@ SENTENCES: dict[str, tuple[Sentence, ...]] = {
         ),
         ("docs/first-model.md", "| one training, while its pod runs | port 9400 of the pod: `/metrics`, and"),
     ),
-    "C20": (("docs/first-model.md", "Reach the store, fetch the file, open it in a browser:"),),
+    "C20": (("docs/first-model.md", "One command brings it here, by `kubectl` alone:"),),
     "C21": (("docs/serving.md", "curl http://localhost:8000/v1/chat/completions"),),
     "S2": (("docs/install.md", "this lists the folders whose uid no object mentions"),),
     "S7": (
@@ -63,7 +63,7 @@ SENTENCES: dict[str, tuple[Sentence, ...]] = {
         ),
     ),
     "Q3": (("docs/questions.md", "A job learns one state of its data and never a mixture:"),),
-    "Q4": (("docs/questions.md", "fetch `report.html` with `curl`, and open it in a browser"),),
+    "Q4": (("docs/questions.md", "take evaluation/NAME -n NAMESPACE --open` brings it into your browser:"),),
     "Q5": (("docs/questions.md", "Deleting an object leaves its results in the store;"),),
     "Q6": (("docs/questions.md", "where a request names none, the tuned model answers"),),
     "Q7": (("docs/questions.md", "count 2 GiB, 4 GiB for each billion weights of the base model,"),),
