@@ -145,6 +145,7 @@ def test_a_mistake_is_noticed(shell: Shell) -> None:
         "helm install kubetune charts/kubetune -n kubetune --set no.such=value",
         "make no-such-target",
         "python3 -m images.build import-k3d",
+        "kubectl wait --for=condition=Finished ftj/no-such --timeout=8h",
         "manifests/plugin/kubectl-tune take evaluation/demo --output x",
     ):
         check = rule(Command("p", 1, text))
