@@ -22,7 +22,7 @@ from .api import FineTuneJob, PreflightStatus
 from .config import build_config, build_placement
 from .effective import unset_hyperparameters
 from .spec import FineTuneJobSpec
-from .uris import used_uris
+from .uris import later_uris, used_uris
 
 Object = dict[str, Any]
 
@@ -116,6 +116,7 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
         init=None,
         main=Container(PREFLIGHT, settings.trainer_image, MODULE, "preflight", {"resources": resources}),
         grace_seconds=PREFLIGHT_GRACE_SECONDS,
+        read_later=later_uris(job),
     )
     metadata = _child_metadata(job, preflight_name(job.metadata.name), own_labels)
     return build_job(metadata, pod_template(settings, plan), job.spec, ttl_seconds=PREFLIGHT_TTL_SECONDS)

@@ -106,6 +106,18 @@ class Client:
         made = await self._call("create", resource, path, query=query, body=obj)
         return {**obj, "metadata": made["metadata"]}
 
+    async def could_create(self, obj: Object) -> bool:
+        """Whether ``obj`` would be created: False when one of that name exists. Nothing is stored."""
+        resource = resource_of(obj["apiVersion"], obj["kind"])
+        query = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
+        try:
+            await self._call("create", resource, resource.path(obj["metadata"]["namespace"]), query=query, body=obj)
+        except ApiError as error:
+            if error.is_already_exists:
+                return False
+            raise
+        return True
+
     async def apply(self, obj: Object) -> Object:
         """Server-side apply of the fields in ``obj``, taking them over from whoever set them; returns as ``create``."""
         resource = resource_of(obj["apiVersion"], obj["kind"])

@@ -11,6 +11,7 @@ from kubetune.common.job_status import Failure
 from kubetune.workload.explain import Fact, explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
+from kubetune.workload.secrets import name_secret
 from kubetune_contract import ExitCode
 
 from .api import Reason
@@ -123,7 +124,8 @@ def _failure(pod: Object, statuses: list[Object]) -> Failure | None:
             continue
         # An engine that dies without a word of ours is vLLM's own failure: its last log lines are the message.
         reason = Reason.ENGINE_FAILED if status["name"] == ENGINE and failure.reason == "Error" else failure.reason
-        return failure.model_copy(update={"reason": str(reason), "pod": pod["metadata"]["name"]})
+        said = {"reason": str(reason), "message": name_secret(failure.message, pod), "pod": pod["metadata"]["name"]}
+        return failure.model_copy(update=said)
     return None
 
 

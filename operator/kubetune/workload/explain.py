@@ -19,6 +19,8 @@ from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
 
 from .pods import condition, container_state, container_statuses
+from .secrets import SECRET_NOT_FOUND, explain_missing, name_secret, use_in
+from .wording import in_our_words
 
 Object = dict[str, Any]
 
@@ -34,6 +36,9 @@ class Fact:
 
 WAITING_TEXT = "Waiting for the pod to be created and scheduled."
 """One text for no Job, no pod and a pod nobody has looked at yet: these pass too fast to be told apart."""
+
+NOTICED_TEXT = "The node looks again by itself, within half a minute."
+"""What a kubelet does about a container that it cannot create."""
 
 EXIT_REASONS = {
     ExitCode.BAD_CONFIG: "BadConfig",
@@ -100,7 +105,7 @@ def refusal_reason(text: str) -> str:
 def explain_refusal(text: str) -> str:
     """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
     text = re.sub(r"^Error creating: ", "", text)
-    text = re.sub(r'pods "[^"]+"', "the pod", text)
+    text = in_our_words(re.sub(r'pods "[^"]+"', "the pod", text))
     advice = {
         "QuotaExceeded": " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
         "RuntimeClassNotFound": " Create the RuntimeClass or change spec.runtimeClassName.",
@@ -160,34 +165,27 @@ def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> 
         message = f"Image {status['image']} cannot be pulled to node {pod['spec'].get('nodeName')}. {text or reason}"
         return Fact(ConditionStatus.FALSE, "ImagePullFailed", message)
     if reason == "CreateContainerConfigError":
-        return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace))
+        return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace, pod))
     if reason == "CrashLoopBackOff":
         failure = failure_of(status, "lastState")
         if failure:
-            return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+            return Fact(ConditionStatus.FALSE, failure.reason, name_secret(failure.message, pod))
     return Fact(ConditionStatus.FALSE, "ContainerNotStarted", f"Container {status['name']}: {reason}: {text}")
 
 
-def _explain_config_error(text: str, namespace: str) -> tuple[str, str]:
+def _explain_config_error(text: str, namespace: str, pod: Object) -> tuple[str, str]:
     secret = re.search(r'secret "([^"]+)" not found', text)
     if secret:
-        return "SecretNotFound", (
-            f"Secret {namespace}/{secret[1]} does not exist. Create it: kubectl -n {namespace} create secret generic "
-            f"{secret[1]} {_secret_arguments(text)}"
-        )
+        missing = explain_missing(use_in(pod, secret[1]), namespace)
+        return SECRET_NOT_FOUND, f"{missing} {NOTICED_TEXT}"
     key = re.search(r"couldn't find key (\S+) in Secret (\S+)", text)
     if key:
-        return "SecretNotFound", f"Secret {key[2]} has no key {key[1]}. Add it to the Secret."
+        field = use_in(pod, key[2].rpartition("/")[2]).field
+        return SECRET_NOT_FOUND, f"Secret {key[2]} ({field}) has no key {key[1]}. Add it to the Secret. {NOTICED_TEXT}"
     config_map = re.search(r'configmap "([^"]+)" not found', text)
     if config_map:
-        return "ConfigMapNotFound", f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it."
+        return "ConfigMapNotFound", f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it. {NOTICED_TEXT}"
     return "ContainerNotStarted", text
-
-
-def _secret_arguments(text: str) -> str:
-    if "hugging" in text.lower():
-        return "--from-literal=HF_TOKEN=..."
-    return "--from-literal=AWS_ACCESS_KEY_ID=... --from-literal=AWS_SECRET_ACCESS_KEY=..."
 
 
 def explain_failure(pod: Object, main: str) -> Failure:
@@ -199,7 +197,7 @@ def explain_failure(pod: Object, main: str) -> Failure:
         if failure:
             if disruption and disruption["status"] == "True" and failure.reason in {"Error", "Preempted"}:
                 break
-            return failure.model_copy(update={"pod": name})
+            return failure.model_copy(update={"pod": name, "message": name_secret(failure.message, pod)})
     if disruption and disruption["status"] == "True":
         return Failure(reason="Preempted", message=f"The pod was removed: {disruption.get('message', '')}", pod=name)
     status = pod.get("status", {})

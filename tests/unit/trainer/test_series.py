@@ -1,4 +1,4 @@
-"""The training pod's own Prometheus series: every number of the progress document, under Prometheus's own kind of name."""
+"""The training pod's own Prometheus series: every number of the progress document, under a name of Prometheus' kind."""
 
 from __future__ import annotations
 
