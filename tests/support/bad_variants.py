@@ -1,6 +1,7 @@
 """Further variants of every kind of fault: short name of the kind, field, a bad value, the words of the refusal; and
 values that look odd and are right."""
 
+# ruff: noqa: RUF005 (lists of a line each are read more easily than one of ten)
 from __future__ import annotations
 
 from typing import Any
@@ -100,9 +101,11 @@ BAD = [
         for short in ("ftj", "evl", "mdep")
         for toleration in (
             {}, {"key": ""}, {"operator": "Equal"}, {"value": "x"}, {"key": "gpu", **_EXISTS, "value": "true"},
-            {"key": "/gpu", **_EXISTS}, {"key": "gpu", "value": "a b"}, {"key": "gpu", "value": "x-"},
+            {"key": "/gpu", **_EXISTS},
+            {"key": "gpu", "value": "a b"}, {"key": "gpu", "value": "x-"},
             {"key": "gpu", **_EXISTS, "effect": "NoRun"}, {"key": "gpu", "operator": "In", "value": "x"},
-            {**_EXISTS, "tolerationSeconds": 5}, {"key": "g", **_EXISTS, "effect": "NoSchedule", "tolerationSeconds": 5},
+            {**_EXISTS, "tolerationSeconds": 5},
+            {"key": "g", **_EXISTS, "effect": "NoSchedule", "tolerationSeconds": 5},
         )
     ],
     ("ftj", "evaluation", {"dataset": {"uri": "s3://data/t", "format": "text"}}, ("spec.evaluation.dataset.format",)),
@@ -155,7 +158,8 @@ VALID: list[tuple[str, str, Any]] = [
             ["--enable-prefix-caching"], ["--kv-cache-dtype", "fp8"], ["-O3"], ["--max-logprobs", "-1"],
             ['--hf-overrides={"rope": {"a": 1}}'], ["--override-generation-config", '{"temperature": 0.5}'],
             ["--model-impl=transformers"], ["--tokenizer-mode", "slow"], ["--config-format=hf"], ["--quantization=awq"],
-            ["--hf-overrides.a.b=1"], ["--enable-lora-bias"], ["--dtypes"], ["--chat-template-content-format", "string"],
+            ["--hf-overrides.a.b=1"], ["--enable-lora-bias"], ["--dtypes"],
+            ["--chat-template-content-format", "string"],
             ["-q", "awq"], ["--revision=a/b"],
         )
     ],

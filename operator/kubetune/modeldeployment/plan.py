@@ -19,7 +19,7 @@ from kubetune.workload.status import accepted
 
 from .api import ModelDeployment, Reason
 from .resources import child, recreates, used_uris
-from .rollout import Digest, Ledger, Loading, Release, admit, advance, judge_spec, read_ledger
+from .rollout import Digest, Ledger, Loading, Release, admit, advance, judge_spec, read_ledger, without_gate
 
 Object = dict[str, Any]
 
@@ -107,6 +107,10 @@ def _judge_ahead(deployment: ModelDeployment, observed: Observed, waiting: Probl
     """The condition Admitted while the model is waited for: a verdict that can never count is told at once."""
     gate, evaluation = _gate(deployment), observed.evaluation
     hopeless = judge_spec(deployment.spec.model, gate, evaluation) if gate and evaluation else None
+    template = observed.job.spec.evaluation if observed.job and observed.job.metadata.name == gate else None
+    if gate and evaluation is None and template and template.gate is None:
+        # The Evaluation of that name that the job will bring along.
+        hopeless = without_gate(gate)
     if hopeless:
         return Fact(ConditionStatus.FALSE, hopeless.reason, hopeless.message)
     return Fact(ConditionStatus.UNKNOWN, waiting.reason, waiting.message)
