@@ -58,7 +58,7 @@ def test_the_charts_own_is_copied_and_others_are_created() -> None:
     assert "spec.credentials.objectStoreSecret" in created
     assert "--from-literal=HF_TOKEN=..." in said(OWN, "token")
     assert "create secret generic keys" in said(PodOptions(), "keys", "kubetune"), "nowhere to copy it from"
-    assert check_secrets(frozenset(), needed_secrets(SETTINGS, OWN, ["s3://a/b"]), "x", SETTINGS, 5.0) is None
+    assert check_secrets(frozenset(), needed_secrets(SETTINGS, OWN, ["s3://data/a"]), "x", SETTINGS, 5.0) is None
 
 
 @pytest.mark.walk("C1")

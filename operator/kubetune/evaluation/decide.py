@@ -17,6 +17,7 @@ from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import Hardware, check_shares
 from kubetune.workload.inputs import Inputs, Problem
+from kubetune.workload.misfit import expect_placement
 from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling
 from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
 from kubetune.workload.status import Stamp, accepted, is_final, job_conditions, job_status, refused_run, transitions
@@ -80,9 +81,13 @@ def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
     senseless = find_senseless(evaluation, models, observed.jobs)
     if senseless:
         return _refuse(evaluation, senseless, now, None)
-    run = read_run(JobObservation(), main=EVALUATE)
+    made = build(evaluation, models, settings, observed.hardware.runtime_class)
+    placement = None
+    if not made["spec"]["suspend"]:
+        placement = expect_placement(made["spec"]["template"]["spec"], observed.hardware)
+    run = read_run(JobObservation(placement=placement), main=EVALUATE)
     decision = _conclude(evaluation, accepted(), run, now, candidate=measured_model(models.candidate))
-    return replace(decision, create=(build(evaluation, models, settings, observed.hardware.runtime_class),))
+    return replace(decision, create=(made,), requeue_after=run.recheck_after)
 
 
 def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> Decision:
