@@ -6,20 +6,22 @@ from __future__ import annotations
 
 from typing import Any
 
+_Case = tuple[str, str, Any, tuple[str, ...]]
 _LONG = "a" * 64
 _GPU: dict[str, Any] = {"gpu": 1}
 _EVAL = {"dataset": {"uri": "s3://data/test.jsonl"}}
 _EXISTS = {"operator": "Exists"}
 
 
-def _each(short: str, field: str, values: list[Any], *words: str) -> list[tuple[str, str, Any, tuple[str, ...]]]:
-    return [(short, field, value, words or (f"spec.{field}",)) for value in values]
+def _each(short: str, field: str, values: list[Any], *words: str) -> list[_Case]:
+    found: list[_Case] = [(short, field, value, words or (f"spec.{field}",)) for value in values]
+    return found
 
 
-def _resource(member: str, values: list[Any], **beside: Any) -> list[tuple[str, str, Any, tuple[str, ...]]]:
+def _resource(member: str, values: list[Any], **beside: Any) -> list[_Case]:
     """Of every kind that has resources."""
     places = (("ftj", "resources"), ("evl", "resources"), ("mdep", "resources"), ("ftj", "evaluation"))
-    found = []
+    found: list[_Case] = []
     for short, place in places:
         for value in values:
             asked = {**beside, member: value}
@@ -29,7 +31,7 @@ def _resource(member: str, values: list[Any], **beside: Any) -> list[tuple[str, 
     return found
 
 
-BAD = [
+BAD: list[_Case] = [
     *_resource("memory", [8, "8", "16", "100m", "600m", "512m", "1k", "12Ki", "16M", 4096, "8GB", "8gi", "-8Gi", "0"]),
     *_resource("gpuMemory", ["24", 24, "24576", "12000m", "24k", "16Mi", "24GB"], **_GPU),
     *_resource("cpu", ["8Gi", "8G", "500M", "0", "-1", "100u", "2 cores", 0, "1e9"]),
