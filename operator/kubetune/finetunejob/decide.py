@@ -78,7 +78,10 @@ def _refuse(look: Look, problem: Problem, again: float, preflight: Preflight | N
     fact = Fact(ConditionStatus.FALSE, problem.reason, problem.message)
     waiting = Fact(ConditionStatus.UNKNOWN, problem.reason, "Nothing is started before the spec is accepted.")
     preflight = preflight or known_result(look.job) or Preflight(waiting)
-    return replace(conclude(look, fact, preflight, refused_run(problem)), requeue_after=again)
+    run = refused_run(problem)
+    # Whoever mends what is missing should not learn only then that no node will do.
+    run = run if problem.reason in {Reason.INVALID_SPEC, Reason.NAME_CONFLICT} else _foresee(look, run)
+    return replace(conclude(look, fact, preflight, run), requeue_after=again)
 
 
 def _check(look: Look, preflight: Preflight) -> Decision:
