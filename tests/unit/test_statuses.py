@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune.common.job_status import JobCondition, JobPhase
@@ -258,6 +258,7 @@ def test_what_the_trainer_adds_to_a_word_is_about_the_moment(phase: str) -> None
     assert condition(judge(custom(), running(phase=phase, loss=1.5)), "Succeeded")["reason"] != "Running"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_word_for_what_it_does_is_taken(phase: str) -> None:
     decision = judge(custom(), running(phase=phase, loss=1.5))
@@ -372,6 +373,7 @@ def test_capitals(text: str, expected: str) -> None:
     assert capitalised(text) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=4))
 def test_joined_sentences_have_one_space_and_an_end(parts: list[str]) -> None:
     joined = sentences(*parts)
