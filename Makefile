@@ -7,8 +7,6 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 export KUBETUNE_CACHE ?= $(HOME)/.cache/kubetune
-# A folder of wheels to take torch from (a CPU build, say); without one torch comes from the package index.
-export KUBETUNE_WHEELS ?= $(wildcard $(abspath ../shared/wheels))
 
 PYTHON3 ?= python3
 VENV := $(KUBETUNE_CACHE)/venv/$(shell sha256sum requirements-dev.txt | cut -c1-12)-$(shell $(PYTHON3) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
@@ -25,11 +23,11 @@ help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 .PHONY: demo
-demo: venv tools ## From nothing to an answering, measurably better model (uses the cluster KUBECONFIG names, else brings one up)
+demo: venv ## From nothing to an answering, measurably better model (uses the cluster KUBECONFIG names, else brings one up)
 	$(PY) -m tests.demo $(DEMO_ARGS)
 
 .PHONY: test
-test: venv tools ## Everything: check, then the integration, image and end-to-end suites
+test: venv ## Everything: check, then the integration, image and end-to-end suites
 	$(PY) -m tests.run all
 
 .PHONY: check
@@ -47,6 +45,10 @@ test-images: venv tools ## The images' own code inside the images: real training
 .PHONY: test-e2e
 test-e2e: venv tools ## Train, evaluate, gate and serve on a full node
 	$(PY) -m tests.run e2e
+
+.PHONY: test-docs
+test-docs: venv tools ## Every command of README and docs, run or its reason printed; the first model as a script on a node
+	$(PY) -m tests.run docs
 
 .PHONY: test-training
 test-training: venv tools ## Everything that is promised about training, at length: a line for each point

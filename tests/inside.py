@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from xml.etree import ElementTree
 
-from images.build.choices import Wishes, cache_folder
+from images.build.choices import cache_folder
 from images.build.errors import ImageBuildError
 from images.build.run import Command, Mount, run
 from images.build.session import Session
@@ -114,8 +114,7 @@ def command(image: str, suite: str, folder: Path, options: list[str]) -> Command
 
 def one(name: str, report: Path | None, options: list[str]) -> int:
     """Builds the image unless it is there and runs its tests; returns pytest's exit status."""
-    # The CPU build of vLLM stands on the CPU build of torch, also where the other images have CUDA's.
-    session = Session.start([name], Wishes(torch="cpu" if name == "server-cpu" else None))
+    session = Session.start([name])
     (image,) = session.build().values()
     with tempfile.TemporaryDirectory(prefix="kubetune-inside-") as made:
         workers = [f"-n{WORKERS[name]}"] if name in WORKERS else []

@@ -1,8 +1,8 @@
 """Runs the named stages of the test suite one after the other and adds up what they counted.
 
-``python -m tests.run check|integration|images|e2e|all|training|generate``. A stage stops at its first failing step; the
-exit status is 0 only when every step passed and at least one test ran. What a test records under the property
-``point`` (what was tried, how often, what came out) is printed at the end, a line each.
+``python -m tests.run check|integration|images|e2e|all|docs|training|generate``. A stage stops at its first failing
+step; the exit status is 0 only when every step passed and at least one test ran. What a test records under the
+property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from xml.etree import ElementTree
+
+from images.build.catalog import Choices, default_names
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
@@ -22,11 +24,15 @@ PYTHON = sys.executable
 
 @dataclass(frozen=True)
 class Step:
-    """One command. A pytest step is counted; ``argv`` of the others only has to succeed."""
+    """One command. A pytest step is counted; ``argv`` of the others only has to succeed.
+
+    ``tells_points``: what its tests record is printed.
+    """
 
     title: str
     argv: tuple[str, ...]
     is_pytest: bool = False
+    tells_points: bool = True
 
 
 @dataclass
@@ -54,7 +60,15 @@ PARALLEL = "-n2"
 OPERATORS_PART = ("finetunejob", "preflight", "interruptions", "quota", "cost", "deadline", "kueue", "gpu")
 """Integration tests that are about training."""
 
+DOCS_ALONE = _pytest(
+    "the docs by themselves", *(f"tests/docs/test_{part}.py" for part in ("pages", "samples", "reasons", "walk"))
+)
+DOCS_COMMANDS = _pytest("the docs' commands against a real API server", "tests/docs/test_commands.py")
+_IMAGES = Step("build what changed", _python("images.build", "build", *default_names(Choices(gpu=False))))
+"""The tests run on the CPU, whatever the machine has."""
+
 STAGES: dict[str, tuple[Step, ...]] = {
+    "provide": (Step("the cluster's programs and the images, side by side", _python("tests.demo.provision")),),
     "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
     "check": (
         Step("format", _python("ruff", "format", "--check", ".")),
@@ -62,12 +76,14 @@ STAGES: dict[str, tuple[Step, ...]] = {
         Step("types", _python("mypy")),
         Step("generated files in step", _python("kubetune.crdgen", "--check")),
         _pytest("unit, golden, contract and chart tests", "-nauto", "tests/unit", "tests/contract", "tests/chart"),
+        replace(DOCS_ALONE, tells_points=False),
     ),
     "integration": (
         _pytest("the operator against a real API server", PARALLEL, "tests/integration", "-m", "not training"),
+        replace(DOCS_COMMANDS, tells_points=False),
     ),
     "images": (
-        Step("build what changed", _python("images.build", "build")),
+        _IMAGES,
         Step(
             "real training, evaluation and vLLM inside the images",
             _python("tests.inside", "all", "--durations=5", "-m", "not training"),
@@ -75,8 +91,13 @@ STAGES: dict[str, tuple[Step, ...]] = {
         ),
     ),
     "e2e": (_pytest("train, evaluate, gate, serve on a full node", "tests/e2e", "-s", "-m", "not training"),),
+    "docs": (
+        DOCS_ALONE,
+        DOCS_COMMANDS,
+        _pytest("the first model, as a script on a full node", "tests/docs/test_first_model.py", "-s"),
+    ),
     "training": (
-        Step("build what changed", _python("images.build", "build")),
+        _IMAGES,
         Step("Kueue, once for each version of it", _python("tests.cluster", "build", "--only", "kueue")),
         _pytest("estimates, ladder, guards: the pure parts", "-nauto", "tests/unit/trainer"),
         _pytest(
@@ -88,7 +109,7 @@ STAGES: dict[str, tuple[Step, ...]] = {
         _pytest("real pods on a full node", "tests/e2e", "-s", "-k", "training or gpu or faults"),
     ),
 }
-ALL = ("check", "integration", "images", "e2e")
+ALL = ("provide", "check", "integration", "images", "e2e")
 
 
 def run_step(step: Step, count: Count) -> bool:
@@ -104,19 +125,20 @@ def run_step(step: Step, count: Count) -> bool:
         outcome = "ok" if code == 0 else f"FAILED ({code})"
         print(f"--- {step.title}: {outcome} in {time.monotonic() - started:.0f} s", flush=True)
         if report.exists():
-            add(report, count)
+            add(report, count, step.tells_points)
     return code == 0
 
 
-def add(report: Path, count: Count) -> None:
-    """Adds a JUnit report's totals to ``count``."""
+def add(report: Path, count: Count, tells_points: bool = True) -> None:
+    """Adds a JUnit report's totals to ``count``, and its points when they are to be told."""
     for suite in ElementTree.parse(report).getroot().iter("testsuite"):
         failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
         skipped = int(suite.get("skipped", 0))
         count.failed += failed
         count.skipped += skipped
         count.passed += int(suite.get("tests", 0)) - failed - skipped
-        count.points += [found.get("value", "") for found in suite.iter("property") if found.get("name") == "point"]
+        told = [found.get("value", "") for found in suite.iter("property") if found.get("name") == "point"]
+        count.points += told if tells_points else []
 
 
 def main(names: list[str]) -> int:
@@ -132,7 +154,7 @@ def main(names: list[str]) -> int:
         print("\n" + "\n".join(f"- {point}" for point in count.points))
         print(f"{len(count.points)} points shown")
     print(f"\n{' + '.join(stages)} took {time.monotonic() - started:.0f} s")
-    if stages != ("generate",):
+    if set(stages) - {"generate", "provide"}:
         print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped", flush=True)
     return 0 if good and not count.failed else 1
 

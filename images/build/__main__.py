@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from images.build import run, values
-from images.build.catalog import IMAGES
+from images.build.catalog import IMAGES, ROOT
 from images.build.choices import Wishes
 from images.build.errors import ImageBuildError
 from images.build.lock import lock_all
-from images.build.session import KEPT, ROOT, Session
+from images.build.session import KEPT, Session
 
 _BUILDING = frozenset({"build", "export", "import", "import-k3s", "push", "run"})
 _EPILOG = "Images: " + ", ".join(image.name for image in IMAGES)
@@ -26,7 +26,10 @@ def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--engine", choices=["docker", "podman", "buildah"])
     shared.add_argument("--base", help="'public', 'local' (made by mmdebstrap) or an image name")
-    shared.add_argument("--torch", choices=["cpu", "cuda"], help="which build of torch")
+    shared.add_argument("--torch", choices=["cpu", "cuda"], help="which build of torch; default: what the machine has")
+    shared.add_argument(
+        "--gpu", action=argparse.BooleanOptionalAction, help="serve on GPUs; default: where a GPU is found"
+    )
     shared.add_argument("--find-links", type=Path, help="folder of wheels (or KUBETUNE_WHEELS)")
     shared.add_argument("--versitygw", type=Path, help="a compiled versitygw to put into its image")
     named = argparse.ArgumentParser(add_help=False)
@@ -132,7 +135,7 @@ def _run(options: argparse.Namespace) -> int:
         return 0
     session = Session.start(
         getattr(options, "names", ()),
-        Wishes(options.base, options.torch, options.find_links, options.versitygw),
+        Wishes(options.base, options.torch, options.gpu, options.find_links, options.versitygw),
         options.engine,
         provide=options.verb in _BUILDING,
     )

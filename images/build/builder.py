@@ -94,7 +94,7 @@ def _build(
     contexts: Mapping[str, Path],
     secrets: Mapping[str, Path],
 ) -> Build:
-    arguments = dict(step.arguments)
+    arguments = {**step.arguments, **step.sources}
     if step.parent:
         arguments[step.parent_argument] = names[step.parent]
     return Build(

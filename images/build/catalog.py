@@ -10,6 +10,8 @@ from pathlib import Path
 
 from images.build.errors import ImageBuildError
 
+ROOT = Path(__file__).resolve().parents[2]
+"""The checkout."""
 PUBLIC_BASE = "docker.io/library/python:3.11-slim-bookworm"
 CPU_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
 
@@ -19,10 +21,14 @@ class Choices:
     """What differs from machine to machine and therefore goes into the builds as arguments."""
 
     base_image: str = PUBLIC_BASE
+    gpu: bool = False
+    """Whether models are served on GPUs: it decides about the server's image."""
     torch_variant: str = "cuda"
     torch_index_url: str = ""
     wheels: Path | None = None
     versitygw: Path | None = None
+    why: str = ""
+    """Why these, in one line for the person who builds."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,8 @@ class Step:
     """One build: a stage of a Dockerfile that ends as one image in the engine's store.
 
     `binary` is a file compiled elsewhere; the build finds it, under the image's name, in the build
-    context `binary`.
+    context `binary`. `sources` are build arguments that say where something pinned is fetched from, and `contexts`
+    named in `optional` may lack: neither changes what is built, so neither is part of its tag.
     """
 
     name: str
@@ -39,7 +46,9 @@ class Step:
     parent_argument: str = "PARENT_IMAGE"
     stage: str | None = None
     arguments: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
     contexts: dict[str, Path] = field(default_factory=dict)
+    optional: frozenset[str] = frozenset()
     binary: Path | None = None
 
 
@@ -67,8 +76,8 @@ _BY_NAME = {image.name: image for image in IMAGES}
 
 
 def default_names(choices: Choices) -> tuple[str, ...]:
-    """The images that the machine at hand needs: one server, the one for its kind of torch."""
-    unused = "server" if choices.torch_variant == "cpu" else "server-cpu"
+    """The images that the machine at hand needs: one server, the one for GPUs or the one for CPUs."""
+    unused = "server-cpu" if choices.gpu else "server"
     return tuple(image.name for image in IMAGES if image.name != unused)
 
 
@@ -81,27 +90,32 @@ def select(names: Iterable[str], choices: Choices) -> tuple[Image, ...]:
     return tuple(_BY_NAME[name] for name in dict.fromkeys(wanted))
 
 
-def _ground(name: str, choices: Choices) -> list[Step]:
+def ground(name: str, choices: Choices) -> list[Step]:
+    """The steps up to `base` or `torch`, which the images stand on."""
     base = Step("base", "images/base/Dockerfile", arguments={"BASE_IMAGE": choices.base_image})
     if name == "base":
         return [base]
-    arguments = {"TORCH_VARIANT": choices.torch_variant}
-    if choices.torch_index_url:
-        arguments["TORCH_INDEX_URL"] = choices.torch_index_url
-    contexts = {"wheels": choices.wheels} if choices.wheels else {}
-    torch = Step("torch", "images/torch/Dockerfile", "base", arguments=arguments, contexts=contexts)
+    torch = Step(
+        "torch",
+        "images/torch/Dockerfile",
+        "base",
+        arguments={"TORCH_VARIANT": choices.torch_variant},
+        sources={"TORCH_INDEX_URL": choices.torch_index_url} if choices.torch_index_url else {},
+        contexts={"wheels": choices.wheels} if choices.wheels else {},
+        optional=frozenset({"wheels"}),
+    )
     return [base, torch]
 
 
 def _steps_of(image: Image, choices: Choices) -> list[Step]:
-    ground = _ground(image.parent, choices) if image.parent else []
+    below = ground(image.parent, choices) if image.parent else []
     if image.name == "versitygw":
         return [Step(image.name, image.dockerfile, binary=choices.versitygw)]
     if not image.two_steps:
-        return [*ground, Step(image.name, image.dockerfile, image.parent)]
+        return [*below, Step(image.name, image.dockerfile, image.parent)]
     deps = f"{image.name}-deps"
     return [
-        *ground,
+        *below,
         Step(deps, image.dockerfile, image.parent, stage="deps"),
         Step(image.name, image.dockerfile, deps, "DEPS_IMAGE"),
     ]

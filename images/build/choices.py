@@ -1,16 +1,18 @@
-"""Finds out what this machine offers: a base image, a build of torch, a compiled object store."""
+"""Settles what differs from machine to machine: a base image, a build of torch, a server, a compiled object store."""
 
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from images.build import rootfs
-from images.build.catalog import CPU_TORCH_INDEX, PUBLIC_BASE, Choices
+from images.build import rootfs, surroundings
+from images.build.builder import reference
+from images.build.catalog import CPU_TORCH_INDEX, PUBLIC_BASE, ROOT, Choices, ground
+from images.build.digest import tags
 from images.build.engine import Engine
 from images.build.errors import ImageBuildError
 
@@ -25,6 +27,7 @@ class Wishes:
 
     base: str | None = None
     torch: str | None = None
+    gpu: bool | None = None
     find_links: Path | None = None
     versitygw: Path | None = None
 
@@ -45,12 +48,60 @@ def find_wheels(wish: Path | None, environment: Mapping[str, str]) -> Path | Non
     return None
 
 
-def torch_variant(wish: str | None, wheels: Path | None) -> str:
-    """`cpu` where asked for or where the wheels hold the CPU build, else `cuda`."""
-    if wish:
-        return wish
-    offered = wheels.iterdir() if wheels else ()
-    return "cpu" if any(_CPU_TORCH.match(path.name) for path in offered) else "cuda"
+def has_cpu_torch(wheels: Path | None) -> bool:
+    """Whether the folder holds torch's CPU build."""
+    return wheels is not None and any(_CPU_TORCH.match(path.name) for path in wheels.iterdir())
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What decides about torch and the server. `built` and `index_answers` are asked only where it matters."""
+
+    gpu: str | None
+    """Where there is a GPU, in words; None where there is none."""
+    has_wheel: bool
+    built: Callable[[str], bool]
+    index_answers: Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Settled:
+    """The build of torch, which server, and the one line that says why."""
+
+    torch: str
+    gpu: bool
+    from_index: bool
+    why: str
+
+
+_PYPI = "PyPI's build, which brings CUDA's libraries along"
+
+
+def settle(wishes: Wishes, facts: Facts) -> Settled:
+    """Decide by what is asked for, then by what the machine has.
+
+    With a GPU torch is PyPI's build. Without one it is the CPU build, where that can be had: from the folder of wheels
+    that is named, or from PyTorch's index when it answers; else PyPI's build, which runs on a CPU as well. What was
+    built before is kept, so that an index that comes and goes rebuilds nothing.
+    """
+    gpu, reason = facts.gpu is not None, facts.gpu or "no GPU was found"
+    if wishes.gpu is not None:
+        gpu, reason = wishes.gpu, "--gpu" if wishes.gpu else "--no-gpu"
+
+    def settled(torch: str, words: str, *, from_index: bool = False) -> Settled:
+        return Settled(torch, gpu, from_index, f"torch is {words}; {reason}")
+
+    if wishes.torch == "cuda" or (gpu and wishes.torch is None):
+        return settled("cuda", _PYPI)
+    if facts.has_wheel:
+        return settled("cpu", "the CPU build from the folder of wheels")
+    if wishes.torch == "cpu" or facts.built("cpu"):
+        return settled("cpu", "the CPU build", from_index=True)
+    if facts.built("cuda"):
+        return settled("cuda", f"{_PYPI} (built here before)")
+    if facts.index_answers():
+        return settled("cpu", "the CPU build from PyTorch's index", from_index=True)
+    return settled("cuda", f"{_PYPI} (PyTorch's index of CPU builds does not answer)")
 
 
 def compiled_versitygw(environment: Mapping[str, str]) -> Path:
@@ -104,21 +155,36 @@ def base_image(wish: str | None, engine: Engine, *, provide: bool) -> str:
     return rootfs.make(engine)
 
 
-def choose(wishes: Wishes, engine: Engine, *, provide: bool = True) -> Choices:
-    """Settle everything that differs between machines; `provide` as for `base_image`."""
+def choose(wishes: Wishes, engine: Engine, names: Sequence[str] = (), *, provide: bool = True) -> Choices:
+    """Settle everything that differs between machines, for the images named or all; `provide` as for `base_image`."""
     wheels = find_wheels(wishes.find_links, os.environ)
-    variant = torch_variant(wishes.torch, wheels)
-    has_cpu_torch = torch_variant(None, wheels) == "cpu"
-    index = CPU_TORCH_INDEX if variant == "cpu" and not has_cpu_torch else ""
     base = base_image(wishes.base, engine, provide=provide)
+    index = os.environ.get("KUBETUNE_TORCH_INDEX_URL", CPU_TORCH_INDEX)
+
+    def built(variant: str) -> bool:
+        steps = ground("torch", Choices(base_image=base, torch_variant=variant))
+        return engine.exists(reference("torch", tags(ROOT, steps)["torch"]))
+
+    settled = settle(
+        wishes,
+        Facts(
+            gpu=surroundings.look(),
+            has_wheel=has_cpu_torch(wheels),
+            built=built,
+            index_answers=lambda: provide and surroundings.index_answers(index),
+        ),
+    )
     versitygw = find_versitygw(wishes.versitygw, os.environ)
-    if provide and versitygw is None and base == rootfs.reference():
+    is_wanted = not names or "versitygw" in names
+    if provide and is_wanted and versitygw is None and base == rootfs.reference():
         versitygw = _compile_versitygw(compiled_versitygw(os.environ))
     return Choices(
         base_image=base,
-        torch_variant=variant,
-        torch_index_url=os.environ.get("KUBETUNE_TORCH_INDEX_URL", index),
+        gpu=settled.gpu,
+        torch_variant=settled.torch,
+        torch_index_url=index if settled.from_index else "",
         # pip would prefer the CPU wheel over the CUDA build it was told to take.
-        wheels=None if variant == "cuda" and has_cpu_torch else wheels,
+        wheels=None if settled.torch == "cuda" and has_cpu_torch(wheels) else wheels,
         versitygw=versitygw,
+        why=settled.why,
     )

@@ -39,6 +39,7 @@ def _feed_file(digest: "hashlib._Hash", name: str, path: Path) -> None:
 def replaced_stages(step: Step) -> frozenset[str]:
     """Stages of the step's Dockerfile that something else stands in for."""
     names = {"binary", *step.contexts} if step.binary else set(step.contexts)
+    names |= step.optional
     if step.parent_argument == "DEPS_IMAGE":
         names.add("deps")
     return frozenset(names)
@@ -47,7 +48,7 @@ def replaced_stages(step: Step) -> frozenset[str]:
 def step_tag(root: Path, step: Step, parent_tag: str) -> str:
     """The tag of one step: a digest of its instructions, files, arguments and parent.
 
-    Wheels handed over in a folder count by name only: a wheel's name fixes its version and build.
+    Where something is fetched from (`Step.sources`, a folder of wheels) does not count: its hash is pinned.
     """
     digest = hashlib.sha256()
     _feed(digest, step.name, parent_tag)

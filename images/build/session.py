@@ -5,6 +5,7 @@ is missing, brings it to a cluster's containerd and returns the references to pu
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -12,13 +13,12 @@ from pathlib import Path
 
 from images.build import rootfs, transfer
 from images.build.builder import build_all, only_one, reference, references
-from images.build.catalog import IMAGES, Choices, Image, plan, select
+from images.build.catalog import IMAGES, ROOT, Choices, Image, plan, select
 from images.build.choices import Wishes, cache_folder, choose
 from images.build.digest import tags
 from images.build.engine import Engine, detect
 from images.build.prune import prune
 
-ROOT = Path(__file__).resolve().parents[2]
 # The version before this one stays, for going back and forth between two branches.
 KEPT = 1
 
@@ -43,8 +43,12 @@ class Session:
         """Look around; without `provide` nothing is fetched or made (see `base_image`)."""
         found = detect(engine)
         with only_one(cache_folder(os.environ)) if provide else nullcontext():
-            choices = choose(wishes or Wishes(), found, provide=provide)
-        return cls(found, choices, select(names, choices))
+            choices = choose(wishes or Wishes(), found, names, provide=provide)
+        images = select(names, choices)
+        if provide:
+            named = ", ".join(image.name for image in images)
+            print(f"images of this machine: {named}; {choices.why}", file=sys.stderr, flush=True)
+        return cls(found, choices, images)
 
     def references(self) -> dict[str, str]:
         """References by image name that the checkout's content gives, built or not."""

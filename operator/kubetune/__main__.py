@@ -11,7 +11,7 @@ import sys
 from kubernetes.aio.config import ConfigException
 
 from kubetune.handlers import WatchError
-from kubetune.main import StartError, run
+from kubetune.main import HelperError, StartError, run
 from kubetune.runtime.logs import set_up
 from kubetune.settings import Settings, SettingsError
 
@@ -46,10 +46,10 @@ def _spare_the_collector() -> None:
 
 
 async def _run(settings: Settings) -> None:
-    """Ends the process at once when the watches have: what is left of kopf would not let the event loop close."""
+    """Ends the process at once when the watches or a helper have: what is left of kopf would not let the loop close."""
     try:
         await run(settings)
-    except WatchError:
+    except (HelperError, WatchError):
         logging.getLogger("kubetune").exception("the operator stopped; it is to be restarted")
         logging.shutdown()
         os._exit(1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _INTRO = """# API reference
@@ -14,6 +15,47 @@ the same text. Group `kubetune.io`, version `v1alpha1`. All kinds are namespaced
 are checked by the API server, so a wrong manifest is refused by `kubectl apply`. What only shows later (a file that is
 not there, a GPU no node has) becomes a condition with `status: "False"` and a message that says what to do.
 """
+
+FIRST = {
+    "FineTuneJob": (
+        "baseModel.uri",
+        "dataset.uri",
+        "dataset.validationShare",
+        "method",
+        "preset",
+        "hyperparameters.maxSequenceLength",
+        "resources.gpu",
+        "resources.memory",
+        "evaluation",
+        "suspend",
+    ),
+    "Evaluation": (
+        "candidate.fineTuneJobRef.name",
+        "candidate.uri",
+        "candidate.adapterUri",
+        "baselines",
+        "dataset.uri",
+        "metrics",
+        "gate.metric",
+        "gate.margin",
+        "limit",
+        "resources.gpu",
+    ),
+    "ModelDeployment": (
+        "model.fineTuneJobRef.name",
+        "model.uri",
+        "model.adapterUri",
+        "requireVerdict.evaluationRef.name",
+        "engine.maxModelLen",
+        "replicas",
+        "resources.gpu",
+        "resources.memory",
+        "cache.claimName",
+        "drainSeconds",
+    ),
+}
+"""The ten fields of each kind that one needs first, in the order in which one writes them."""
+_IMMUTABLE = re.compile(r"(\w+) cannot be changed after creation \((.*)\); (.*)")
 
 Schema = dict[str, Any]
 
@@ -32,16 +74,18 @@ def _render_kind(crd: dict[str, Any]) -> str:
         for column in version["additionalPrinterColumns"]
     )
     spec, status = schema["properties"]["spec"], schema["properties"]["status"]
-    rules = [f"- {_rule_text(path, rule)}" for path, rule in _rules("", schema)]
+    first = FIRST[names["kind"]]
     return "\n".join(
         [
             f"## {names['kind']}\n",
             f"{schema['description']}\n",
             f"Short name `{names['shortNames'][0]}`. `kubectl get` shows {columns}.\n",
-            "### spec\n",
+            f"### {names['kind']}: the fields one needs first\n",
+            _table(spec, with_limits=True, only=first),
+            f"\n### {names['kind']}: every field of the spec\n",
             _table(spec, with_limits=True),
             "\n### Rules\n",
-            *dict.fromkeys(rules),
+            *(f"- {line}" for line in _rule_lines(_rules("", schema))),
             "\n### status\n",
             _table(status, with_limits=False),
             "",
@@ -49,10 +93,12 @@ def _render_kind(crd: dict[str, Any]) -> str:
     )
 
 
-def _table(schema: Schema, *, with_limits: bool) -> str:
+def _table(schema: Schema, *, with_limits: bool, only: tuple[str, ...] = ()) -> str:
+    """``only``: these fields in this order. Raises KeyError for one that does not exist."""
     head = ["field", "type", "default", "limits", "meaning"] if with_limits else ["field", "type", "meaning"]
     lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for path, node, required in _fields("", schema):
+    known = {path: (path, node, required) for path, node, required in _fields("", schema)}
+    for path, node, required in (known[path] for path in only or known):
         name = f"**`{path}`**" if required and with_limits else f"`{path}`"
         meaning = node.get("description", "").replace("|", "\\|")
         cells = [name, _type(node), _default(node), _limits(node), meaning]
@@ -126,5 +172,18 @@ def _rules(path: str, node: Schema) -> Iterator[tuple[str, Schema]]:
             yield from _rules(f"{path}[]", node[key])
 
 
-def _rule_text(path: str, rule: Schema) -> str:
-    return f"`{path}`: {rule['message']}" if path else rule["message"]
+def _rule_lines(rules: Iterable[tuple[str, Schema]]) -> Iterator[str]:
+    """Each rule once, behind all fields it holds for; what cannot be changed is one sentence."""
+    places: dict[str, list[str]] = {}
+    fixed: list[re.Match[str]] = []
+    for path, rule in rules:
+        found = _IMMUTABLE.fullmatch(rule["message"])
+        if found:
+            fixed.append(found)
+        else:
+            places.setdefault(rule["message"], []).append(path)
+    if fixed:
+        yield f"Nothing in `spec` can be changed after creation ({fixed[0][2]}); {fixed[0][3]}."
+    for message, paths in places.items():
+        shown = ", ".join(f"`{path}`" for path in dict.fromkeys(paths) if path)
+        yield f"{shown}: {message}" if shown else message

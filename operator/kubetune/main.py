@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any
 
 from kubetune.evaluation.controller import EvaluationController
 from kubetune.finetunejob.controller import FineTuneJobController
@@ -34,6 +35,10 @@ class StartError(Exception):
     """The operator cannot start; the message says what is missing."""
 
 
+class HelperError(Exception):
+    """A part that should run for ever has ended; only a restart helps."""
+
+
 async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     """Serves until SIGTERM, SIGINT or ``stop``. Raises StartError when the cluster is not prepared."""
     metrics = Metrics(resource.kind for resource in CUSTOM)
@@ -58,15 +63,15 @@ async def _serve(
     health = Health(queue, resync, metrics)
     server = await health.serve(settings.http_port)
     # kopf cancels every task that was created after it started; these must outlive it to be drained.
-    workers = [asyncio.create_task(reconciler.work()) for _ in range(settings.workers)]
+    workers = [asyncio.create_task(reconciler.work(), name="worker") for _ in range(settings.workers)]
     helpers = [
-        asyncio.create_task(queue.run_timers()),
-        asyncio.create_task(health.beat()),
-        asyncio.create_task(resync.run(CUSTOM, settings.namespaces, settings.resync_seconds)),
+        asyncio.create_task(queue.run_timers(), name="timers"),
+        asyncio.create_task(health.beat(), name="heartbeat"),
+        asyncio.create_task(resync.run(CUSTOM, settings.namespaces, settings.resync_seconds), name="resync"),
     ]
     log.info("started: %d workers, http port %d", settings.workers, settings.http_port)
     try:
-        await watch(intake, client.configuration, settings.namespaces, stop)
+        await supervise(watch(intake, client.configuration, settings.namespaces, stop), [*workers, *helpers])
     finally:
         log.info("stopping: %d passes under way, %d keys in line", queue.running, queue.depth)
         queue.close(len(workers))
@@ -76,6 +81,22 @@ async def _serve(
         await asyncio.gather(*helpers, *late, return_exceptions=True)
         await server.cleanup()
         log.info("stopped")
+
+
+async def supervise(watching: Coroutine[Any, Any, None], parts: Sequence[asyncio.Task[Any]]) -> None:
+    """Returns or raises as ``watching`` does; raises HelperError as soon as one of ``parts`` ends before it."""
+    main = asyncio.create_task(watching, name="watches")
+    try:
+        ended, _ = await asyncio.wait({main, *parts}, return_when=asyncio.FIRST_COMPLETED)
+        if main not in ended:
+            part = ended.pop()
+            cause = None if part.cancelled() else part.exception()
+            raise HelperError(f"{part.get_name()} has ended: {cause!r}") from cause
+        await main
+    finally:
+        if not main.done():
+            main.cancel()
+            await asyncio.wait({main}, timeout=DRAIN_SECONDS)
 
 
 def _controllers(settings: Settings, poller: Poller, metrics: Metrics) -> Mapping[str, AnyController]:

@@ -34,6 +34,8 @@ class Settings:
     """Where results go when a custom resource names no output."""
     store_secret: str = "kubetune-object-store"
     """Secret in the custom resource's namespace with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."""
+    store_secret_namespace: str = ""
+    """Namespace of the release that runs the object store and made that Secret; empty: the store is somebody else's."""
     tracking_uri: str = ""
     """MLflow server used when a FineTuneJob names none; empty means no tracking."""
     cluster_domain: str = "cluster.local"

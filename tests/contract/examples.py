@@ -39,6 +39,7 @@ from kubetune_contract import (
     Recovery,
     RecoveryStep,
     RowFormat,
+    RowSettings,
     ServeConfig,
     Suggestion,
     Tracking,
@@ -117,6 +118,8 @@ EXAMPLES: dict[str, Any] = {
         Placement((Accelerator("RTX-3060", 12 << 30, "8.6", 0.1, 170.0, 51.0),), "EUR", 0.3, 65.0),
         "code",
         "kubetune/trainer@sha256:" + "ab" * 32,
+        ("num_train_epochs", "warmup_ratio"),
+        "ef" * 32,
     ),
     "train-progress": TrainProgress(
         phase="training",
@@ -165,6 +168,8 @@ EXAMPLES: dict[str, Any] = {
         recovery=(RECOVERY_STEP,),
         suggestions=(SUGGESTION,),
         model_version="team.demo/3",
+        first_loss=2.5,
+        last_loss=0.7,
     ),
     "preflight-summary": PreflightSummary(
         schema=1,
@@ -190,6 +195,7 @@ EXAMPLES: dict[str, Any] = {
         checkpoint_bytes=250 << 20,
         upload_bytes_per_second=50e6,
         suggestions=(SUGGESTION,),
+        settings=RowSettings("900 rows, 8 per step", 3.0, 2, 0.1, 5),
     ),
     "eval-config-least": EvalConfig(
         1, OWNER, TUNED, (BASE,), Dataset("s3://data/t.jsonl"), (MetricName.EXACT_MATCH,), "s3://out/e", STORE

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kubetune_contract import (
     ContractError,
     ExitCode,
+    FailureSummary,
     Hyperparameters,
     TrainConfig,
     dumps,
@@ -104,3 +105,11 @@ def test_any_value_survives_the_wire(value: Hyperparameters) -> None:
 
 def test_whole_numbers_are_floats_too() -> None:
     assert from_json(Hyperparameters, {"numTrainEpochs": 2}).num_train_epochs == 2.0
+
+
+@given(st.text(st.characters(exclude_categories=())))
+@example("\ud83d")
+def test_what_is_read_can_be_written_as_utf_8(text: str) -> None:
+    """JSON can escape half of a surrogate pair, and a pod may say anything."""
+    told = json.loads(json.dumps({"schema": 1, "reason": "R", "message": text, "exitCode": 70}))
+    from_json(FailureSummary, told).message.encode("utf-8")

@@ -14,13 +14,20 @@ from pathlib import Path
 
 from kubetune_contract import KubeTuneError
 from tests.cluster.layout import cache_root
+from tests.smallmodel.story import PACKAGES
 
+from .docstring_story import DOCSTRINGS
 from .environment import Environment, install, load_images, local_cluster, user_cluster
+from .kube import Kube
 from .measure import Peaks, Steps, summary
-from .scenario import Scenario
+from .outcome import Outcome, keep
+from .provision import provide
+from .scenario import Scenario, score_lines, start_over_if_finished
 from .seed import Seeder
-from .settings import read_settings
+from .settings import Settings, read_settings
 from .shell import DemoError
+from .source import NotToBeHadError
+from .story import Facts, Story, rows_line
 
 CLUSTER_NAME = "demo"
 NAMESPACE = "kubetune-demo"
@@ -36,17 +43,16 @@ def parser() -> argparse.ArgumentParser:
 
 
 def demonstrate(arguments: argparse.Namespace, steps: Steps) -> Environment:
-    """All steps up to the answered question; returns where it ran."""
+    """All steps up to the answered questions; returns where it ran."""
     environment = prepare(arguments.values, steps)
-    kube = environment.kube
+    kube, namespace = environment.kube, arguments.namespace
     settings = read_settings(kube)
-    scenario = Scenario(kube, arguments.namespace)
     with steps.step("base model and data"):
-        scenario.start_over_if_finished()
-        kube.make_namespace(arguments.namespace)
-        kube.copy_secret(settings.secret, "kubetune", arguments.namespace)
-        seeder = Seeder(kube, settings, arguments.namespace)
-        print(f"   {seeder.run()}", flush=True)
+        start_over_if_finished(kube, namespace)
+        kube.make_namespace(namespace)
+        kube.copy_secret(settings.secret, "kubetune", namespace)
+        story, facts = seed(kube, settings, namespace)
+    scenario = Scenario(kube, namespace, story, settings.bucket)
     scenario.apply()
     with steps.step("train"):
         scenario.train()
@@ -55,9 +61,31 @@ def demonstrate(arguments: argparse.Namespace, steps: Steps) -> Environment:
     with steps.step("serve"):
         scenario.serve()
     with steps.step("ask"):
-        scenario.ask()
-    scenario.report(seeder)
+        answers = scenario.ask()
+    print("\n== result")
+    scores = score_lines(scenario.evaluation["status"])
+    for line in [*scores, *([story.remark(facts)] if story.remark else [])]:
+        print(f"   {line}")
+    kept = keep(kube, settings, scenario.evaluation, Outcome.of(story, facts, scores, answers))
+    print(f"   the report, item by item: {kept} (open it in a browser)")
+    scenario.conclude()
     return environment
+
+
+def seed(kube: Kube, settings: Settings, namespace: str) -> tuple[Story, Facts]:
+    """Base model and data in the store: those of the real model, or of the small one where that cannot be had."""
+    story = DOCSTRINGS
+    seeder = Seeder(kube, settings, namespace, story.source)
+    try:
+        said = seeder.run()
+    except NotToBeHadError as error:
+        print(f"   the real model cannot be had ({error}): a small one is pretrained here in its place", flush=True)
+        story = PACKAGES
+        seeder = Seeder(kube, settings, namespace, story.source)
+        said = seeder.run()
+    facts = seeder.facts()
+    print(f"   {story.about}\n   {said}\n   {rows_line(facts)}", flush=True)
+    return story, facts
 
 
 def prepare(values: list[Path], steps: Steps) -> Environment:
@@ -67,12 +95,14 @@ def prepare(values: list[Path], steps: Steps) -> Environment:
         environment = user_cluster(kubeconfig)
     else:
         print("KUBECONFIG is not set: bringing up a single-node cluster on this machine.")
+        with steps.step("tools and images", tick=True):
+            provide()
         with steps.step("cluster"):
             environment = local_cluster(CLUSTER_NAME)
     with tempfile.TemporaryDirectory() as scratch:
         if environment.local:
             named = Path(scratch, "images.yaml")
-            with steps.step("images", tick=True):
+            with steps.step("images into the cluster", tick=True):
                 named.write_text(load_images(environment.local))
             values = [named, *values]
         with steps.step("install the chart", tick=True):

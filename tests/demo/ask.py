@@ -7,32 +7,15 @@ import urllib.error
 import urllib.request
 
 from .shell import DemoError
-from .task import question
 
-# Written for the demo, in no file of the standard library.
-EXAMPLE = """\
-async def echo(host, port, lines):
-    reader, writer = await open_connection(host, port)
-    loop = get_running_loop()
-    try:
-        for line in lines:
-            writer.write(line.encode())
-            await writer.drain()
-            future = loop.create_future()
-            future.set_result(await reader.readline())
-    finally:
-        writer.close()
-        await writer.wait_closed()
-"""
-EXPECTED = "asyncio"
 TIMEOUT_SECONDS = 60.0
 
 
-def ask(base_url: str, model: str, source: str, max_tokens: int) -> str:
-    """The model's answer to the demo's question about ``source``. Raises DemoError when there is none."""
+def ask(base_url: str, model: str, question: str, max_tokens: int) -> str:
+    """The model's answer. Raises DemoError when there is none."""
     body = {
         "model": model,
-        "messages": [{"role": "user", "content": question(source)}],
+        "messages": [{"role": "user", "content": question}],
         "temperature": 0,
         "max_tokens": max_tokens,
     }

@@ -19,6 +19,7 @@ from tests.cluster.config import CONTAINERD_SOCKET
 from tests.cluster.layout import cache_root
 
 from .kube import Kube, Object, is_true
+from .provision import IMAGES
 from .shell import ROOT, DemoError, run, run_visibly
 
 RELEASE = "kubetune"
@@ -54,7 +55,7 @@ def load_images(cluster: Cluster) -> str:
     enter = [sys.executable, "-m", "tests.cluster", "exec", "--name", cluster.name, "--"]
     ctr = [*enter, str(cluster.layout.bin / "ctr"), "--address", CONTAINERD_SOCKET, "--namespace", "k8s.io"]
     try:
-        return values.render(Session.start().load(ctr))
+        return values.render(Session.start(IMAGES).load(ctr))
     except ImageBuildError as error:
         raise DemoError(str(error)) from error
 

@@ -8,26 +8,27 @@ from typing import Any
 
 import yaml
 
-from .ask import EXAMPLE, EXPECTED, ask
+from .ask import ask
 from .kube import KINDS, Kube, Object, is_true
-from .seed import Seeder
-from .shell import ROOT, DemoError
+from .shell import DemoError
+from .story import Answered, Story
 from .watch import deployment_line, evaluation_line, follow, job_line
 
-MANIFESTS = ROOT / "manifests" / "examples" / "demo"
+EXAMPLE_BUCKET = "kubetune"
+"""The bucket that the manifests name."""
 FINISHED = "kubetune.io/demo-finished"
 TRAIN_SECONDS = 1800.0
 EVALUATE_SECONDS = 1200.0
 SERVE_SECONDS = 900.0
-ANSWER_TOKENS = 16
 SERVE_PORT = 8000
 
 
-def read_manifests(folder: Path, gpu: bool) -> list[Object]:
-    """The example's objects; each asks for a GPU when ``gpu`` says that a node has one."""
-    objects = [
-        found for path in sorted(folder.glob("*.yaml")) for found in yaml.safe_load_all(path.read_text()) if found
+def read_manifests(folder: Path, gpu: bool, bucket: str = EXAMPLE_BUCKET) -> list[Object]:
+    """The example's objects, with the installation's bucket; each asks for a GPU when ``gpu`` says a node has one."""
+    texts = [
+        path.read_text().replace(f"s3://{EXAMPLE_BUCKET}/", f"s3://{bucket}/") for path in sorted(folder.glob("*.yaml"))
     ]
+    objects = [found for text in texts for found in yaml.safe_load_all(text) if found]
     if gpu:
         for found in objects:
             found["spec"].setdefault("resources", {})["gpu"] = 1
@@ -35,12 +36,13 @@ def read_manifests(folder: Path, gpu: bool) -> list[Object]:
 
 
 class Scenario:
-    """The three resources of manifests/examples/demo in one namespace."""
+    """The three resources of a story in one namespace."""
 
-    def __init__(self, kube: Kube, namespace: str) -> None:
+    def __init__(self, kube: Kube, namespace: str, story: Story, bucket: str) -> None:
         self.kube = kube
         self.namespace = namespace
-        self.objects = read_manifests(MANIFESTS, kube.has_gpu())
+        self.story = story
+        self.objects = read_manifests(story.manifests, kube.has_gpu(), bucket)
         self.job: Object = {}
         self.evaluation: Object = {}
         self.deployment: Object = {}
@@ -51,14 +53,6 @@ class Scenario:
             if found["kind"] == kind:
                 return str(found["metadata"]["name"])
         return self.name("FineTuneJob")
-
-    def start_over_if_finished(self) -> None:
-        """Removes the objects of a demo that ran to its end, so that this one measures everything anew."""
-        namespace = self.kube.get(self.namespace, "namespace", self.namespace)
-        if namespace and FINISHED in namespace["metadata"].get("annotations", {}):
-            print("   an earlier demo ran to its end here: its objects are removed and made anew", flush=True)
-            self.kube.run("delete", ",".join(KINDS), "--all", "-n", self.namespace, "--wait", timeout=300)
-            self.kube.run("annotate", "namespace", self.namespace, f"{FINISHED}-")
 
     def apply(self) -> None:
         """Creates the three objects; what an interrupted run left goes on."""
@@ -94,27 +88,24 @@ class Scenario:
         self.deployment = follow(self.kube, self.namespace, "modeldeployment", name, deployment_line, SERVE_SECONDS)
         print(f"   {name} is Ready at {self.deployment['status']['endpoint']}")
 
-    def ask(self) -> None:
-        """Asks the tuned model, then its base; raises DemoError unless the tuned one knows."""
+    def ask(self) -> list[Answered]:
+        """Asks both models every question; raises DemoError unless the tuned one's answers will do."""
         status = self.deployment["status"]
-        print("   " + EXAMPLE.replace("\n", "\n   ").rstrip() + "\n\n   Which package is this function from?\n")
+        answers = []
         with self.kube.forward(self.namespace, f"svc/{self.name('ModelDeployment')}", SERVE_PORT) as port:
-            url = f"http://127.0.0.1:{port}/v1"
-            tuned = ask(url, status["modelName"], EXAMPLE, ANSWER_TOKENS)
-            print(f"   {status['modelName']} (tuned): {tuned}")
-            if base := status.get("baseModelName"):
-                print(f"   {base}: {shown(ask(url, base, EXAMPLE, ANSWER_TOKENS))}")
-        if tuned.strip() != EXPECTED:
-            raise DemoError(f"the tuned model answered {tuned!r}, and {EXPECTED!r} would have been right")
+            url, tokens = f"http://127.0.0.1:{port}/v1", self.story.answer_tokens
+            for question in self.story.questions:
+                tuned = ask(url, status["modelName"], question.text, tokens)
+                base = status.get("baseModelName")
+                answers.append(Answered(question, tuned, ask(url, base, question.text, tokens) if base else None))
+                for line in answer_lines(answers[-1]):
+                    print(f"   {line}".rstrip(), flush=True)
+        if found := self.story.objection(answers):
+            raise DemoError(found)
+        return answers
 
-    def report(self, seeder: Seeder) -> None:
+    def conclude(self) -> None:
         """The closing tables; marks the demo as finished."""
-        print("\n== result")
-        for line in score_lines(self.evaluation["status"]):
-            print(f"   {line}")
-        facts = json.loads((seeder.cache / "data" / "facts.json").read_text()) if seeder.cache.exists() else {}
-        if facts:
-            print(f"   (always answering with the commonest package would score {facts['majorityShare']:.2f})")
         for kind in ("finetunejobs", "evaluations", "modeldeployments"):
             print(f"\n$ kubectl -n {self.namespace} get {kind}")
             print(self.kube.run("get", kind, "-n", self.namespace).rstrip())
@@ -122,6 +113,15 @@ class Scenario:
         if not is_true(current, "Ready"):
             raise DemoError("the ModelDeployment is not Ready any more: `kubectl describe` says why")
         self.kube.run("annotate", "namespace", self.namespace, f"{FINISHED}=true", "--overwrite")
+
+
+def start_over_if_finished(kube: Kube, name: str) -> None:
+    """Removes the objects of a demo that ran to its end, so that this one measures everything anew."""
+    namespace = kube.get(name, "namespace", name)
+    if namespace and FINISHED in namespace["metadata"].get("annotations", {}):
+        print("   an earlier demo ran to its end here: its objects are removed and made anew", flush=True)
+        kube.run("delete", ",".join(KINDS), "--all", "-n", name, "--wait", timeout=300)
+        kube.run("annotate", "namespace", name, f"{FINISHED}-")
 
 
 def score_lines(status: dict[str, Any]) -> list[str]:
@@ -135,6 +135,17 @@ def score_lines(status: dict[str, Any]) -> list[str]:
     return [*lines, f"verdict {status.get('verdict')}: {status.get('verdictMessage')}"]
 
 
-def shown(answer: str) -> str:
-    """An untuned model's answer on one line."""
-    return json.dumps(answer[:80], ensure_ascii=False)
+def answer_lines(one: Answered) -> list[str]:
+    """A question with the answers below it."""
+    lines = [*one.question.text.splitlines(), "", f"  tuned: {shown(one.tuned)}"]
+    if one.base is not None:
+        lines.append(f"  base:  {shown(one.base)}")
+    return [*lines, ""]
+
+
+def shown(answer: str, most: int = 100) -> str:
+    """A model's answer on one line, quoted where it is more than that."""
+    plain = answer.strip()
+    if "\n" not in plain and len(plain) <= most:
+        return plain
+    return json.dumps(plain if len(plain) <= most else f"{plain[:most]}...", ensure_ascii=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from kubetune_contract import KubeTuneError, ObjectStore
@@ -17,43 +19,46 @@ from tests.cluster.layout import cache_root
 from tests.inside import locked
 
 from .kube import Kube, is_true
-from .seed_objects import CODE, JOB, job_objects
+from .seed_objects import job_name, job_objects
 from .settings import Settings
 from .shell import ROOT, DemoError
+from .source import INPUT, Source
 
 FOLDERS = ("base", "data")
 JOB_SECONDS = 3600.0
 PINS = tuple(ROOT / "images" / name for name in ("base/Dockerfile", "torch/Dockerfile", "torch/requirements-cpu.txt"))
-MAKERS = ("safetensors", "tokenizers", "transformers")
-"""What of the trainer's libraries the model is made with."""
 
 
-def recipe_key(steps: int | None) -> str:
-    """Names what the base model and the data depend on: the code, the image's Python and libraries, the steps.
+def recipe_key(source: Source) -> str:
+    """Names what the base model and the data depend on: the code, the image's Python and libraries, the arguments.
 
     The image's own name would change with every line of the trainer, which has no part in this.
     """
-    digest = hashlib.sha256(f"{steps}".encode())
-    for path in (*CODE, *PINS):
+    digest = hashlib.sha256(repr(source.arguments).encode())
+    for path in (*source.code, *PINS):
         digest.update(path.read_bytes())
-    digest.update(locked((ROOT / "images" / "trainer" / "requirements.txt").read_text(), MAKERS).encode())
+    digest.update(locked((ROOT / "images" / "trainer" / "requirements.txt").read_text(), source.makers).encode())
     return digest.hexdigest()[:16]
 
 
 class Seeder:
-    """Seeds ``s3://BUCKET/demo`` through a connection to the store."""
+    """Seeds the source's folder of the bucket, through a connection to the store."""
 
-    def __init__(self, kube: Kube, settings: Settings, namespace: str, *, steps: int | None = None) -> None:
+    def __init__(self, kube: Kube, settings: Settings, namespace: str, source: Source) -> None:
         self.kube = kube
         self.settings = settings
         self.namespace = namespace
-        self.steps = steps
-        self.prefix = f"s3://{settings.bucket}/demo"
-        self.key = recipe_key(steps)
+        self.source = source
+        self.prefix = f"s3://{settings.bucket}/{source.name}"
+        self.key = recipe_key(source)
         self.cache = cache_root() / "demo" / self.key
 
     def run(self) -> str:
-        """Seeds what is missing; returns where it came from."""
+        """Seeds what is missing; returns where it came from.
+
+        Raises NotToBeHadError when it is neither in the store nor in the cache, and what it is made of cannot be
+        fetched.
+        """
         with connect(self.kube, self.settings) as store:
             if self._is_seeded(store):
                 return "already in the store"
@@ -61,11 +66,27 @@ class Seeder:
                 for folder in FOLDERS:
                     self._publish(store, folder)
                 return f"from the cache {self.cache}"
-        self._run_job()
+            arguments = [self.prefix, self.key, *self.source.arguments, *self._hand_over(store)]
+        self._run_job(arguments)
         with connect(self.kube, self.settings) as store:
             for folder in FOLDERS:
                 fetch(store, f"{self.prefix}/{folder}", self.cache / folder)
+            store.delete_folder(f"{self.prefix}/{INPUT}")
         return f"made in this cluster, kept in {self.cache} for the next one"
+
+    def facts(self) -> dict[str, Any]:
+        """What the data's maker says of it: how many questions, from how many files."""
+        with connect(self.kube, self.settings) as store:
+            found: dict[str, Any] = json.loads(store.read(f"{self.prefix}/data/facts.json"))
+        return found
+
+    def _hand_over(self, store: Store) -> list[str]:
+        """Puts what the pod needs from elsewhere into the store; returns the file's name for its command line."""
+        if self.source.fetch is None:
+            return []
+        path = self.source.fetch()
+        store.upload(path, f"{self.prefix}/{INPUT}/{path.name}")
+        return [path.name]
 
     def _is_seeded(self, store: Store) -> bool:
         found = [read_manifest(store, f"{self.prefix}/{folder}") for folder in FOLDERS]
@@ -86,9 +107,10 @@ class Seeder:
         meta = {"config": made.config, "libraries": made.libraries}
         publish(store, self.cache / folder, f"{self.prefix}/{folder}", kind=made.kind, meta=meta)
 
-    def _run_job(self) -> None:
-        self.kube.run("delete", "job", JOB, "-n", self.namespace, "--ignore-not-found", "--wait")
-        self.kube.apply(self.namespace, job_objects(self.settings, self.prefix, self.key, self.steps))
+    def _run_job(self, arguments: list[str]) -> None:
+        name = job_name(self.source)
+        self.kube.run("delete", "job", name, "-n", self.namespace, "--ignore-not-found", "--wait")
+        self.kube.apply(self.namespace, job_objects(self.settings, self.source, arguments))
         last = ""
 
         def finished() -> bool:
@@ -97,10 +119,10 @@ class Seeder:
             if line and line != last:
                 print(f"   {line}", flush=True)
                 last = line
-            job = self.kube.get(self.namespace, "job", JOB)
+            job = self.kube.get(self.namespace, "job", name)
             if is_true(job, "Failed"):
                 raise DemoError(
-                    f"making the base model failed: `kubectl -n {self.namespace} logs job/{JOB}` says why ({last})"
+                    f"making the base model failed: `kubectl -n {self.namespace} logs job/{name}` says why ({last})"
                 )
             return is_true(job, "Complete")
 
@@ -108,7 +130,7 @@ class Seeder:
 
     def _last_line(self) -> str:
         try:
-            return self.kube.run("logs", f"job/{JOB}", "-n", self.namespace, "--tail=1").strip()
+            return self.kube.run("logs", f"job/{job_name(self.source)}", "-n", self.namespace, "--tail=1").strip()
         except DemoError:
             return ""  # the container has not started yet
 

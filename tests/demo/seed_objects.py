@@ -2,46 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from .kube import Object
 from .settings import Settings
+from .shell import ROOT
+from .source import Source
 
-JOB = "demo-seed"
-HERE = Path(__file__).resolve().parent
-CODE = tuple(HERE / name for name in ("basemodel.py", "corpus.py", "produce.py", "task.py"))
 MOUNT = "/opt/demo"
 LABELS = {"app.kubernetes.io/part-of": "kubetune-demo"}
 
 
-def job_objects(settings: Settings, prefix: str, key: str, steps: int | None) -> list[Object]:
+def job_name(source: Source) -> str:
+    """Of the Job and of its ConfigMap."""
+    return f"{source.name}-seed"
+
+
+def job_objects(settings: Settings, source: Source, arguments: Sequence[str]) -> list[Object]:
     """ConfigMap and Job; the code travels in the ConfigMap, so that the ordinary trainer image runs it."""
+    metadata = {"name": job_name(source), "labels": LABELS}
     code = {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": {"name": JOB, "labels": LABELS},
-        "data": {path.name: path.read_text(encoding="utf-8") for path in CODE},
+        "metadata": metadata,
+        "data": {_key(path): path.read_text(encoding="utf-8") for path in source.code},
     }
     job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": JOB, "labels": LABELS},
+        "metadata": metadata,
         "spec": {
             "backoffLimit": 1,
-            "template": {"metadata": {"labels": LABELS}, "spec": _pod(settings, prefix, key, steps)},
+            "template": {"metadata": {"labels": LABELS}, "spec": _pod(settings, source, arguments)},
         },
     }
     return [code, job]
 
 
-def _pod(settings: Settings, prefix: str, key: str, steps: int | None) -> Object:
-    command = ["python", "-m", "tests.demo.produce", prefix, key, *([str(steps)] if steps else [])]
-    files = [{"key": path.name, "path": f"tests/demo/{path.name}"} for path in CODE]
+def _key(path: Path) -> str:
+    """Of the file in the ConfigMap, which knows no folders."""
+    return path.relative_to(ROOT).as_posix().replace("/", ".")
+
+
+def _pod(settings: Settings, source: Source, arguments: Sequence[str]) -> Object:
+    files = [{"key": _key(path), "path": path.relative_to(ROOT).as_posix()} for path in source.code]
     container = {
         "name": "seed",
         "image": settings.trainer_image,
         "imagePullPolicy": settings.pull_policy,
-        "command": command,
+        "command": ["python", "-m", source.module, *arguments],
         "env": [
             {"name": "PYTHONPATH", "value": f"/opt/kubetune:{MOUNT}"},
             {"name": "KUBETUNE_STORE_ENDPOINT", "value": settings.endpoint},
@@ -70,7 +80,10 @@ def _pod(settings: Settings, prefix: str, key: str, steps: int | None) -> Object
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "code", "configMap": {"name": JOB, "items": files}}, {"name": "tmp", "emptyDir": {}}],
+        "volumes": [
+            {"name": "code", "configMap": {"name": job_name(source), "items": files}},
+            {"name": "tmp", "emptyDir": {}},
+        ],
     }
 
 

@@ -16,6 +16,7 @@ from tests.demo.environment import Environment, install, installed_values, load_
 from tests.demo.kube import Kube
 from tests.demo.seed import Seeder, connect
 from tests.demo.settings import Settings, read_settings
+from tests.smallmodel.source import SMALL_MODEL
 
 CLUSTER = "e2e"
 KEEP = "KUBETUNE_E2E_KEEP"
@@ -26,7 +27,7 @@ CLUSTER_OF_YOURS = "KUBETUNE_E2E_KUBECONFIG"
 
 @dataclass(frozen=True)
 class Installation:
-    """KubeTune in a cluster, with the demo's base model and data in its store."""
+    """KubeTune in a cluster, with the small base model and its data in its store."""
 
     environment: Environment
     settings: Settings
@@ -69,7 +70,7 @@ def installation(environment: Environment, values: list[Path]) -> Iterator[Insta
     namespace = "e2e-seed"
     environment.kube.make_namespace(namespace)
     environment.kube.copy_secret(settings.secret, "kubetune", namespace)
-    seeder = Seeder(environment.kube, settings, namespace)
+    seeder = Seeder(environment.kube, settings, namespace, SMALL_MODEL)
     print(f"\nbase model and data: {seeder.run()}", flush=True)
     yield Installation(environment, settings, seeder.prefix)
     _save_diagnosis(environment.kube)

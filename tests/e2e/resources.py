@@ -1,4 +1,4 @@
-"""Custom resources for the end-to-end tests: the demo's base and data with a small budget. Pure."""
+"""Custom resources for the end-to-end tests: the small model and its data with a small budget. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Train, evaluate, gate, serve, answer: the whole way, as in the demo but smaller."""
+"""Train, evaluate, gate, serve, answer: the whole way, as in the demo but with the small model."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 
 from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_shared.store import Store
-from tests.demo.ask import EXAMPLE, ask
+from tests.demo.ask import ask
 from tests.demo.kube import Kube, Object, condition
 from tests.demo.watch import deployment_line, evaluation_line, follow, job_line
+from tests.smallmodel.example import QUESTION
 
 from .conftest import Installation
 from .resources import deployment, evaluation_template, fine_tune_job
@@ -148,8 +149,8 @@ def test_nothing_of_the_engine_is_reachable_from_outside(kube: Kube, namespace: 
 
 
 def test_tuned_model_and_base_answer_differently(url: str, served: Object) -> None:
-    tuned = ask(url, served["status"]["modelName"], EXAMPLE, 8)
-    base = ask(url, served["status"]["baseModelName"], EXAMPLE, 8)
+    tuned = ask(url, served["status"]["modelName"], QUESTION, 8)
+    base = ask(url, served["status"]["baseModelName"], QUESTION, 8)
     assert tuned.strip()
     assert tuned != base
 

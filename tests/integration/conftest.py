@@ -24,6 +24,7 @@ from kubetune.crdgen import KINDS, crd
 from tests.cluster import Cluster
 from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet
+from tests.support.objects import store_secret
 from tests.support.operator import Operator
 from tests.support.proxy import Proxy, write_kubeconfig
 
@@ -95,8 +96,15 @@ def operator(kubeconfig: Path) -> Iterator[Operator]:
 
 
 @pytest.fixture
-def kube(admin: Api) -> Iterator[Kube]:
-    """A fresh namespace."""
+def kube(bare: Kube) -> Kube:
+    """A fresh namespace with the object store's keys."""
+    bare.create("secret", store_secret())
+    return bare
+
+
+@pytest.fixture
+def bare(admin: Api) -> Iterator[Kube]:
+    """A fresh namespace with nothing in it."""
     name = f"test-{uuid4().hex[:8]}"
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
     admin.request("POST", "/api/v1/namespaces", body)

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubetune.common.dataset import COLUMNS
-from kubetune.common.meta import NAME_LIMIT, Resource
+from kubetune.common.meta import Resource
+from kubetune.common.model import NAME_LIMIT
+from kubetune.common.pod_options import LABEL_KEY_TEXT, LABEL_TEXT
 from kubetune.modeldeployment.api import MANAGED_ARGUMENTS
 from tests.integration.crd_walk import ANY_KEY, Object, Place, places
 
@@ -27,6 +29,8 @@ class Case:
     good: Object
 
 
+DOMAIN = 253
+"""Longest part of a label's key before its slash."""
 IMMUTABLE = "cannot be changed after creation"
 """In the messages of the rules about updates, which test_cel.py covers."""
 
@@ -40,9 +44,37 @@ VALUES: dict[str, tuple[Any, Any]] = {
     "must be an http:// or https:// URL, for example http://mlflow:5000": ("mlflow:5000", "https://mlflow.example/x"),
     "must not contain '..' as a part of its path": ("s3://bucket/../other", "s3://bucket/a..b"),
     "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'": ("a/b", "a.b-c"),
-    "must be a positive Kubernetes quantity, for example 2 or 500m for CPU, 8Gi for memory": ("lots", 2),
+    "must be a number of CPUs from 1m to 10000, for example 2 or 500m": ("8Gi", 2),
+    "must be at least 64Mi, with its unit: 8Gi for example; without one it counts bytes": ("512m", "1.5Gi"),
+    "must be at least 256Mi, with its unit: 24G for example; without one it counts bytes": ("24576", "24G"),
+    "must have neither spaces nor control characters nor others that are not seen": (
+        "s3://bucket/a\x1b[31mb",
+        "s3://bucket/\u00fcbung/\u8a00\u8a9e",
+    ),
+    "must have no control characters nor others that are not seen": ("--z=\u202eb", "--z=\u00fc"),
+    "must not be blank": (" ", "a b"),
+    "the hub has no repository with '--' in its name or '.git' at its end, and no revision with '.lock' at its end": (
+        "hf://owner/a--b@main",
+        "hf://owner/a-b@refs/pr/1",
+    ),
+    f"no label has this value: it has {LABEL_TEXT}": ("RTX 3060", "RTX-3060"),
+    f"no label has such a key: it has {LABEL_KEY_TEXT}": ({"Example.com/gpu": "x"}, {"example.com/GPU": "x"}),
+    f"no taint has this key: it has {LABEL_KEY_TEXT}": ("/gpu", "nvidia.com/gpu"),
+    "must be the name of an object of KubeTune: it begins with a letter and has lower-case letters, digits and '-'": (
+        "1.5b",
+        "b-15",
+    ),
+    "must begin with an option of vllm serve, for example --enable-prefix-caching": (["fp8"], ["-O3"]),
+    "takes one word an item, an option or its value, without spaces: [--kv-cache-dtype, fp8] or "
+    "[--kv-cache-dtype=fp8]": (
+        ["--kv-cache-dtype fp8"],
+        ["--kv-cache-dtype", "fp8", "--max-logprobs", "-1", '--hf-overrides={"a": 1}', "--x.y=1"],
+    ),
     "must be a compute capability in quotes, for example '8.6'": ("8,6", "8.6"),
-    "must be the name of a resource as nodes offer it, for example nvidia.com/mig-1g.10gb": ("mig", "amd.com/gpu"),
+    "must be the name of a resource as nodes offer it, for example nvidia.com/mig-1g.10gb": (
+        "requests.nvidia.com/gpu",
+        "amd.com/gpu",
+    ),
     "must have only lower-case letters, digits and '-', and must not be 'candidate'": ("candidate", "other-base"),
     "all-linear already means every linear layer; list it alone or name the modules": (
         ["all-linear", "q_proj"],
@@ -54,10 +86,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
         {"frage": "q"},
         {"prompt": "q"},
     ),
-    f"these options follow from other fields and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}": (
-        ["--served_model_name=x"],
-        ["--model-impl=auto", "--port-less"],
-    ),
+    "these options follow from other fields and cannot be given here, nor their beginnings, which vLLM takes for them: "
+    f"{', '.join(MANAGED_ARGUMENTS)}": (["--served_model_n=x"], ["--model-impl=auto", "--port-less"]),
 }
 """Message of a rule about a value -> one that is refused, one that is taken."""
 
@@ -68,6 +98,8 @@ _NO_EVAL = {
     "earlyStoppingThreshold": None,
 }
 _REF = {"fineTuneJobRef": {"name": "demo"}, "uri": None, "adapterUri": None}
+_FSDP = {"fsdp": True, "optimizer": None}
+_BASE = {"uri": "s3://models/base", "adapterUri": None}
 _NAME = "metadata.name must have at most 52 characters, because the names of its pods are made from it"
 
 PATCHES: dict[str, tuple[Object, Object]] = {
@@ -112,8 +144,8 @@ PATCHES: dict[str, tuple[Object, Object]] = {
         {**_NO_EVAL, "evalSteps": 5, "earlyStoppingPatience": 3, "earlyStoppingThreshold": 0.1},
     ),
     "hyperparameters.fsdp divides method full among GPUs; set method to full and resources.gpu to 2 or more": (
-        {"method": "full", "lora": None, "export": None, "resources": {"gpu": 1}, "hyperparameters": {"fsdp": True}},
-        {"method": "full", "lora": None, "export": None, "resources": {"gpu": 2}, "hyperparameters": {"fsdp": True}},
+        {"method": "full", "lora": None, "export": None, "resources": {"gpu": 1}, "hyperparameters": _FSDP},
+        {"method": "full", "lora": None, "export": None, "resources": {"gpu": 2}, "hyperparameters": _FSDP},
     ),
     "recovery.divergence.rollback needs checkpoints to go back to; "
     "set hyperparameters.saveMinutes above 0 or saveSteps": (
@@ -125,6 +157,51 @@ PATCHES: dict[str, tuple[Object, Object]] = {
             "recovery": {"divergence": {"rollback": True}},
             "hyperparameters": {"saveMinutes": 0, "saveSteps": 5},
         },
+    ),
+    "gpuResourceName counts slices or shares of a card, which cannot work together: set gpu to 1": (
+        {"gpu": 2, "gpuResourceName": "nvidia.com/mig-1g.10gb.shared"},
+        {"gpu": 1, "gpuResourceName": "nvidia.com/mig-1g.10gb.shared"},
+    ),
+    "name the key of a taint; only operator Exists may leave it out, which tolerates every taint": (
+        {"key": None},
+        {"key": None, "operator": "Exists", "value": None},
+    ),
+    "operator Exists compares no value; remove value, or set operator to Equal": (
+        {"operator": "Exists"},
+        {"operator": "Exists", "value": None},
+    ),
+    "tolerationSeconds is about effect NoExecute; set that, or remove tolerationSeconds": (
+        {"effect": "NoSchedule"},
+        {"effect": "NoSchedule", "tolerationSeconds": None},
+    ),
+    "fsdp divides the state of adamw_torch and adamw_torch_fused only; take one, or leave optimizer out": (
+        {"fsdp": True, "optimizer": "adafactor"},
+        {"fsdp": False, "optimizer": "adafactor"},
+    ),
+    "rows of format text have no question and no expected answer; evaluate on messages, promptCompletion, "
+    "instruction or sharegpt": ({"format": "text", "systemPrompt": None}, {"format": "sharegpt"}),
+    "the metric goes from 0 to 1, so margin is a share: 0.05 for five points of 100": (
+        {"metric": "exactMatch", "margin": 5},
+        {"metric": "exactMatch", "margin": 0.05},
+    ),
+    "spec.evaluation.dataset.uri is spec.dataset.uri: a model knows the rows it was trained on, so the result would "
+    "mean nothing; keep some rows apart and name them here": (
+        {"dataset": {"uri": "s3://data/a"}, "evaluation": {"dataset": {"uri": "s3://data/a/"}}},
+        {"dataset": {"uri": "s3://data/a"}, "evaluation": {"dataset": {"uri": "s3://data/b"}}},
+    ),
+    "spec.evaluation.dataset.uri is spec.dataset.validationUri, whose rows choose the weights (loadBestModelAtEnd, "
+    "earlyStoppingPatience), so they would speak for what they chose; name other rows": (
+        {"dataset": {"validationUri": "s3://data/v"}, "evaluation": {"dataset": {"uri": "s3://data/v"}}},
+        {
+            "dataset": {"validationUri": "s3://data/v"},
+            "evaluation": {"dataset": {"uri": "s3://data/v"}},
+            "hyperparameters": _NO_EVAL,
+        },
+    ),
+    "spec.baselines names the model that spec.candidate is: nothing could be measured; take another baseline, or leave "
+    "baselines out to compare a fineTuneJobRef with its base model": (
+        {"candidate": _BASE, "baselines": [{"name": "b", "uri": "s3://models/base/"}]},
+        {"candidate": _BASE, "baselines": [{"name": "b", "uri": "s3://models/base", "adapterUri": "s3://models/a"}]},
     ),
     "gpuMemory, computeCapability and gpuResourceName say which GPU; set gpu to 1 or more, or leave them out": (
         {"gpu": 0, "gpuMemory": "12G"},
@@ -153,7 +230,7 @@ def rule_cases(model: type[Resource]) -> Iterator[Case]:
                 bad, good = (place.replaced(value) for value in VALUES[message])
             else:
                 bad, good = (place.merged(patch) for patch in PATCHES[message])
-            field = f"{place.name}{rule.get('fieldPath', '')}".lstrip(".")
+            field = f"{place.name}{rule.get('fieldPath', '')}".lstrip(".").split(f".{ANY_KEY}")[0]
             yield Case(f"{place.kind}: {place.name} {message[:40]}", field, message, bad, good)
 
 
@@ -230,6 +307,8 @@ def _text(place: Place, length: int) -> str:
     text = str(place.value())
     if place.schema.get("x-kubernetes-int-or-string"):
         return text.rjust(length, "0")
+    if place.path[-1] == "key":
+        return f"{('a.' * DOMAIN)[:DOMAIN]}/".ljust(length, "a")
     return text.ljust(length, "a")
 
 

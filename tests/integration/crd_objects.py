@@ -16,7 +16,7 @@ _OTHER_RESOURCES = {
     "gpu": 2,
     "gpuMemory": "12G",
     "computeCapability": "12.0",
-    "gpuResourceName": "nvidia.com/mig-1g.10gb",
+    "gpuResourceName": "amd.com/gpu",
     "cpu": 2,
     "memory": "1Gi",
 }
@@ -54,12 +54,12 @@ _DATASET = {
 }
 
 _MEASUREMENT = {
-    "dataset": _DATASET,
-    "metrics": ["exactMatch", "tokenF1"],
+    "dataset": {**_DATASET, "uri": "s3://data/test.jsonl"},
+    "metrics": ["exactMatch", "tokenF1", "bleu"],
     "generation": {"maxNewTokens": 16, "batchSize": 4, "stop": ["\n"]},
     "limit": 200,
     "seed": 1,
-    "gate": {"metric": "exactMatch", "margin": 0.02, "alpha": 0.01},
+    "gate": {"metric": "bleu", "margin": 2, "alpha": 0.01},
 }
 
 _HYPERPARAMETERS = {

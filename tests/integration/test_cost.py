@@ -12,7 +12,7 @@ import pytest
 
 from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
-from tests.support.objects import finetunejob, preflight_summary, train_summary
+from tests.support.objects import finetunejob, preflight_summary, store_secret, train_summary
 from tests.support.operator import Operator, instead
 from tests.support.points import Record
 from tests.support.trainer import answering
@@ -39,7 +39,9 @@ def budgeted(admin: Api) -> Iterator[Kube]:
     """The namespace that has a budget."""
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     admin.request("POST", "/api/v1/namespaces", body)
-    yield Kube(admin, NAMESPACE)
+    kube = Kube(admin, NAMESPACE)
+    kube.create("secret", store_secret())
+    yield kube
     admin.request("DELETE", f"/api/v1/namespaces/{NAMESPACE}")
 
 

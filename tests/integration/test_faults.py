@@ -11,7 +11,7 @@ from aiohttp import web
 from tests.cluster import Cluster
 from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
-from tests.support.objects import finetunejob, train_summary
+from tests.support.objects import failure_summary, finetunejob, train_summary
 from tests.support.operator import Operator
 from tests.support.proxy import Matcher, Proxy, write_kubeconfig
 
@@ -172,3 +172,18 @@ def test_api_server_restart(kube: Kube, kubelet: Kubelet, operator: Operator, cl
     kube.create("finetunejob", finetunejob("second"))
     kube.wait_exists("job", "second-train", seconds=60)
     assert operator.is_ready()
+
+
+def test_any_character_reaches_the_status(kube: Kube, kubelet: Kubelet, operator: Operator) -> None:
+    """An emoji is two escapes in JSON, which the YAML of a server-side apply does not take."""
+    assert operator.is_ready()
+    job = finetunejob()
+    job["spec"]["dataset"]["uri"] = "s3://data/chats-\U0001f600.jsonl"
+    kube.create("finetunejob", job)
+    kube.wait_exists("job", "demo-train")
+    kube.wait_phase("finetunejob", "demo", "Pending")
+    # Half a pair of escapes is no character at all.
+    summary = failure_summary(65, "MalformedRow", "line 3 says \U0001f4a5 and \ud83d")
+    kubelet.fail(kubelet.pod_of("demo-train"), 65, summary)
+    failed = kube.wait_phase("finetunejob", "demo", "Failed")
+    assert "\U0001f4a5" in failed["failure"]["message"]

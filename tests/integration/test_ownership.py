@@ -9,7 +9,7 @@ import pytest
 
 from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet, wait_for
-from tests.support.objects import EVALUATION, finetunejob, train_summary
+from tests.support.objects import EVALUATION, finetunejob, store_secret, train_summary
 
 pytestmark = pytest.mark.usefixtures("operator")
 
@@ -96,6 +96,7 @@ def test_one_name_in_two_namespaces(kube: Kube, kubelet: Kubelet, admin: Api) ->
     other = Kube(admin, f"other-{uuid4().hex[:8]}")
     body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other.namespace}}
     admin.request("POST", "/api/v1/namespaces", body)
+    other.create("secret", store_secret())
     for place in (kube, other):
         place.create("finetunejob", finetunejob())
     pods = {place.namespace: Kubelet(place).pod_of("demo-train") for place in (kube, other)}

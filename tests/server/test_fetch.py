@@ -130,6 +130,17 @@ def test_missing_things_and_bad_settings_are_told(servers: Servers) -> None:
     assert early.termination["reason"] == "NotFetched"
 
 
+@pytest.mark.walk("W11")
+def test_a_length_beyond_the_models_is_refused_before_the_download(servers: Servers, base: Path) -> None:
+    most = json.loads((base / "config.json").read_text())["max_position_embeddings"]
+    pod = servers.make(engine=Engine(max_model_len=most + 1))
+    assert pod.run("fetch") == ExitCode.BAD_CONFIG, pod.log
+    assert pod.termination["reason"] == "MaxModelLenTooLarge"
+    assert f"Set spec.engine.maxModelLen to {most} or less" in pod.termination["message"]
+    assert not (pod.folder / "cache" / "models").exists()
+    assert servers.make(engine=Engine(max_model_len=most)).run("fetch") == 0
+
+
 def test_a_stuck_download_can_be_waited_for(servers: Servers, tmp_path: Path) -> None:
     """A pod that died while downloading leaves a part, and the next one goes on from it."""
     pod = servers.make(tmp_path / "shared")

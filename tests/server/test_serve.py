@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import threading
 import time
 import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,21 +69,69 @@ def pod(servers: Servers) -> Iterator[tuple[Server, subprocess.Popen[bytes]]]:
                 process.wait()
 
 
+@pytest.mark.walk("W4")
+@pytest.mark.walk("W5")
 def test_base_and_adapter_answer_and_a_stop_drains(
     pod: tuple[Server, subprocess.Popen[bytes]], expected: dict[str, list[str]]
 ) -> None:
     server, process = pod
-    served = {model["id"] for model in server.ask("/v1/models")["data"]}
-    assert served == {"demo", "demo-base"}
+    check_default(server, expected)
     for name, answers in expected.items():
         assert [whole(server.complete(name, prompt)) for prompt in PROMPTS] == list(map(whole, answers))
     assert expected["demo"] != expected["demo-base"]
     # The base has no chat template: only the adapter's own makes this work.
     body = {"model": "demo", "messages": [{"role": "user", "content": "say hello"}], "max_tokens": 4, "temperature": 0}
     assert server.ask("/v1/chat/completions", body)["usage"]["completion_tokens"] > 0
-    with pytest.raises(urllib.error.HTTPError, match="404"):
-        server.complete("unknown", "x")
     check_drain(server, process)
+
+
+def check_default(server: Server, expected: dict[str, list[str]]) -> None:
+    """Who names no model, or takes the first of the list, gets the tuned one; who misspells it is told its name."""
+    models = server.ask("/v1/models")["data"]
+    assert [model["id"] for model in models] == ["demo", "demo-base"]
+    assert models[0]["max_model_len"] == models[1]["max_model_len"] > 0
+    for named in ({}, {"model": ""}, {"model": None}):
+        body = {**named, "prompt": PROMPTS[0], "max_tokens": 8, "temperature": 0, "seed": 1}
+        answer = server.ask("/v1/completions", body)
+        assert (answer["model"], whole(answer["choices"][0]["text"])) == ("demo", whole(expected["demo"][0]))
+    with pytest.raises(urllib.error.HTTPError, match="404") as caught:
+        server.complete("suport", "x")
+    error = json.load(caught.value)["error"]
+    assert error["message"] == (
+        "The model `suport` does not exist. Ask for demo (the tuned model) or demo-base (its base)."
+    )
+    check_stream(server)
+
+
+def check_stream(server: Server) -> None:
+    """Tokens come one by one, not all at the end."""
+    body = {"prompt": "say", "max_tokens": 40, "temperature": 0, "ignore_eos": True, "stream": True}
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{server.port}/v1/completions",
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        chunks = [json.loads(line[6:]) for line in answer if line.startswith(b"data: {")]
+    assert len(chunks) > 10
+    assert {chunk["model"] for chunk in chunks} == {"demo"}
+
+
+@pytest.mark.walk("W11")
+def test_an_engine_that_cannot_start_says_why_in_a_sentence(servers: Servers) -> None:
+    # What fetch lets through, because the engine is given another configuration than the one that was fetched.
+    arguments = ("--hf-overrides", '{"max_position_embeddings": 64}')
+    server = servers.make(engine=Engine(dtype="float32", max_model_len=4096, extra_args=arguments))
+    assert server.run("fetch") == 0, server.log
+    code = server.run("serve")
+    assert code not in {0, 137}, server.log
+    told = server.termination
+    assert told["reason"] == "EngineFailed", server.log
+    assert "spec.engine.maxModelLen (4096)" in told["message"], told
+    assert "Traceback" not in told["message"]
+    assert "VLLM_" not in told["message"]
+    assert len(told["message"]) < 700
 
 
 def whole(text: str) -> str:

@@ -22,6 +22,7 @@ _PATHS = {
     "service": "/api/v1/namespaces/{}/services",
     "pod": "/api/v1/namespaces/{}/pods",
     "event": "/api/v1/namespaces/{}/events",
+    "secret": "/api/v1/namespaces/{}/secrets",
     "configmap": "/api/v1/namespaces/{}/configmaps",
     "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
     "persistentvolumeclaim": "/api/v1/namespaces/{}/persistentvolumeclaims",

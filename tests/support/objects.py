@@ -8,6 +8,11 @@ from typing import Any
 Object = dict[str, Any]
 
 
+def store_secret(name: str = "kubetune-object-store") -> Object:
+    """The Secret with the object store's keys, by the operator's default name; no pod reads it here."""
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}}
+
+
 def finetunejob(name: str = "demo", namespace: str = "default", **spec: Any) -> Object:
     """A valid FineTuneJob without a preflight; keywords replace members of its spec."""
     base: Object = {

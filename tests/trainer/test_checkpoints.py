@@ -13,7 +13,7 @@ import pytest
 from kubetune_contract import ExitCode
 from kubetune_trainer.checkpoints.shelf import Folder, complete
 from tests.support.points import Record
-from tests.support.training import Jobs, Trainer
+from tests.support.training import Jobs, Trainer, rows
 
 from .attempts import DROPOUT, another, losses, undisturbed, wait_for_checkpoint, weights
 
@@ -101,3 +101,48 @@ def test_the_one_before_a_damaged_checkpoint(
     record_property(
         "point", f"damaged checkpoints ({', '.join(kind.__name__ for kind in kinds)}): the one before taken"
     )
+
+
+@pytest.mark.walk("W1")
+def test_rows_that_changed_since_the_checkpoint(jobs: Jobs, record_property: Record) -> None:
+    """The file under the URI is replaced while the job is suspended: nothing is mixed, and both digests are told."""
+    first, _ = preempted(jobs)
+    output = jobs.server.root / first.config.output.removeprefix("s3://")
+    (jobs.server.root / first.config.dataset.uri.removeprefix("s3://")).write_text(
+        "".join(json.dumps(row) + "\n" for row in rows(48))
+    )
+    last = another(first, "last")
+    assert last.run("prepare") == ExitCode.BAD_DATA, last.log
+    assert last.termination["reason"] == "DataChanged"
+    # Also where the run's state is from a release that did not know the rows: the checkpoint does.
+    document = json.loads((output / "run.json").read_text())
+    before = document.pop("datasetSha256")
+    (output / "run.json").write_text(json.dumps(document))
+    assert last.run("prepare") == 0, last.log
+    assert last.run("train") == ExitCode.BAD_DATA, last.log
+    failure = last.termination
+    assert (failure["reason"], failure["exitCode"]) == ("DataChanged", 65)
+    assert "the checkpoint of step" in failure["message"]
+    assert before[:16] in failure["message"]
+    assert "Traceback" not in last.log
+    record_property("point", f"rows replaced under a suspended run: {failure['message']}")
+
+
+@pytest.mark.walk("C6")
+def test_what_a_pod_says_while_it_stops(jobs: Jobs) -> None:
+    hyper = {"max_steps": 500, "save_minutes": 60.0, "logging_steps": 1}
+    job = jobs.job(hyperparameters=hyper)
+    assert job.run("prepare") == 0, job.log
+    process = job.start("train")
+    seen: list[str] = []
+    while process.poll() is None:
+        said = job.progress()
+        if said and said["phase"] not in seen:
+            seen.append(said["phase"])
+            assert said["totalSteps"] == 500
+        if said.get("step", 0) >= 3:
+            process.send_signal(signal.SIGTERM)
+    assert process.returncode == ExitCode.PREEMPTED, job.log
+    assert seen[0] == "loading libraries"
+    assert {"loading the model", "training"} <= set(seen), seen
+    assert seen[-1].startswith("stopping: saving step "), seen

@@ -221,7 +221,7 @@ def test_a_model_without_any_such_layer_is_refused(tmp_path: Path) -> None:
     ("targets", "named"), [(("query_key_value",), "query_key_value"), (("q_proj", "vproj"), "vproj"), (("mlp",), "mlp")]
 )
 def test_unknown_target_modules_are_refused(base: Path, tmp_path: Path, targets: tuple[str, ...], named: str) -> None:
-    with pytest.raises(KubeTuneError, match=f"has no layer {named} that .*; it has down_proj, gate_proj") as caught:
+    with pytest.raises(KubeTuneError, match=f"has no layer {named} that .* It has down_proj, gate_proj") as caught:
         trainer_for(config({"target_modules": targets}), base, tmp_path)
     assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_CONFIG, "UnknownTargetModules")
 

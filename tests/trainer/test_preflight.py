@@ -216,9 +216,12 @@ def test_a_tokenizer_without_chat_template(jobs: Jobs, server: S3Server, tmp_pat
     )
 
 
+@pytest.mark.walk("W10")
 def test_layers_that_the_model_does_not_have(jobs: Jobs) -> None:
     job = jobs.job(lora=Lora(target_modules=("query", "value")))
-    refused(job, ExitCode.BAD_CONFIG, "UnknownTargetModules", "query, value", "it has down_proj, gate_proj, k_proj")
+    refused(job, ExitCode.BAD_CONFIG, "UnknownTargetModules", "no layer query or value", "It has down_proj")
+    job = jobs.job(lora=Lora(target_modules=("q_prj", "v_proj")))
+    refused(job, ExitCode.BAD_CONFIG, "UnknownTargetModules", "no layer q_prj that", "Did you mean q_proj for q_prj?")
 
 
 def test_a_model_that_is_not_whole(jobs: Jobs, server: S3Server, base: Path, tmp_path: Path) -> None:

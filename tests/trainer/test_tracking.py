@@ -83,9 +83,56 @@ def test_a_name_the_registry_refuses_costs_the_version_only(tracking: Tracking) 
     tracker = Tracker(tracking, OWNER)
     tracker.metrics({"loss": 1.0}, 1)
     tracker.register(Version("no/such:name", "s3://out/uid-1/adapter", {}))
-    tracker.finish("FINISHED", seconds=8)
+    tracker.finish("FINISHED", seconds=60)
     assert tracker.model_version is None
+    assert "no/such:name" in tracker.troubles[0].message
     assert [run.info.status for run in runs(tracking)] == ["FINISHED"]
+
+
+@pytest.mark.walk("W1")
+def test_what_the_server_refuses_costs_neither_curve_nor_version(
+    tracking: Tracking, caplog: pytest.LogCaptureFixture, record_property: Record
+) -> None:
+    first = Tracker(tracking, OWNER, "sha")
+    first.params({"method": "lora", "dataset_sha256": "old"})
+    first.metrics({"loss": 2.0}, 1)
+    first.finish("KILLED", seconds=60)
+    caplog.set_level("INFO")
+    second = Tracker(tracking, OWNER, "sha")
+    second.params({"method": "lora", "dataset_sha256": "new", "seed": 7})
+    second.metrics({"loss": 1.0}, 2)
+    second.register(Version("demo", "s3://out/uid-1/adapter", {}))
+    second.finish("FINISHED", seconds=60)
+    (run,) = runs(tracking)
+    assert (run.info.status, run.data.metrics["loss"]) == ("FINISHED", 1.0)
+    assert run.data.params == {"method": "lora", "dataset_sha256": "old", "seed": "7"}
+    assert second.model_version == "demo/1"
+    (trouble,) = second.troubles
+    assert trouble.reason == "TrackerRefused"
+    assert "dataset_sha256" in trouble.message
+    assert "seed" not in trouble.message
+    assert f"MLflow has this run as team/demo ({run.info.run_id})" in caplog.text
+    record_property("point", f"MLflow refuses a parameter: curve, end and model version are there; {trouble.message}")
+
+
+@pytest.mark.walk("W1")
+def test_another_configuration_of_a_job_is_another_run(tracking: Tracking) -> None:
+    for config, rate in (("one", 1), ("two", 2), ("two", 2)):
+        tracker = Tracker(tracking, OWNER, config)
+        tracker.params({"learning_rate": rate})
+        tracker.metrics({"loss": 1.0}, 1)
+        tracker.pause(60) if config == "one" else tracker.finish("FINISHED", seconds=60)
+        assert tracker.troubles == ()
+    assert {run.data.params["learning_rate"]: run.info.status for run in runs(tracking)} == {
+        "1": "KILLED",
+        "2": "FINISHED",
+    }
+
+
+@pytest.mark.walk("C24")
+def test_no_address_that_only_pods_can_open_is_printed(tracking: Tracking, capfd: pytest.CaptureFixture[str]) -> None:
+    Tracker(tracking, OWNER).finish("FINISHED", seconds=60)
+    assert "View run" not in capfd.readouterr().out
 
 
 def test_without_tracking_nothing_happens() -> None:

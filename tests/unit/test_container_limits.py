@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_shared.cpus import cpu_limit, memory_limit
+from kubetune_shared.cpus import computes_bfloat16, cpu_limit, memory_limit
 from kubetune_shared.templates import chat_template
 
 AFFINITY = len(os.sched_getaffinity(0))
@@ -39,6 +39,26 @@ def test_memory_limits(tmp_path: Path) -> None:
     assert memory_limit(tmp_path) == 1 << 20
     (tmp_path / "memory.max").write_text("max\n")
     assert memory_limit(tmp_path) > 1 << 28
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 vaes", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile", True),
+        ("Features\t: fp asimd bf16", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_fp16", False),
+        ("model name\t: bf16", False),
+    ],
+)
+def test_bfloat16_is_told_by_the_cpus_flags(tmp_path: Path, line: str, expected: bool) -> None:
+    file = tmp_path / "cpuinfo"
+    file.write_text(f"processor\t: 0\n{line}\n")
+    assert computes_bfloat16(file) is expected
+
+
+def test_a_machine_that_does_not_tell_its_flags_computes_in_float32(tmp_path: Path) -> None:
+    assert computes_bfloat16(tmp_path / "none") is False
 
 
 def test_chat_templates(tmp_path: Path) -> None:

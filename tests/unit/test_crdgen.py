@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kubetune.apidoc import FIRST, render_reference
 from kubetune.common.meta import Resource
 from kubetune.crdgen import KINDS, ROOT, crd, main, openapi_schema, outputs, structural, to_yaml
 
@@ -91,3 +92,25 @@ def test_only_deployments_scale() -> None:
 
 def test_single_letters_that_other_readers_take_for_booleans_are_quoted() -> None:
     assert to_yaml({"required": ["n"], "n": 1}) == "required:\n- 'n'\n'n': 1\n"
+
+
+@pytest.mark.walk("S7")
+@kinds
+def test_the_reference_begins_with_the_ten_fields_one_needs_first(model: type[Resource]) -> None:
+    kind = model.info.kind
+    page = render_reference([crd(model)])
+    first = page.partition(f"### {kind}: the fields one needs first\n")[2].partition("\n### ")[0]
+    rows = [line.split("`")[1] for line in first.splitlines() if line.startswith(("| `", "| **`"))]
+    assert rows == list(FIRST[kind])
+    assert len(rows) == len(set(rows)) == 10
+    assert page.index("the fields one needs first") < page.index("every field of the spec")
+
+
+@pytest.mark.walk("S7")
+@kinds
+def test_the_reference_says_once_what_cannot_be_changed(model: type[Resource]) -> None:
+    page = render_reference([crd(model)])
+    assert page.count("can be changed after creation") == (0 if model.info.kind == "ModelDeployment" else 1)
+    assert "cannot be changed after creation" not in page
+    rules = page.partition("### Rules\n")[2].partition("### status")[0].strip().splitlines()
+    assert len(rules) == len({line.rpartition("`: ")[2] for line in rules}), "each rule stands there once"

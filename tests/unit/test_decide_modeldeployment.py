@@ -368,6 +368,28 @@ def test_a_version_that_does_not_come_up_says_why(pod: Object, reason: str, text
     assert reason in {event.reason for event in world.decision.events if event.warning}
 
 
+ENGINE_WORDS = (
+    '{"schema":1,"reason":"EngineFailed","message":"The engine (vLLM) ended with code 1: no cache.","exitCode":1}'
+)
+
+
+@pytest.mark.walk("W11")
+@pytest.mark.parametrize(("state", "previous"), [({}, " --previous"), ({"state": {"running": {}}}, " --previous")])
+def test_a_dead_engines_whole_log_is_one_command_away(state: Object, previous: str) -> None:
+    world = World(deployment())
+    world.step()
+    pod = world.pod(**(crashed(1, ENGINE_WORDS) | state))
+    world.observe(pods=(pod,))
+    status = world.step()
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    assert condition(status, "Loaded")[2] == (
+        f"0 of 1 pods have loaded version {V1}. The engine (vLLM) ended with code 1: no cache. All it said: "
+        f"kubectl logs -n {namespace} {name} -c engine{previous}"
+    )
+    assert status.failure is not None
+    assert status.failure.message == "The engine (vLLM) ended with code 1: no cache."
+
+
 def test_a_failed_try_stays_visible_while_the_next_one_runs() -> None:
     world = World(deployment())
     world.step()

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from tests.demo.ask import EXAMPLE
-from tests.demo.corpus import library_root, read_library
+from tests.demo.docstring_story import DOCSTRINGS
 from tests.demo.environment import images_to_keep
 from tests.demo.measure import Steps, clock, memory_used, summary, table
-from tests.demo.scenario import MANIFESTS, read_manifests, score_lines
-from tests.demo.seed_objects import CODE, job_objects
+from tests.demo.outcome import Outcome
+from tests.demo.scenario import answer_lines, read_manifests, score_lines, shown
+from tests.demo.seed import recipe_key
+from tests.demo.seed_objects import MOUNT, job_objects
 from tests.demo.settings import Settings, parse
 from tests.demo.shell import DemoError
-from tests.demo.task import MAX_CHARACTERS, MIN_CHARACTERS
+from tests.demo.source import Source
+from tests.demo.story import Answered, Question, Story
 from tests.demo.watch import deployment_line, evaluation_line, failure, job_line
+from tests.smallmodel.source import SMALL_MODEL
+from tests.smallmodel.story import PACKAGES
 
+STORIES = pytest.mark.parametrize("story", [DOCSTRINGS, PACKAGES], ids=["real", "small"])
 SETTINGS = Settings("http://store.kubetune.svc.cluster.local:7070", "kubetune", "keys", "trainer:1", "IfNotPresent")
 
 
@@ -49,9 +55,10 @@ def test_store_inside_the_cluster_is_told_by_its_name(endpoint: str, service: tu
     assert Settings(endpoint, "b", "s", "i", "p").service == service
 
 
-def test_seed_pod_runs_without_rights_and_gets_no_secret_in_its_text() -> None:
-    code, job = job_objects(SETTINGS, "s3://kubetune/demo", "key", None)
-    assert set(code["data"]) == {path.name for path in CODE}
+@STORIES
+def test_seed_pod_runs_without_rights_and_gets_no_secret_in_its_text(story: Story) -> None:
+    code, job = job_objects(SETTINGS, story.source, ["s3://kubetune/demo", "key"])
+    assert code["metadata"]["name"] == job["metadata"]["name"]
     pod = job["spec"]["template"]["spec"]
     [container] = pod["containers"]
     assert pod["securityContext"]["runAsNonRoot"] is True
@@ -62,22 +69,107 @@ def test_seed_pod_runs_without_rights_and_gets_no_secret_in_its_text() -> None:
     assert len(keys) == 2
 
 
-def test_manifests_tell_one_story() -> None:
-    objects = {found["kind"]: found for found in read_manifests(MANIFESTS, gpu=False)}
+@STORIES
+def test_seed_pod_finds_the_module_it_runs_and_what_that_imports(story: Story) -> None:
+    code, job = job_objects(SETTINGS, story.source, ["s3://kubetune/demo", "key"])
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    items = job["spec"]["template"]["spec"]["volumes"][0]["configMap"]["items"]
+    assert container["command"][:3] == ["python", "-m", story.source.module]
+    assert {"name": "PYTHONPATH", "value": f"/opt/kubetune:{MOUNT}"} in container["env"]
+    assert {item["key"] for item in items} == set(code["data"])
+    modules = {item["path"].removesuffix(".py").replace("/", "."): code["data"][item["key"]] for item in items}
+    assert story.source.module in modules
+    for name, text in modules.items():
+        package = name.rpartition(".")[0]
+        for dots, module in re.findall(r"^from (\.?)((?:tests\.)?[\w.]+) import", text, re.MULTILINE):
+            wanted = f"{package}.{module}" if dots else module
+            assert not wanted.startswith("tests.") or wanted in modules, f"{name} imports {wanted}"
+
+
+def test_key_names_code_arguments_and_libraries() -> None:
+    keys = {recipe_key(one) for one in (SMALL_MODEL, SMALL_MODEL.with_arguments("50"), DOCSTRINGS.source)}
+    assert len(keys) == 3
+    assert recipe_key(SMALL_MODEL) == recipe_key(SMALL_MODEL.with_arguments())
+    fewer = Source("small", SMALL_MODEL.module, SMALL_MODEL.code[1:], SMALL_MODEL.makers)
+    assert recipe_key(fewer) != recipe_key(SMALL_MODEL)
+
+
+@STORIES
+def test_manifests_tell_one_story(story: Story) -> None:
+    objects = {found["kind"]: found for found in read_manifests(story.manifests, gpu=False)}
     job, served = objects["FineTuneJob"], objects["ModelDeployment"]
     assert job["spec"]["evaluation"]["gate"]["metric"] in job["spec"]["evaluation"]["metrics"]
     assert served["spec"]["model"]["fineTuneJobRef"]["name"] == job["metadata"]["name"]
     assert served["spec"]["requireVerdict"]["evaluationRef"]["name"] == job["metadata"]["name"]
     assert "gpu" not in job["spec"]["resources"]
+    folder = f"s3://kubetune/{story.source.name}"
+    assert job["spec"]["baseModel"]["uri"] == f"{folder}/base"
+    assert job["spec"]["dataset"]["uri"] == f"{folder}/data/train.jsonl"
+    assert job["spec"]["evaluation"]["dataset"]["uri"] == f"{folder}/data/test.jsonl"
 
 
-def test_a_gpu_is_asked_for_where_a_node_has_one() -> None:
-    assert all(found["spec"]["resources"]["gpu"] == 1 for found in read_manifests(MANIFESTS, gpu=True))
+def test_the_two_stories_do_not_meet_in_the_cluster_or_in_the_store() -> None:
+    names = [
+        {(found["kind"], found["metadata"]["name"]) for found in read_manifests(story.manifests, gpu=False)}
+        for story in (DOCSTRINGS, PACKAGES)
+    ]
+    assert not names[0] & names[1]
+    assert DOCSTRINGS.source.name != PACKAGES.source.name
 
 
-def test_example_question_is_of_the_trained_size_and_not_from_the_library() -> None:
-    assert MIN_CHARACTERS <= len(EXAMPLE) <= MAX_CHARACTERS
-    assert not any("async def echo(" in file.text for file in read_library(library_root()))
+@STORIES
+def test_manifests_name_the_installations_own_bucket(story: Story) -> None:
+    [job] = [
+        found for found in read_manifests(story.manifests, gpu=False, bucket="mine") if "baseModel" in found["spec"]
+    ]
+    assert job["spec"]["baseModel"]["uri"] == f"s3://mine/{story.source.name}/base"
+    assert "s3://kubetune/" not in str(job)
+
+
+@STORIES
+def test_a_gpu_is_asked_for_where_a_node_has_one(story: Story) -> None:
+    assert all(found["spec"]["resources"]["gpu"] == 1 for found in read_manifests(story.manifests, gpu=True))
+
+
+def test_the_small_models_answer_has_to_be_right() -> None:
+    [one] = PACKAGES.questions
+    assert PACKAGES.objection([Answered(one, " asyncio\n", "code")]) is None
+    found = PACKAGES.objection([Answered(one, "email", "code")])
+    assert found is not None
+    assert "'email'" in found
+    assert PACKAGES.remark is not None
+    assert "0.13" in PACKAGES.remark({"majorityShare": 0.126})
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("Calculate the area.\n", "Calculate the area."),
+        ("one\ntwo", '"one\\ntwo"'),
+        ("x" * 120, f'"{"x" * 100}..."'),
+    ],
+)
+def test_answers_are_shown_on_one_line(answer: str, expected: str) -> None:
+    assert shown(answer) == expected
+
+
+def test_answers_stand_below_their_question() -> None:
+    lines = answer_lines(Answered(Question("Why?\ndef f():", "So."), "So.", "def f()"))
+    assert lines == ["Why?", "def f():", "", "  tuned: So.", "  base:  def f()", ""]
+    assert not [line for line in answer_lines(Answered(Question("Why?", "So."), "So.", None)) if "base" in line]
+
+
+def test_outcome_holds_what_was_answered() -> None:
+    question = Question("Why?", "So.")
+    facts = {"items": {"train": 3, "validation": 2, "test": 1}}
+    found = Outcome.of(
+        DOCSTRINGS, facts, ["rougeL"], [Answered(question, "So.", "def"), Answered(question, "So.", None)]
+    )
+    assert found.answers == [
+        {"question": "Why?", "tuned": "So.", "base": "def"},
+        {"question": "Why?", "tuned": "So."},
+    ]
+    assert found.rows == facts["items"]
 
 
 def test_job_line_shows_step_loss_and_time_left() -> None:

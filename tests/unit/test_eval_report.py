@@ -150,6 +150,9 @@ def test_the_page_escapes_what_models_say_and_loads_nothing() -> None:
     assert page.count("<article") == 20
     assert "team-nlp/demo" in page
     assert 'class="badge go"' in page
+    # Every column begins with a capital letter.
+    heads = re.findall(r"<th[^>]*>([^<]+)</th>", page.partition("<tbody>")[0])
+    assert heads[:3] == ["Metric", "Candidate", "Baseline"]
 
 
 @pytest.mark.parametrize("n", [2, 3, 60])

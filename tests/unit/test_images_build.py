@@ -9,8 +9,8 @@ import pytest
 
 from images.build import rootfs
 from images.build.builder import reference
-from images.build.catalog import IMAGES, Choices, Step, default_names, plan, select
-from images.build.choices import VERSITYGW_VERSION, find_versitygw, find_wheels, torch_variant
+from images.build.catalog import IMAGES, ROOT, Choices, Step, default_names, plan, select
+from images.build.choices import VERSITYGW_VERSION, find_versitygw, find_wheels, has_cpu_torch
 from images.build.digest import step_tag, tags
 from images.build.dockerfile import copied, instructions, relevant
 from images.build.engine import Build, StoredImage, build_arguments, parse_listing
@@ -18,7 +18,6 @@ from images.build.errors import ImageBuildError
 from images.build.hostpip import parse_config, render
 from images.build.lock import Lock, command, locked_names
 from images.build.prune import superseded
-from images.build.session import ROOT
 from images.build.transfer import layers, thin
 from images.build.values import pushed_reference
 from images.build.values import render as render_values
@@ -152,24 +151,34 @@ def test_every_image_can_be_tagged_from_the_checkout() -> None:
     assert not differing & {"base", "operator", "mlflow"}
 
 
-def test_the_machine_gets_the_server_for_its_torch() -> None:
-    assert "server" not in default_names(CPU)
-    assert "server-cpu" not in default_names(Choices())
+def test_a_machine_gets_one_server_whatever_its_torch() -> None:
+    for torch in ("cpu", "cuda"):
+        assert "server" not in default_names(Choices(torch_variant=torch))
+        assert "server-cpu" not in default_names(Choices(torch_variant=torch, gpu=True))
     assert [image.name for image in select(("mlflow", "mlflow"), CPU)] == ["mlflow"]
     with pytest.raises(ImageBuildError, match="no image called trainor"):
         select(("trainor",), CPU)
 
 
-def test_wheels_decide_the_build_of_torch(tmp_path: Path) -> None:
+def test_a_folder_of_wheels_is_one_that_is_named_and_holds_some(tmp_path: Path) -> None:
     environment = {"KUBETUNE_WHEELS": str(tmp_path)}
     assert find_wheels(None, environment) is None
-    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-linux_x86_64.whl").touch()
+    (tmp_path / "numpy-2.3.5-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
     assert find_wheels(None, environment) == tmp_path
-    assert torch_variant(None, tmp_path) == "cpu"
-    assert torch_variant("cuda", tmp_path) == "cuda"
-    assert torch_variant(None, None) == "cuda"
+    assert not has_cpu_torch(tmp_path)
+    (tmp_path / "torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl").touch()
+    assert has_cpu_torch(tmp_path)
     with pytest.raises(ImageBuildError, match="no such folder"):
         find_wheels(tmp_path / "absent", environment)
+
+
+def test_where_torch_comes_from_does_not_change_its_tag(tmp_path: Path) -> None:
+    several = [
+        CPU,
+        Choices(torch_variant="cpu", torch_index_url="https://index.example/cpu"),
+        Choices(torch_variant="cpu", wheels=tmp_path),
+    ]
+    assert len({tags(ROOT, plan(IMAGES, choices))["trainer"] for choices in several}) == 1
 
 
 def test_a_compiled_object_store_is_found_in_the_cache(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import tomllib
@@ -83,6 +84,17 @@ def test_logs_are_json_with_the_key() -> None:
     assert (entry["message"], entry["key"], entry["level"]) == ("hello you", "FineTuneJob ns/demo", "INFO")
 
 
+async def in_parts(request: web.Request) -> web.StreamResponse:
+    """A long answer that arrives bit by bit."""
+    response = web.StreamResponse()
+    await response.prepare(request)
+    for part in (b'{"step": 1, "note": "', b"x" * 3000, b'"}'):
+        await response.write(part)
+        await asyncio.sleep(0.01)
+    await response.write_eof()
+    return response
+
+
 @pytest.fixture
 async def pod() -> AsyncIterator[int]:
     """A pod that answers in different ways; the port it listens on."""
@@ -92,6 +104,8 @@ async def pod() -> AsyncIterator[int]:
             raise web.HTTPFound("http://127.0.0.1/secret")
         if request.host.startswith("127.0.0.3"):
             return web.Response(status=503)
+        if request.host.startswith("127.0.0.4"):
+            return await in_parts(request)
         return web.json_response({"step": 1})
 
     app = web.Application()
@@ -108,6 +122,7 @@ async def test_polling(pod: int) -> None:
     assert json.loads(await poller.progress("127.0.0.1") or "") == {"step": 1}
     assert await poller.progress("127.0.0.2") is None, "redirects are not followed"
     assert await poller.progress("127.0.0.3") is None
+    assert len(json.loads(await poller.progress("127.0.0.4") or "")["note"]) == 3000, "read to its end"
     assert await poller.progress("not an address") is None
     await poller.close()
 

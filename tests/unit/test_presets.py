@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,9 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubetune.finetunejob.api import FineTuneJobSpec, Hyperparameters, Lora, LrSchedulerType, Optimizer, Preset
-from kubetune.finetunejob.effective import DEFAULT_HYPERPARAMETERS, DEFAULT_LORA, effective
+from kubetune.finetunejob.effective import (
+    DEFAULT_HYPERPARAMETERS,
+    DEFAULT_LORA,
+    effective,
+    in_force,
+    unset_hyperparameters,
+)
+from kubetune.finetunejob.measured import RowSettings
 from kubetune.finetunejob.presets import PRESETS
-from kubetune_contract import Method, train
+from kubetune_contract import Method, to_json, train
 
 EXAMPLES: dict[str, st.SearchStrategy[Any]] = {
     "lr_scheduler_type": st.sampled_from(LrSchedulerType),
@@ -88,3 +96,38 @@ def test_method_full_learns_at_a_tenth_of_an_adapters_rate(preset: Preset | None
     assert (chosen.lora, chosen.hyperparameters.learning_rate) == (None, rate)
     written = effective(spec(method="full", preset=preset, hyperparameters={"learningRate": 1e-3}))
     assert written.hyperparameters.learning_rate == 1e-3
+
+
+BY_ROWS = RowSettings(
+    reason="30 rows", num_train_epochs=5.0, gradient_accumulation_steps=1, warmup_ratio=0.1, logging_steps=2
+)
+
+
+@given(members(Hyperparameters), st.sampled_from([None, *Preset]))
+def test_the_number_of_rows_decides_only_what_nobody_has_set(
+    hyperparameters: dict[str, Any], preset: Preset | None
+) -> None:
+    wanted = spec(preset=preset, hyperparameters=hyperparameters)
+    without, chosen = effective(wanted).hyperparameters, effective(wanted, BY_ROWS).hyperparameters
+    free = unset_hyperparameters(wanted)
+    for name in Hyperparameters.model_fields:
+        expected = BY_ROWS if name in free else without
+        assert getattr(chosen, name) == getattr(expected, name), name
+
+
+def test_presets_leave_open_what_they_are_not_about() -> None:
+    every = ("num_train_epochs", "gradient_accumulation_steps", "warmup_ratio", "logging_steps")
+    assert unset_hyperparameters(spec()) == every
+    assert unset_hyperparameters(spec(preset=Preset.SUPPORT)) == every[1:]
+    assert unset_hyperparameters(spec(preset=Preset.CODE, hyperparameters={"warmupRatio": 0.0})) == every[3:]
+
+
+def test_the_jobs_own_settings_are_those_in_force() -> None:
+    """Also where the status that knew what the preflight decided is lost."""
+    made = train.Hyperparameters(num_train_epochs=5.0, gradient_accumulation_steps=1, learning_rate=1.0)
+    config = json.dumps({"hyperparameters": to_json(made)})
+    live = {"spec": {"template": {"metadata": {"annotations": {"kubetune.io/config": config}}}}}
+    chosen = in_force(spec(), live, None).hyperparameters
+    assert (chosen.num_train_epochs, chosen.gradient_accumulation_steps) == (5.0, 1)
+    for unreadable in (None, {}, {"spec": {"template": {"metadata": {"annotations": {"kubetune.io/config": "{"}}}}}):
+        assert in_force(spec(), unreadable, BY_ROWS) == effective(spec(), BY_ROWS)

@@ -8,7 +8,7 @@ import pytest
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import JobPhase
-from kubetune.workload.explain import Fact
+from kubetune.workload.explain import Fact, failure_of
 from kubetune.workload.run import JobObservation, Run, read_run
 from tests.support.objects import failure_summary
 from tests.support.observed import job, pod, waiting
@@ -152,6 +152,36 @@ def test_failed(code: int, reason: str, text: str, expected: str, words: str) ->
     assert run.failure is not None
     assert (run.failure.reason, run.failure.exit_code) == (expected, code)
     assert words in run.failure.message
+
+
+@pytest.mark.walk("C23")
+@pytest.mark.parametrize(
+    ("container", "own", "others"),
+    [
+        ("train", "perDeviceTrainBatchSize", ("maxNumSeqs", "maxNewTokens")),
+        ("evaluate", "spec.generation.batchSize", ("maxNumSeqs", "perDeviceTrainBatchSize")),
+        ("engine", "spec.engine.maxNumSeqs", ("batchSize", "perDeviceTrainBatchSize")),
+        ("fetch", "spec.resources.memory", ("batchSize", "maxNumSeqs")),
+    ],
+)
+@pytest.mark.parametrize(("code", "reason"), [(137, "OOMKilled"), (78, "Error")])
+def test_who_lacks_memory_is_told_its_own_settings(
+    container: str, own: str, others: tuple[str, ...], code: int, reason: str
+) -> None:
+    status = {"name": container, "state": _terminated(code, reason, "")}
+    failure = failure_of(status, "state")
+    assert failure is not None
+    assert failure.reason == "OutOfMemory"
+    assert own in failure.message or (code == 78 and "larger GPU" in failure.message)
+    assert not [word for word in others if word in failure.message]
+
+
+@pytest.mark.walk("W11")
+def test_a_logs_end_is_told_without_its_traceback() -> None:
+    log = 'Traceback (most recent call last):\n  File "x.py", line 1\n    f()\n    ^^^\nValueError: no such layer q'
+    failure = failure_of({"name": "engine", "state": _terminated(1, "Error", log)}, "state")
+    assert failure is not None
+    assert failure.message == "Container engine exited with code 1. It said last: no such layer q"
 
 
 def test_the_init_containers_failure_counts() -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from kubetune_contract import Engine, ExitCode, KubeTuneError, ModelRef, ObjectStore, Owner, ServeConfig
+from kubetune_server import default_model
 from kubetune_server.serve_args import (
     GIB,
     RESERVED,
@@ -42,6 +43,15 @@ def test_with_an_adapter_the_deployments_name_is_the_adapter() -> None:
     assert option(arguments, "--max-lora-rank") == "16"
     assert option(arguments, "--max-loras") == "1"
     assert "--chat-template" not in arguments
+
+
+@pytest.mark.walk("W5")
+def test_with_an_adapter_the_engine_is_told_which_of_the_two_models_is_meant() -> None:
+    assert option(command(CONFIG, ADAPTED, CPU), "--middleware") == "kubetune_server.default_model.DefaultModel"
+    variables = environment(CONFIG, ADAPTED, CPU)
+    assert (variables[default_model.TUNED], variables[default_model.BASE]) == ("demo", "demo-base")
+    assert "--middleware" not in command(CONFIG, BASE, CPU)
+    assert default_model.TUNED not in environment(CONFIG, BASE, CPU)
 
 
 def test_without_an_adapter_the_name_is_the_model() -> None:
@@ -140,7 +150,7 @@ def test_options_that_only_look_reserved_pass(argument: str) -> None:
 
 
 def test_environment_needs_no_writable_root_and_tells_nobody() -> None:
-    cpu, gpu = environment(CONFIG, CPU), environment(ON_GPU, LARGE)
+    cpu, gpu = environment(CONFIG, ADAPTED, CPU), environment(ON_GPU, BASE, LARGE)
     assert cpu["OMP_NUM_THREADS"] == "2"
     assert cpu["VLLM_CPU_OMP_THREADS_BIND"] == "nobind"
     assert cpu["OMP_WAIT_POLICY"] == "PASSIVE"

@@ -44,11 +44,13 @@ def test_verdict_by_interval_and_margin(
     assert judge(gate(margin), Contest("base", estimate(low, difference, high))).verdict is expected
 
 
+@pytest.mark.walk("Q8")
 def test_inconclusive_says_how_many_items_would_settle_it() -> None:
     decision = judge(gate(), Contest("base", estimate(-0.02, 0.04, 0.10)))
     assert decision.message == (
         "exactMatch +0.040 [-0.020, 0.100] vs base, n=100: the interval contains 0. "
-        "About 451 items would settle a difference of this size."
+        "About 451 items would settle a difference of this size: create a second Evaluation with as many, and name it "
+        "in the ModelDeployment's requireVerdict.evaluationRef."
     )
 
 
@@ -106,7 +108,20 @@ def test_every_baseline_must_be_beaten() -> None:
 def test_a_doubt_about_the_measurement_forbids_go() -> None:
     decision = decide(gate(), [Contest("base", estimate(0.01, 0.1, 0.19))], doubts=["trained on the test items"])
     assert decision.verdict is Verdict.INCONCLUSIVE
-    assert decision.message == "trained on the test items"
+    assert decision.message == "trained on the test items."
+
+
+@pytest.mark.walk("S6")
+def test_every_verdict_is_whole_sentences() -> None:
+    win, open_end, loss = estimate(0.01, 0.1, 0.19), estimate(-0.01, 0.05, 0.11), estimate(-0.2, -0.1, -0.01)
+    for contests in ([win], [win, win], [open_end, open_end], [loss], [loss, loss], [None, open_end]):
+        message = decide(gate(), [Contest(f"b{n}", e) for n, e in enumerate(contests)]).message
+        assert message.endswith(".")
+        assert ".." not in message
+        assert message.count(" vs b") <= message.count(".")
+    assert (
+        decide(gate(), [Contest("base", loss)]).message == "exactMatch -0.100 [-0.200, -0.010] vs base, n=100: no gain."
+    )
 
 
 def test_five_perfect_items_are_too_few_for_go() -> None:

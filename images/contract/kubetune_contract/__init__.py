@@ -15,7 +15,8 @@ from .evaluate import (
     MetricResult,
     Verdict,
 )
-from .preflight import Fit, MemoryEstimate, PreflightSummary, Range
+from .phases import Phase, stopping
+from .preflight import Fit, MemoryEstimate, PreflightSummary, Range, RowSettings
 from .runtime import FailureSummary, exit_when_asked, read_config, run, write_termination
 from .serve import Engine, FetchSummary, ServeConfig
 from .train import (
@@ -60,12 +61,14 @@ __all__ = [
     "ModelRef",
     "ObjectStore",
     "Owner",
+    "Phase",
     "Placement",
     "PreflightSummary",
     "Range",
     "Recovery",
     "RecoveryStep",
     "RowFormat",
+    "RowSettings",
     "ServeConfig",
     "Suggestion",
     "Tracking",
@@ -80,6 +83,7 @@ __all__ = [
     "from_json",
     "read_config",
     "run",
+    "stopping",
     "to_json",
     "write_termination",
 ]

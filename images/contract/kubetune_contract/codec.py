@@ -97,6 +97,9 @@ def _read_scalar(hint: Any, value: Any, path: str) -> Any:
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is str and isinstance(value, str):
+        # JSON can escape half of a surrogate pair, which no one who writes it down as UTF-8 can take.
+        return value.encode("utf-8", "replace").decode("utf-8")
     # bool is a subclass of int in Python; a flag where a number belongs is a mistake all the same.
     if isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):
         return value

@@ -19,7 +19,8 @@ class Fit(enum.StrEnum):
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes per GPU at the peak, by what they are for; the formula is in the trainer's ``estimate`` module."""
+    """Bytes at the peak, per GPU or of main memory, by what they are for; the formulas are in the trainer's
+    ``estimate`` and ``mainmemory`` modules."""
 
     weights: int
     adapter: int
@@ -29,8 +30,9 @@ class MemoryEstimate:
     overhead: int
     total: int
     available: int | None = None
-    """Memory of the GPU the verdict is about."""
+    """Memory of the GPU the verdict is about, or what the pod may use of main memory."""
     accelerator: str | None = None
+    """That GPU; None on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,18 @@ class Range:
     low: float
     estimate: float
     high: float
+
+
+@dataclass(frozen=True)
+class RowSettings:
+    """Hyperparameters that follow from the number of rows, because nobody has set them; None: not decided here."""
+
+    reason: str
+    """In a sentence, with the numbers."""
+    num_train_epochs: float | None = None
+    gradient_accumulation_steps: int | None = None
+    warmup_ratio: float | None = None
+    logging_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,6 @@ class PreflightSummary:
     leaked_rows: int = 0
     """Validation rows that are training rows as well."""
     memory: MemoryEstimate | None = None
-    """None on the CPU, where main memory is asked for in the pod's resources."""
     disk_bytes: int = 0
     """Scratch space the run will need."""
     seconds: Range | None = None
@@ -78,3 +91,5 @@ class PreflightSummary:
     upload_bytes_per_second: float | None = None
     """Measured while checking that the output can be written."""
     suggestions: tuple[Suggestion, ...] = ()
+    settings: RowSettings | None = None
+    """What the number of rows decides; the figures here are those of a run with it."""

@@ -162,3 +162,8 @@ class TrainConfig:
     """Name of the preset that was merged in; for the record only."""
     image: str | None = None
     """Image reference of this trainer; for the record only."""
+    unset_hyperparameters: tuple[str, ...] | None = None
+    """For the preflight: members of Hyperparameters that neither the user nor a preset has set, and which the number of
+    rows may decide. None: all of them are as they shall be."""
+    dataset_sha256: str | None = None
+    """For the training: digest of the rows that the preflight saw. Other rows are refused (``DataChanged``)."""

@@ -41,7 +41,7 @@ class TrainProgress:
     """Answer of ``GET /progress`` on the progress port; times are seconds since the epoch (UTC)."""
 
     phase: str
-    """``preparing``, ``training``, ``publishing``, ``done`` or ``failed``."""
+    """One of ``Phase``, or what a newer release calls it."""
     step: int
     total_steps: int
     updated_at: float
@@ -66,7 +66,8 @@ class TrainProgress:
     checkpoint_seconds: float | None = None
     """Longest time from the start of saving to the manifest in the store."""
     active_seconds: float | None = None
-    """Time pods of this object have spent in ``train``, all attempts."""
+    """Time pods of this object have spent in ``train``, all attempts: from the process's start (libraries and model
+    are part of it, the GPU is taken) to its end."""
     recovery: tuple[RecoveryStep, ...] = ()
     suggestions: tuple[Suggestion, ...] = ()
 
@@ -99,3 +100,7 @@ class TrainSummary:
     suggestions: tuple[Suggestion, ...] = ()
     model_version: str | None = None
     """``name/version`` in the MLflow registry."""
+    first_loss: float | None = None
+    """The first training loss that was logged, over all attempts."""
+    last_loss: float | None = None
+    """The last one."""

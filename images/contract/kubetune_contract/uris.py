@@ -59,3 +59,8 @@ def parse(uri: str) -> Uri:
     if scheme == "s3" and not path:
         raise UriError(uri, "needs a key after the bucket")
     return Uri(scheme, parts["authority"], path, parts.get("revision"))
+
+
+def bucket(uri: str) -> str:
+    """The bucket of an s3:// URI, or of the beginning of one."""
+    return uri.partition("://")[2].partition("/")[0]

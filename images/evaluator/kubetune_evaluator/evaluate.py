@@ -27,6 +27,7 @@ from kubetune_contract import (
 from kubetune_shared.artifacts import publish
 from kubetune_shared.cpus import cpu_limit
 from kubetune_shared.progress import ProgressServer
+from kubetune_shared.series import Catalog, Series
 from kubetune_shared.store import Store
 
 from . import corpus, models
@@ -86,11 +87,23 @@ class Reporter:
         self._server.publish(self._progress)
 
 
+def catalog(config: EvalConfig) -> Catalog:
+    """This pod's own Prometheus series."""
+    owner = config.owner
+    series = {
+        "done": Series("items_done", "Items generated so far, over all models."),
+        "total": Series("items_planned", "Items to generate, over all models."),
+        "updated_at": Series("updated_timestamp_seconds", "When these numbers were made, in seconds since the epoch."),
+    }
+    info = {"namespace": owner.namespace, "name": owner.name, "uid": owner.uid}
+    return Catalog("kubetune_evaluate", series, info, "The Evaluation that this pod measures for.")
+
+
 def evaluate() -> ExitCode:
     """Measures, publishes and leaves the summary. Raises KubeTuneError for everything a user can act on."""
     config = read_config(EvalConfig)
     store = Store(config.store)
-    with ProgressServer("kubetune_evaluate") as server:
+    with ProgressServer(catalog(config)) as server:
         report, artifact = finished(store, config) or measure(config, store, server)
     summary = summarise(report, artifact)
     log.info("%s: %s", summary.verdict or "no gate", summary.verdict_message or "")

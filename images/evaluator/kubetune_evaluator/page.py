@@ -83,7 +83,6 @@ def render(report: Report, items: Sequence[Mapping[str, Any]], ranked_by: Metric
         report=report,
         tone=tone,
         verdict=verdict,
-        candidate=report.models[0].name,
         baseline=baseline,
         groups=[[row(m, report) for m in report.metrics if m.metric is name] for name in metrics],
         best=best,

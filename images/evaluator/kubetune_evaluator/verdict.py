@@ -5,7 +5,7 @@ A verdict speaks of these checkpoints on items like these; one training run says
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from kubetune_contract import Gate, MetricName, Verdict
@@ -58,12 +58,17 @@ def decide(gate: Gate, contests: Sequence[Contest], doubts: Sequence[str] = ()) 
     losses = [d for d in decisions if d.verdict is Verdict.NO_GO]
     open_ends = [d for d in decisions if d.verdict is Verdict.INCONCLUSIVE]
     if losses:
-        return Decision(Verdict.NO_GO, "; ".join(d.message for d in losses))
+        return Decision(Verdict.NO_GO, _sentences(d.message for d in losses))
     if open_ends:
-        return Decision(Verdict.INCONCLUSIVE, "; ".join(d.message for d in open_ends))
+        return Decision(Verdict.INCONCLUSIVE, _sentences(d.message for d in open_ends))
     if doubts:
-        return Decision(Verdict.INCONCLUSIVE, "; ".join(doubts))
-    return Decision(Verdict.GO, "; ".join(d.message for d in decisions))
+        return Decision(Verdict.INCONCLUSIVE, _sentences(doubts))
+    return Decision(Verdict.GO, _sentences(d.message for d in decisions))
+
+
+def _sentences(parts: Iterable[str]) -> str:
+    """Whole sentences, one after the other."""
+    return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
 
 
 def judge(gate: Gate, contest: Contest) -> Decision:
@@ -135,7 +140,10 @@ def _advice(gate: Gate, e: Estimate) -> str:
     needed = items_needed(e.deviation, abs(e.difference - boundary), gate.alpha)
     if needed is None or needed > _UNKNOWABLE:
         return "The difference sits on the boundary: more items would not settle it."
-    return f"About {max(needed, e.n + 1)} items would settle a difference of this size."
+    return (
+        f"About {max(needed, e.n + 1)} items would settle a difference of this size: create a second Evaluation with "
+        "as many, and name it in the ModelDeployment's requireVerdict.evaluationRef."
+    )
 
 
 def amount(metric: MetricName, value: float) -> str:

@@ -23,6 +23,7 @@ from kubetune_shared.store import Store
 
 from .adapter_check import check_adapter, check_base
 from .cache import Cached, cache_root, obtain
+from .lengths import check_length
 from .model_check import check_servable
 from .serve_args import Fetched, checked_extra
 
@@ -54,8 +55,9 @@ def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, bool,
     adapter, rank = None, None
     if config.model.adapter_uri:
         adapter, rank = _adapter(config, store, root)
+    _refuse_early(config, store)
     model = obtain(config.model.uri, store, root, "models")
-    check_servable(models.check_model(model.path, config.model.uri), config.model.uri, config.gpus)
+    _check(config, models.check_model(model.path, config.model.uri))
     fetched = Fetched(
         model_path=str(model.path),
         model_bytes=model.size,
@@ -63,6 +65,25 @@ def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, bool,
         lora_rank=rank,
     )
     return fetched, model.cached and (adapter is None or adapter.cached), adapter.size if adapter else 0
+
+
+def _refuse_early(config: ServeConfig, store: Store) -> None:
+    """What the model's configuration rules out is told before gigabytes of weights are fetched."""
+    uri = config.model.uri
+    if not uri.startswith("s3://"):
+        return
+    try:
+        found = json.loads(store.find(f"{uri.rstrip('/')}/config.json") or b"null")
+    except ValueError:
+        return
+    # What is missing or damaged is told once the whole folder is here.
+    if isinstance(found, dict):
+        _check(config, found)
+
+
+def _check(config: ServeConfig, model: dict[str, Any]) -> None:
+    check_servable(model, config.model.uri, config.gpus)
+    check_length(config.engine, model, config.model.uri)
 
 
 def _adapter(config: ServeConfig, store: Store, root: Path) -> tuple[Cached, int]:

@@ -3,30 +3,17 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
-from kubetune_shared.cpus import cpu_limit, memory_limit
+from kubetune_shared.cpus import computes_bfloat16, cpu_limit, memory_limit
 
 from .serve_args import Gpu, Machine
 
 log = logging.getLogger(__name__)
 
-_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
-
 
 def machine(gpus: int) -> Machine:
     """``gpu`` is None when none is asked for or none answers."""
-    return Machine(cpu_limit(), memory_limit(), _cpu_bfloat16(), _gpu() if gpus else None)
-
-
-def _cpu_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    try:
-        lines = cpuinfo.read_text().splitlines()
-    except OSError:
-        return False
-    # x86 calls the line flags, arm64 Features.
-    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
+    return Machine(cpu_limit(), memory_limit(), computes_bfloat16(), _gpu() if gpus else None)
 
 
 def _gpu() -> Gpu | None:

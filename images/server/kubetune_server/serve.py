@@ -1,4 +1,4 @@
-"""Becomes the engine: the same process, so that SIGTERM reaches vLLM and its exit code is the container's."""
+"""Makes the engine's command line, then becomes the small process that watches over it (watch.py)."""
 
 from __future__ import annotations
 
@@ -30,12 +30,13 @@ def main() -> ExitCode:
     here = machine(config.gpus)
     port = int(os.environ.get("KUBETUNE_SERVE_PORT", SERVE_PORT))
     arguments = command(config, fetched, here, port)
-    os.environ.update(environment(config, here))
-    executable = _executable(arguments[0])
+    os.environ.update(environment(config, fetched, here))
+    engine = [_executable(arguments[0]), *arguments[1:]]
     log.info("starting %s", " ".join(arguments))
     sys.stderr.flush()
-    # A fixed program with arguments of our own making; the user's were checked one by one.
-    os.execv(executable, arguments)  # noqa: S606
+    # A fixed program with arguments of our own making; the user's were checked one by one. Anew, so that what was
+    # imported here is out of memory while the engine runs.
+    os.execv(sys.executable, [sys.executable, "-m", "kubetune_server.watch", *engine])  # noqa: S606
 
 
 def _read_fetched() -> Fetched:

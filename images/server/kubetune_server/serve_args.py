@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from kubetune_contract import Engine, ExitCode, KubeTuneError, ServeConfig
 from kubetune_contract.paths import SERVE_PORT
 
+from . import default_model
+
 GIB = 1 << 30
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (the pod's own network; what may reach it is the Service's affair)
 
@@ -87,10 +89,9 @@ class Fetched:
 def command(config: ServeConfig, fetched: Fetched, machine: Machine, port: int = SERVE_PORT) -> list[str]:
     """The argument vector of ``vllm serve``. Raises KubeTuneError (BAD_CONFIG) for settings that cannot work."""
     name = config.model.name
-    base_name = f"{name}-base" if fetched.adapter_path else name
     return [
         *("vllm", "serve", fetched.model_path),
-        *("--served-model-name", base_name),
+        *("--served-model-name", base_name(name, fetched)),
         *("--host", ALL_ADDRESSES, "--port", str(port)),
         *("--shutdown-timeout", str(config.drain_seconds)),
         *("--disable-access-log-for-endpoints", "/health,/metrics"),
@@ -100,9 +101,16 @@ def command(config: ServeConfig, fetched: Fetched, machine: Machine, port: int =
     ]
 
 
-def environment(config: ServeConfig, machine: Machine) -> dict[str, str]:
+def base_name(name: str, fetched: Fetched) -> str:
+    """What the base answers to: the deployment's own name, unless an adapter has it."""
+    return f"{name}-base" if fetched.adapter_path else name
+
+
+def environment(config: ServeConfig, fetched: Fetched, machine: Machine) -> dict[str, str]:
     """Variables for the engine. Caches lie in /tmp: the root file system is read-only."""
+    name = config.model.name
     common = {
+        **({default_model.TUNED: name, default_model.BASE: base_name(name, fetched)} if fetched.adapter_path else {}),
         "HOME": "/tmp",
         "VLLM_CACHE_ROOT": "/tmp/vllm",
         "VLLM_CONFIG_ROOT": "/tmp/vllm-config",
@@ -129,6 +137,7 @@ def _adapter(name: str, fetched: Fetched) -> list[str]:
         "--enable-lora",
         *("--lora-modules", f"{name}={fetched.adapter_path}"),
         *("--max-loras", "1", "--max-lora-rank", str(fetched.lora_rank)),
+        *("--middleware", default_model.MIDDLEWARE),
         *template,
     ]
 

@@ -13,6 +13,7 @@ from kubetune_contract import Artifact, ExitCode, KubeTuneError
 
 from . import manifest as manifests
 from .manifest import FileEntry, Manifest
+from .neighbours import stored_nearby
 from .store import ConflictError, Store, UnsupportedError
 
 WORKERS = 8
@@ -118,8 +119,11 @@ def _write_manifest(store: Store, data: bytes, uri: str, allowed: Callable[[], N
 def _fetch_listed(store: Store, uri: str, dest: Path, wanted: Callable[[str], bool]) -> None:
     listed = store.list(uri)
     if not listed:
+        there = stored_nearby(store, uri)
         raise KubeTuneError(
-            ExitCode.INPUT_NOT_FOUND, "ObjectNotFound", f"{uri}: nothing is stored there; correct the URI or upload it"
+            ExitCode.INPUT_NOT_FOUND,
+            "ObjectNotFound",
+            f"{uri}: no folder is stored there{f'; {there}' if there else ''}. Correct the URI or upload the folder",
         )
     unsafe = [found.path for found in listed if not manifests.is_safe(found.path)]
     if unsafe:

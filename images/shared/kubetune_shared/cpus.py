@@ -1,4 +1,4 @@
-"""How many CPUs and how much memory this container may use; libraries count the node's instead."""
+"""How many CPUs and how much memory this container may use, and what they can; libraries count the node's instead."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 _UNLIMITED = 1 << 60
 """cgroup v1 says "no limit" by a number near 2^63."""
+_BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
@@ -25,6 +26,17 @@ def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
         if limit and limit < _UNLIMITED:
             return min(limit, physical)
     return physical
+
+
+def computes_bfloat16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bfloat16 matrices itself (AVX512_BF16, AMX, arm64's BF16); others emulate it."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return False
+    # x86 calls the line flags, arm64 Features.
+    flags = next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return not _BFLOAT16_FLAGS.isdisjoint(flags.split())
 
 
 def _quota(root: Path) -> tuple[int | None, int | None]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
-import re
 import socket
+import sys
 import threading
 from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,24 +13,24 @@ from socketserver import TCPServer
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from kubetune_contract import dumps
 from kubetune_contract.paths import PROGRESS_PORT
+
+from .series import Catalog
 
 log = logging.getLogger(__name__)
 
 
 class ProgressServer:
-    """Serves the last published dataclass: ``/progress`` as JSON, its numbers as gauges on ``/metrics``, ``/healthz``.
+    """Serves the last published dataclass: ``/progress`` as JSON, its numbers by ``catalog`` on ``/metrics``,
+    ``/healthz``."""
 
-    ``prefix`` begins the gauges' names (``kubetune_train`` + ``step`` -> ``kubetune_train_step``).
-    """
-
-    def __init__(self, prefix: str, port: int | None = None) -> None:
+    def __init__(self, catalog: Catalog, port: int | None = None) -> None:
         wanted = port if port is not None else int(os.environ.get("KUBETUNE_PROGRESS_PORT", PROGRESS_PORT))
         self.registry = CollectorRegistry()
-        self.registry.register(_Gauges(self, prefix))
+        self.registry.register(_Numbers(self, catalog))
         self._value: Any = None
         self._server = _Server(("", wanted), _handler(self))
         self._thread = threading.Thread(target=self._server.serve_forever, name="progress", daemon=True)
@@ -79,22 +78,21 @@ class _Server(ThreadingHTTPServer):
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "", int(self.server_address[1])
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever asked and went away again is no failure of the workload's: no traceback for it."""
+        error = sys.exc_info()[1]
+        level = logging.DEBUG if isinstance(error, (OSError, ValueError)) else logging.WARNING
+        log.log(level, "a request for progress from %s was not answered: %r", client_address, error)
 
-class _Gauges:
+
+class _Numbers:
     """Reads the numbers when Prometheus asks, so that publishing costs nothing."""
 
-    def __init__(self, server: ProgressServer, prefix: str) -> None:
-        self._server, self._prefix = server, prefix
+    def __init__(self, server: ProgressServer, catalog: Catalog) -> None:
+        self._server, self._catalog = server, catalog
 
     def collect(self) -> Iterable[Metric]:
-        value = self._server.value
-        if value is None:
-            return
-        for field in dataclasses.fields(value):
-            number = getattr(value, field.name)
-            if isinstance(number, (int, float)):
-                name = re.sub(r"\W", "_", field.name)
-                yield GaugeMetricFamily(f"{self._prefix}_{name}", f"{name} as in /progress", value=float(number))
+        yield from self._catalog.families(self._server.value)
 
 
 def _handler(server: ProgressServer) -> type[BaseHTTPRequestHandler]:

@@ -14,6 +14,7 @@ from kubetune_contract.paths import CONFIGMAP_ROOT, PVC_ROOT
 from . import manifest as manifests
 from .artifacts import fetch
 from .manifest import Manifest
+from .neighbours import mounted_nearby, stored_nearby
 from .store import Store
 
 # Weights only as safetensors, and no Python: a repository's code is never run.
@@ -62,14 +63,19 @@ def resolve_file(uri: str, store: Store, dest: Path) -> Path:
     if parsed.scheme in {"pvc", "configmap"}:
         path = _mounted(parsed, uri)
         if not path.is_file():
-            raise _not_found(uri, "is not a file there")
+            raise _not_found(uri, "is not a file", _mounted_nearby(parsed))
         return path
     dest.mkdir(parents=True, exist_ok=True)
     if parsed.scheme == "hf":
         return _hub_data_file(parsed, uri, dest)
     target = dest / parsed.path.rpartition("/")[2]
     partial = target.with_name(f".{target.name}.partial")
-    store.download(uri, partial)
+    try:
+        store.download(uri, partial)
+    except KubeTuneError as error:
+        if error.reason != "ObjectNotFound":
+            raise
+        raise _not_found(uri, "is no file in the store", stored_nearby(store, uri)) from error
     return partial.replace(target)
 
 
@@ -77,7 +83,7 @@ def mounted_folder(parsed: Uri, uri: str) -> Path:
     """Where the claim's folder is mounted. Raises KubeTuneError (INPUT_NOT_FOUND) when it is not there."""
     folder = _mounted(parsed, uri)
     if not folder.is_dir():
-        raise _not_found(uri, "is not a folder on the claim")
+        raise _not_found(uri, "is not a folder on the claim", _mounted_nearby(parsed))
     return folder
 
 
@@ -87,16 +93,25 @@ def _local(folder: Path, manifest: Manifest | None) -> LocalModel:
 
 
 def _mounted(parsed: Uri, uri: str) -> Path:
-    name = {"pvc": "KUBETUNE_PVC_ROOT", "configmap": "KUBETUNE_CONFIGMAP_ROOT"}[parsed.scheme]
-    root = Path(os.environ.get(name, {"pvc": PVC_ROOT, "configmap": CONFIGMAP_ROOT}[parsed.scheme]))
-    path = root / parsed.authority / parsed.path
+    path = _mount(parsed) / parsed.path
     if not path.exists():
-        raise _not_found(uri, f"does not exist (looked at {path})")
+        raise _not_found(uri, "does not exist", _mounted_nearby(parsed))
     return path
 
 
-def _not_found(uri: str, problem: str) -> KubeTuneError:
-    return KubeTuneError(ExitCode.INPUT_NOT_FOUND, "ObjectNotFound", f"{uri} {problem}; correct the URI")
+def _mount(parsed: Uri) -> Path:
+    """Where the URI's claim or ConfigMap is mounted."""
+    name = {"pvc": "KUBETUNE_PVC_ROOT", "configmap": "KUBETUNE_CONFIGMAP_ROOT"}[parsed.scheme]
+    return Path(os.environ.get(name, {"pvc": PVC_ROOT, "configmap": CONFIGMAP_ROOT}[parsed.scheme])) / parsed.authority
+
+
+def _mounted_nearby(parsed: Uri) -> str:
+    return mounted_nearby(_mount(parsed), f"{parsed.scheme}://{parsed.authority}", parsed.path)
+
+
+def _not_found(uri: str, problem: str, nearby: str = "") -> KubeTuneError:
+    there = f"; {nearby}. Correct the URI" if nearby else "; correct the URI"
+    return KubeTuneError(ExitCode.INPUT_NOT_FOUND, "ObjectNotFound", f"{uri} {problem}{there} or put it there")
 
 
 def _hub_snapshot(parsed: Uri, uri: str, dest: Path) -> str:
@@ -152,10 +167,24 @@ def hub_errors(uri: str) -> Iterator[None]:
             f"{uri} is gated; accept its licence on the hub and name a Secret with HF_TOKEN in credentials",
         ) from error
     except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.RemoteEntryNotFoundError) as error:
-        raise _not_found(uri, "does not exist on the hub, or is private (name a Secret with HF_TOKEN)") from error
+        raise KubeTuneError(
+            ExitCode.INPUT_NOT_FOUND,
+            "ObjectNotFound",
+            f"{uri} does not exist on the hub, or is private: correct the URI, or name a Secret with HF_TOKEN in "
+            "credentials",
+        ) from error
     # HTTPError is that of whichever HTTP client this version of the library stands on.
     except (hub.LocalEntryNotFoundError, hub.OfflineModeIsEnabled, hub.HTTPError, OSError) as error:
-        first = str(error).strip().partition("\n")[0]
-        raise KubeTuneError(
-            ExitCode.UNAVAILABLE, "HubUnavailable", f"{uri}: the hub does not answer: {first}"
-        ) from error
+        raise hub_unavailable(uri, error) from error
+
+
+def hub_unavailable(uri: str, error: Exception) -> KubeTuneError:
+    """Worth another try; and what to do in a cluster that no hub is reached from."""
+    first = str(error).strip().partition("\n")[0]
+    return KubeTuneError(
+        ExitCode.UNAVAILABLE,
+        "HubUnavailable",
+        f"{uri}: the hub does not answer ({first}). Pods of this namespace must reach https://huggingface.co. "
+        "Where they cannot, download it once elsewhere (hf download), put it into a bucket or onto a claim, and "
+        "name that: s3://bucket/path or pvc://claim/path",
+    )

@@ -6,8 +6,7 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,11 @@ from typing import Any
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+from botocore.exceptions import ClientError
 
 from kubetune_contract import ExitCode, KubeTuneError, ObjectStore, Uri, UriError, uris
+
+from .store_errors import MISSING_KEY, output_errors, store_errors
 
 CHUNK = 1 << 20
 """Bytes read and hashed at once."""
@@ -27,23 +28,8 @@ READ_ATTEMPTS = 4
 # It announces at every start where it found its credentials.
 logging.getLogger("botocore").setLevel(logging.WARNING)
 
-_MISSING_BUCKET = frozenset({"NoSuchBucket"})
-_MISSING_KEY = frozenset({"NoSuchKey", "404", "NotFound"})
-_DENIED = frozenset(
-    {
-        "AccessDenied",
-        "403",
-        "Forbidden",
-        "SignatureDoesNotMatch",
-        "InvalidAccessKeyId",
-        "ExpiredToken",
-        "InvalidToken",
-        "XAdminUserNotFound",
-    }
-)
-_CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}) | _MISSING_KEY
+_CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}) | MISSING_KEY
 """What a conditional write answers when the object is not what the caller thought; 404 when it is gone."""
-_CREDENTIALS_HINT = "check the Secret that holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 class ConflictError(Exception):
@@ -99,7 +85,7 @@ class Store:
         target = s3_uri(uri)
         prefix = f"{target.path}/"
         found: list[StoredObject] = []
-        with self._errors(uri):
+        with self._errors(uri, "list"):
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=target.authority, Prefix=prefix)
             for page in pages:
                 found += [
@@ -108,6 +94,15 @@ class Store:
                     if not entry["Key"].endswith("/")
                 ]
         return found
+
+    def children(self, bucket: str, folder: str = "") -> list[str]:
+        """The first names in a folder of the bucket, folders with a ``/`` at their end; at most 1,000."""
+        prefix = f"{folder}/" if folder else ""
+        with self._errors(f"s3://{bucket}/{folder}", "list"):
+            page = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, Delimiter="/")
+        names = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
+        names += [entry["Key"] for entry in page.get("Contents", ())]
+        return sorted(name.removeprefix(prefix) for name in names if name != prefix)
 
     def read(self, uri: str) -> bytes:
         """The whole object. For small ones: manifests, reports."""
@@ -157,7 +152,7 @@ class Store:
         target = s3_uri(uri)
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         try:
-            with self._errors(uri):
+            with self._errors(uri, "write to"):
                 answer = self._client.put_object(Bucket=target.authority, Key=target.path, Body=data, **condition)
         except KubeTuneError as error:
             cause = error.__cause__
@@ -174,13 +169,13 @@ class Store:
     def write(self, data: bytes, uri: str) -> None:
         """Replaces the object."""
         target = s3_uri(uri)
-        with self._errors(uri):
+        with self._errors(uri, "write to"):
             self._client.put_object(Bucket=target.authority, Key=target.path, Body=data)
 
     def upload(self, path: Path, uri: str) -> None:
         """Replaces the object by the file's content, in parts when it is large."""
         target = s3_uri(uri)
-        with self._errors(uri), path.open("rb") as file:
+        with self._errors(uri, "write to"), path.open("rb") as file:
             self._client.upload_fileobj(file, target.authority, target.path, Config=self._transfer)
 
     def download(self, uri: str, path: Path) -> str:
@@ -213,7 +208,7 @@ class Store:
     def delete(self, uri: str) -> None:
         """Removes one object; a missing one is fine."""
         target = s3_uri(uri)
-        with self._errors(uri):
+        with self._errors(uri, "delete from"):
             self._client.delete_object(Bucket=target.authority, Key=target.path)
 
     def delete_folder(self, uri: str) -> None:
@@ -224,26 +219,12 @@ class Store:
     def check_writable(self, uri: str) -> None:
         """Raises KubeTuneError unless objects can be written below ``uri``; leaves nothing behind."""
         probe = f"{uri.rstrip('/')}/.probe-{secrets.token_hex(8)}"
-        self.write(b"", probe)
-        self.delete(probe)
+        with output_errors():
+            self.write(b"", probe)
+            self.delete(probe)
 
-    @contextmanager
-    def _errors(self, uri: str) -> Iterator[None]:
-        where = self.config.endpoint or "AWS S3"
-        try:
-            yield
-        except (NoCredentialsError, PartialCredentialsError) as error:
-            raise KubeTuneError(
-                ExitCode.PERMISSION, "AccessDenied", f"{uri}: no credentials for {where}; {_CREDENTIALS_HINT}"
-            ) from error
-        except ClientError as error:
-            raise _translated(error, uri, where) from error
-        except BotoCoreError as error:
-            raise KubeTuneError(
-                ExitCode.UNAVAILABLE, "StoreUnavailable", f"{uri}: {where} does not answer: {error}"
-            ) from error
-        except OSError as error:
-            raise KubeTuneError(ExitCode.UNAVAILABLE, "LocalStorage", f"{uri}: {error}") from error
+    def _errors(self, uri: str, action: str = "read") -> AbstractContextManager[None]:
+        return store_errors(uri, self.config.endpoint or "AWS S3", action)
 
 
 def s3_uri(uri: str) -> Uri:
@@ -257,25 +238,3 @@ def s3_uri(uri: str) -> Uri:
 def credentials_present() -> bool:
     """True when the environment names credentials for the store."""
     return bool(os.environ.get("AWS_ACCESS_KEY_ID") and os.environ.get("AWS_SECRET_ACCESS_KEY"))
-
-
-def _translated(error: ClientError, uri: str, where: str) -> KubeTuneError:
-    code = str(error.response.get("Error", {}).get("Code", ""))
-    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    said = str(error.response.get("Error", {}).get("Message", "")) or code
-    if code in _MISSING_BUCKET:
-        bucket = uris.parse(uri).authority
-        return KubeTuneError(
-            ExitCode.INPUT_NOT_FOUND,
-            "BucketNotFound",
-            f"{uri}: there is no bucket {bucket!r} at {where}; create it or correct the URI",
-        )
-    if code in _MISSING_KEY:
-        return KubeTuneError(ExitCode.INPUT_NOT_FOUND, "ObjectNotFound", f"{uri}: there is no such object at {where}")
-    if code in _DENIED or status in {401, 403}:
-        return KubeTuneError(
-            ExitCode.PERMISSION, "AccessDenied", f"{uri}: {where} refused the request ({said}); {_CREDENTIALS_HINT}"
-        )
-    if status >= 500 or code in {"SlowDown", "RequestTimeout", "Throttling"}:
-        return KubeTuneError(ExitCode.UNAVAILABLE, "StoreUnavailable", f"{uri}: {where} answered {status}: {said}")
-    return KubeTuneError(ExitCode.BAD_CONFIG, "StoreRefused", f"{uri}: {where} answered {status} {code}: {said}")

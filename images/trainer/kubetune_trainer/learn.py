@@ -13,7 +13,7 @@ import torch
 from datasets import disable_progress_bars
 from transformers.utils.logging import disable_progress_bar
 
-from kubetune_contract import Artifact, KubeTuneError, TrainConfig, TrainSummary
+from kubetune_contract import Artifact, KubeTuneError, Phase, TrainConfig, TrainSummary
 from kubetune_contract.paths import SCHEMA
 from kubetune_shared.rows import load_rows
 from kubetune_trainer.checkpoints import loopstate
@@ -27,7 +27,8 @@ from kubetune_trainer.model.build import Material, build_trainer
 from kubetune_trainer.model.device import Device, detect, threads
 from kubetune_trainer.model.loading import all_finite, load_model, stored_dtype
 from kubetune_trainer.model.sharding import whole_model
-from kubetune_trainer.processes.place import Place, Relaunch
+from kubetune_trainer.preflight.profile import plan
+from kubetune_trainer.processes.place import Place, Relaunch, processes
 from kubetune_trainer.processes.stop import preempted
 from kubetune_trainer.publishing.publish import save_artifact
 from kubetune_trainer.publishing.results import artifact_uri
@@ -38,6 +39,7 @@ from kubetune_trainer.recovery.restart import Restart, effective_config, lowered
 from kubetune_trainer.recovery.shortfall import Shortfall, note
 from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
 from kubetune_trainer.reporting.observer import Observer
+from kubetune_trainer.reporting.signs import loss_rose
 
 from .job import Job, Learned
 from .processes import ranks
@@ -72,17 +74,16 @@ def short_of_memory(job: Job, device: Device, said: str) -> Restart | KubeTuneEr
 
     Raises Relaunch where other processes have to take that rung, too.
     """
-    config, progress = effective_config(job.config, job.state.recovery), job.reporter.progress
-    loading = progress.phase != "training"
-    if loading or not config.recovery.adapt_to_memory:
+    config, step = effective_config(job.config, job.state.recovery), job.reporter.progress.step
+    if not job.reporter.begun or not config.recovery.adapt_to_memory:
         return out_of_memory(said, config, peak_vram(torch))
     if ranks.several():
-        note(Shortfall(said, progress.step, device.kind))
+        note(Shortfall(said, step, device.kind))
         raise Relaunch
     rung = next_rung(settings_of(config.hyperparameters), device.kind)
     if rung is None:
         return exhausted(said, config, None)
-    return lowered([(rung, said)], time.time(), progress.step)
+    return lowered([(rung, said)], time.time(), step)
 
 
 def quiet() -> None:
@@ -94,20 +95,24 @@ def quiet() -> None:
 
 def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     config, path = effective_config(job.config, job.state.recovery), Path(inputs.model_path)
+    job.reporter.phase(Phase.DATA)
     tokenizer = load_tokenizer(path, config.base_model)
     encoder = encoder_for(tokenizer, config.hyperparameters)
     train_data = tokenise(encoder, train_file(), "training")
     validation = tokenise(encoder, validation_file(), "validation") if inputs.validation_rows else None
+    job.reporter.planned(steps_of(train_data, config))
     job.reporter.suggest(end_of_turn_not_learned(train_data, end_tokens(tokenizer)))
     job.reporter.suggest(dora_not_servable(config))
     job.stop.check()
+    job.reporter.phase(Phase.MODEL)
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
     job.stop.check()
+    job.reporter.phase(Phase.CHECKPOINT)
     saving = Saving(job, inputs, trainer)
     try:
         train_loss, stopped_early = fit(job, config, trainer, device, saving)
-        best_step, eval_loss = saving.load_best(final_loss(trainer) if validation else None)
+        best_step, eval_loss = saving.load_best(final_loss(job, trainer) if validation else None)
     finally:
         saving.close()
     parts = [train_data, *([validation] if validation else [])]
@@ -128,6 +133,8 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
         stopped_early=stopped_early,
         tokens=loopstate.tokens(trainer),
         suggestions=job.reporter.progress.suggestions,
+        first_loss=losses[0] if (losses := logged_losses(trainer)) else None,
+        last_loss=losses[-1] if losses else None,
     )
     model = whole_model(trainer)
     if ranks.several():
@@ -172,6 +179,7 @@ def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Sav
     if saving.restored and trainer.is_world_process_zero():
         carry_over(trainer, saving.restored.path)
     ranks.together()
+    job.reporter.phase(Phase.TRIAL)
     try:
         trainer.train(resume_from_checkpoint=saving.resume_from)
     except Exception as error:
@@ -188,7 +196,9 @@ def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Sav
         saving.drain()
         raise ranks.ended(preempted(f"after step {step} of {total}", saving.last))
     # transformers divides a resumed run's loss by the new steps only.
-    return finite(trainer._total_loss_scalar / max(step, 1)), verdict.stopped_early
+    mean = finite(trainer._total_loss_scalar / max(step, 1))
+    job.reporter.suggest(loss_rose(logged_losses(trainer), mean, config.hyperparameters.learning_rate))
+    return mean, verdict.stopped_early
 
 
 def diverged(job: Job, config: TrainConfig, guard: DivergenceGuard, step: int) -> Restart | KubeTuneError:
@@ -200,11 +210,24 @@ def diverged(job: Job, config: TrainConfig, guard: DivergenceGuard, step: int) -
     return guard.failure(kept or "No good checkpoint was stored before.", remedy(config.hyperparameters.learning_rate))
 
 
-def final_loss(trainer: Any) -> float | None:
+def steps_of(data: Tokenised, config: TrainConfig) -> int:
+    """Optimizer steps of the whole run, before there is a trainer to ask."""
+    lengths = [len(ids) for ids in data.input_ids]
+    return plan(lengths, config.hyperparameters, processes(config)).steps
+
+
+def logged_losses(trainer: Any) -> list[float]:
+    """Training losses over all attempts, in order, as far as they are numbers."""
+    found = (finite(entry.get("loss")) for entry in trainer.state.log_history)
+    return [loss for loss in found if loss is not None]
+
+
+def final_loss(job: Job, trainer: Any) -> float | None:
     """The last weights' validation loss; evaluated unless the loop has just done so."""
     last = next((entry for entry in reversed(trainer.state.log_history) if "eval_loss" in entry), None)
     if last and last["step"] == trainer.state.global_step:
         return finite(last["eval_loss"])
+    job.reporter.phase(Phase.EVALUATING)
     return finite(trainer.evaluate().get("eval_loss"))
 
 

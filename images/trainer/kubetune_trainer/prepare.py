@@ -17,6 +17,8 @@ from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
 from kubetune_shared.store import Store
+from kubetune_trainer.checkpoints.runstate import known_dataset
+from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.publishing.card import base_license
 from kubetune_trainer.publishing.results import config_sha256, published
@@ -42,11 +44,15 @@ def prepare() -> ExitCode:
     shutil.rmtree(inputs_dir(), ignore_errors=True)
     inputs_dir().mkdir(parents=True)
     train, validation = fetch_rows(config.dataset, store, inputs_dir() / "data")
+    # What is published already was made of its own rows, whatever lies there now.
+    rows = earlier.dataset_sha256 if earlier and earlier.dataset_sha256 else digest([*train, *validation])
+    if not earlier:
+        check_rows(config, store, rows)
     model = resolve_model(config.base_model, store, inputs_dir() / "model")
     check_model(model.path, config.base_model)
     check_exports(config, model.path)
     check_chat_template(model.path, config.base_model, [*train, *validation])
-    _save(config, model, train, validation)
+    _save(config, model, rows, train, validation)
     log.info(
         "prepared %d training and %d validation rows in %.1f s", len(train), len(validation), time.monotonic() - started
     )
@@ -86,7 +92,14 @@ def has_chat_template(folder: Path) -> bool:
     return isinstance(data, dict) and bool(data.get("chat_template"))
 
 
-def _save(config: TrainConfig, model: LocalModel, train: list[Row], validation: list[Row]) -> None:
+def check_rows(config: TrainConfig, store: Store, rows: str) -> None:
+    """Raises KubeTuneError (BAD_DATA, DataChanged) when they are not those of the preflight, or of this run so far."""
+    check_unchanged(config.dataset, rows, config.dataset_sha256, "the preflight counted them")
+    known = known_dataset(store, config.output, config_sha256(config))
+    check_unchanged(config.dataset, rows, known, "this run began to learn from them")
+
+
+def _save(config: TrainConfig, model: LocalModel, rows: str, train: list[Row], validation: list[Row]) -> None:
     write_rows(train, train_file())
     if validation:
         write_rows(validation, validation_file())
@@ -94,7 +107,7 @@ def _save(config: TrainConfig, model: LocalModel, train: list[Row], validation: 
         Inputs(
             config_sha256=config_sha256(config),
             model_path=str(model.path),
-            dataset_sha256=digest([*train, *validation]),
+            dataset_sha256=rows,
             train_rows=len(train),
             validation_rows=len(validation),
             base_manifest_sha256=model.manifest_sha256,

@@ -16,6 +16,7 @@ from kubetune_contract import (
     Artifact,
     ExitCode,
     KubeTuneError,
+    Phase,
     TrainConfig,
     TrainSummary,
     read_config,
@@ -26,6 +27,7 @@ from kubetune_shared.progress import ProgressServer
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints import shelf
 from kubetune_trainer.checkpoints.runstate import RunState
+from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.export import export
 from kubetune_trainer.model.device import visible_devices
 from kubetune_trainer.processes.launch import launch
@@ -45,6 +47,7 @@ from kubetune_trainer.publishing.results import (
 from kubetune_trainer.recovery.restart import FLUSH_SECONDS, Restart, fitting, restart
 from kubetune_trainer.recovery.shortfall import step_down
 from kubetune_trainer.reporting.report import Reporter
+from kubetune_trainer.reporting.series import catalog
 from kubetune_trainer.tracking.records import track_results, track_settings
 from kubetune_trainer.tracking.tracker import Tracker
 
@@ -62,9 +65,10 @@ def train(stop: StopRequest) -> ExitCode:
         return launch(config, stop)
     if not place.first:
         return follow(config, stop)
-    tracker = Tracker(config.tracking, config.owner)
-    with ProgressServer("kubetune_train") as server:
+    tracker = Tracker(config.tracking, config.owner, config_sha256(config))
+    with ProgressServer(catalog(config)) as server:
         reporter = Reporter(server.publish, time.time)
+        reporter.planned(config.hyperparameters.max_steps)
         try:
             job = start(config, reporter, tracker, stop)
             summary = export(job, published(job.store, config) or run(job))
@@ -72,23 +76,23 @@ def train(stop: StopRequest) -> ExitCode:
             tracker.pause(FLUSH_SECONDS)
             raise
         except BaseException as error:
-            reporter.phase("failed")
             code = error.code if isinstance(error, KubeTuneError) else None
+            if code is not ExitCode.PREEMPTED:
+                reporter.phase(Phase.FAILED)
             if code is not ExitCode.SUPERSEDED:
                 # Else the tracker's run belongs to the newer attempt.
                 tracker.finish("KILLED" if code is ExitCode.PREEMPTED else "FAILED", seconds=10)
             raise
         write_termination(fitting(track_results(job, summary)))
-        job.reporter.phase("done")
+        job.reporter.phase(Phase.DONE)
     return ExitCode.OK
 
 
 def start(config: TrainConfig, reporter: Reporter, tracker: Tracker, stop: StopRequest) -> Job:
     """Takes charge of the run. Raises KubeTuneError when the store stays away."""
     store = Store(config.store)
-    state = patiently(
-        lambda: RunState.claim(store, config.output, config_sha256(config)), "taking charge of the run", stop
-    )
+    sha = config_sha256(config)
+    state = patiently(lambda: RunState.claim(store, config.output, sha), "taking charge of the run", stop, reporter)
     reporter.counting(lambda: state.active_seconds)
     reporter.recovered(state.recovery)
     return Job(config, store, reporter, tracker, stop, state)
@@ -98,6 +102,7 @@ def run(job: Job) -> TrainSummary:
     """Everything between prepared inputs and the published artifact."""
     started = time.monotonic()
     inputs = load_inputs(config_sha256(job.config))
+    begin_with(job, inputs)
     track_settings(job, inputs)
     step_down(job)
     show_devices(job.config)
@@ -109,6 +114,13 @@ def run(job: Job) -> TrainSummary:
         restart(job, wanted.steps)
     finally:
         remember(job)
+
+
+def begin_with(job: Job, inputs: Inputs) -> None:
+    """Notes the rows. Raises KubeTuneError (BAD_DATA, DataChanged) when the run has begun with others."""
+    state, rows = job.state, inputs.dataset_sha256
+    check_unchanged(job.config.dataset, rows, state.dataset_sha256, "this run began to learn from them")
+    patiently(lambda: state.learns_from(rows), "noting the rows", job.stop, job.reporter)
 
 
 def follow(config: TrainConfig, stop: StopRequest) -> ExitCode:
@@ -135,7 +147,7 @@ def show_devices(config: TrainConfig) -> None:
 
 def finish(job: Job, inputs: Inputs, learned: Learned, started: float) -> TrainSummary:
     """Publishes what was learned; ``started`` is the monotonic time at which this attempt began."""
-    job.reporter.phase("publishing")
+    job.reporter.phase(Phase.PUBLISHING)
     results = dataclasses.replace(
         learned.results,
         duration_seconds=round(time.monotonic() - started, 3),

@@ -9,24 +9,19 @@ from pydantic import Field, StringConstraints
 from kubetune_contract.types import RowFormat
 
 from .model import ApiModel, Rule, checked
+from .syntax import SEEN_RULE
 from .uris import DataUri
 
 COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text", "tools")
 """Members of a row that ``columns`` may rename."""
 
-ColumnName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+ColumnName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), Field(json_schema_extra=checked(SEEN_RULE))
+]
 
 
 class Dataset(ApiModel):
     """Rows of JSON Lines, a JSON array, CSV with a header, or Parquet."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.systemPrompt) || self.format != 'text'",
-            "rows of format text are no chats and have no place for a systemPrompt",
-            "systemPrompt",
-        ),
-    )
 
     uri: DataUri
     """The file: `s3://bucket/file`, `pvc://claim/file`, `configmap://name/key`, or `hf://owner/name@revision` (its
@@ -52,10 +47,28 @@ class Dataset(ApiModel):
     the same one."""
 
 
+class EvaluationDataset(Dataset):
+    """Items to answer."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.format != 'text'",
+            "rows of format text have no question and no expected answer; evaluate on messages, promptCompletion, "
+            "instruction or sharegpt",
+            "format",
+        ),
+    )
+
+
 class TrainingDataset(Dataset):
     """Rows to train on, and the rows held out to watch the loss."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.systemPrompt) || self.format != 'text'",
+            "rows of format text are no chats and have no place for a systemPrompt",
+            "systemPrompt",
+        ),
         Rule(
             "!(has(self.validationUri) && has(self.validationShare))",
             "set at most one of validationUri and validationShare",

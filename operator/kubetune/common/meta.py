@@ -8,13 +8,11 @@ from typing import Any, ClassVar, Self
 from pydantic import Field
 
 from .conditions import Condition
-from .model import ApiModel, Rule, Timestamp
+from .model import NAME_LIMIT, ApiModel, Rule, Timestamp
 
 GROUP = "kubetune.io"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
-NAME_LIMIT = 52
-"""Longest name of a custom resource: leaves room for the suffix of a child and of its pods."""
 
 
 @dataclass(frozen=True)

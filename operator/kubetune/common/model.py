@@ -19,21 +19,28 @@ from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+NAME_LIMIT = 52
+"""Longest name of a custom resource: leaves room for the suffix of a child and of its pods."""
+
 
 @dataclass(frozen=True)
 class Rule:
     """A CEL rule the API server checks; ``message`` is what the user reads when it is refused.
 
-    ``field`` names the member of the object that the refusal points at, in its YAML spelling.
+    ``field`` names the member of the object that the refusal points at, in its YAML spelling. ``once`` asks at creation
+    only: an object stored before there was the rule can still be suspended.
     """
 
     rule: str
     message: str
     field: str | None = None
+    once: bool = False
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """One entry of ``x-kubernetes-validations``."""
-        entry = {"rule": self.rule, "message": self.message}
+        rule = f"oldSelf.hasValue() || ({self.rule})" if self.once else self.rule
+        entry: dict[str, Any] = {"rule": rule, "message": self.message}
+        entry |= {"optionalOldSelf": True} if self.once else {}
         return entry | {"fieldPath": f".{self.field}"} if self.field else entry
 
 
@@ -86,21 +93,43 @@ Timestamp = Annotated[
     WithJsonSchema({"type": "string", "format": "date-time"}),
 ]
 
-QUANTITY_RULE = Rule(
-    "type(self) == int ? self > 0 : (isQuantity(self) && quantity(self).isGreaterThan(quantity('0')))",
-    "must be a positive Kubernetes quantity, for example 2 or 500m for CPU, 8Gi for memory",
-)
 
-Quantity = Annotated[
+def _quantity(message: str, lowest: str, lowest_count: int, highest: str | None = None) -> Any:
+    """A quantity with bounds, within which its unit is right: ``8`` bytes and ``100m`` of memory are no one's wish.
+
+    Integers are accepted as YAML writes them; ``lowest_count`` is the lower bound of those.
+    """
+    low = f"quantity(self).compareTo(quantity('{lowest}')) >= 0"
+    high = f" && quantity(self).compareTo(quantity('{highest}')) <= 0" if highest else ""
+    rule = f"type(self) == int ? self >= {lowest_count} : (isQuantity(self) && {low}{high})"
+    if highest:
+        rule = f"type(self) == int ? self >= {lowest_count} && self <= {highest} : (isQuantity(self) && {low}{high})"
+    schema = checked(
+        Rule(rule, message),
+        anyOf=[{"type": "integer"}, {"type": "string"}],
+        maxLength=32,
+        **{"x-kubernetes-int-or-string": True},
+    )
+    return WithJsonSchema(schema)
+
+
+_TEXT = BeforeValidator(lambda value: str(value) if isinstance(value, int) else value)
+
+Cpu = Annotated[
     str,
-    BeforeValidator(lambda value: str(value) if isinstance(value, int) else value),
-    WithJsonSchema(
-        checked(
-            QUANTITY_RULE,
-            anyOf=[{"type": "integer"}, {"type": "string"}],
-            maxLength=32,
-            **{"x-kubernetes-int-or-string": True},
-        )
-    ),
+    _TEXT,
+    _quantity("must be a number of CPUs from 1m to 10000, for example 2 or 500m", "1m", 1, "10000"),
 ]
-"""An amount of CPU or memory; integers are accepted as YAML writes them."""
+"""An amount of CPU."""
+Memory = Annotated[
+    str,
+    _TEXT,
+    _quantity("must be at least 64Mi, with its unit: 8Gi for example; without one it counts bytes", "64Mi", 64 * 2**20),
+]
+"""Main memory of a pod: less than its least no Python starts in."""
+GpuMemory = Annotated[
+    str,
+    _TEXT,
+    _quantity("must be at least 256Mi, with its unit: 24G for example; without one it counts bytes", "256Mi", 2**28),
+]
+"""Memory of a GPU."""

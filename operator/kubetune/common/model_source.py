@@ -6,21 +6,28 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from .model import ApiModel, Rule, checked
+from .model import NAME_LIMIT, ApiModel, Rule, checked
+from .syntax import SUBDOMAIN, whole
 from .uris import ModelUri
 
 OBJECT_NAME_RULE = Rule(
-    "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",
+    whole(SUBDOMAIN),
     "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'",
 )
 
 ObjectName = Annotated[str, Field(min_length=1, max_length=253, json_schema_extra=checked(OBJECT_NAME_RULE))]
 
 
-class LocalRef(ApiModel):
-    """The name of an object in the same namespace."""
+OWN_NAME_RULE = Rule(
+    "self.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+    "must be the name of an object of KubeTune: it begins with a letter and has lower-case letters, digits and '-'",
+)
 
-    name: ObjectName
+
+class LocalRef(ApiModel):
+    """The name of a FineTuneJob or Evaluation in the same namespace."""
+
+    name: str = Field(min_length=1, max_length=NAME_LIMIT, json_schema_extra=checked(OWN_NAME_RULE))
     """Name of the object, in this namespace."""
 
 

@@ -7,11 +7,19 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from .model import ApiModel, Quantity, Rule, checked
+from .model import ApiModel, Cpu, GpuMemory, Memory, Rule, checked
 from .model_source import ObjectName
+from .syntax import EXTENDED_RESOURCE, LABEL_KEY, LABEL_VALUE, whole
 from .uris import OutputUri
 
-LabelValue = Annotated[str, StringConstraints(max_length=63)]
+LABEL_TEXT = "at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
+LABEL_KEY_TEXT = f"{LABEL_TEXT}; a domain and '/' may stand in front"
+
+LabelValue = Annotated[
+    str,
+    StringConstraints(max_length=63),
+    Field(json_schema_extra=checked(Rule(whole(LABEL_VALUE), f"no label has this value: it has {LABEL_TEXT}"))),
+]
 
 
 ComputeCapability = Annotated[
@@ -29,12 +37,16 @@ GpuResourceName = Annotated[
         max_length=63,
         json_schema_extra=checked(
             Rule(
-                "self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')",
+                f"{whole(EXTENDED_RESOURCE)} && !self.matches('^requests[.]|kubernetes[.]io/')",
                 "must be the name of a resource as nodes offer it, for example nvidia.com/mig-1g.10gb",
             )
         ),
     ),
 ]
+
+
+SHARES_PATTERN = "/mig-|[.]shared$"
+"""In a GPU resource's name: slices of a card (MIG) or shares of its time."""
 
 
 class Resources(ApiModel):
@@ -46,11 +58,16 @@ class Resources(ApiModel):
             "gpuMemory, computeCapability and gpuResourceName say which GPU; set gpu to 1 or more, or leave them out",
             "gpu",
         ),
+        Rule(
+            f"self.gpu < 2 || !has(self.gpuResourceName) || !self.gpuResourceName.matches('{SHARES_PATTERN}')",
+            "gpuResourceName counts slices or shares of a card, which cannot work together: set gpu to 1",
+            "gpu",
+        ),
     )
 
     gpu: int = Field(default=0, ge=0, le=16)
     """Number of GPUs, all of one node. 0 runs on the CPU."""
-    gpu_memory: Quantity | None = None
+    gpu_memory: GpuMemory | None = None
     """Least memory of each GPU: nodes whose label `nvidia.com/gpu.memory` (GPU feature discovery's) says less, or that
     have none, are left out. A card sold with 24 GB has `24G` for sure, but often not `24Gi`. Unset: any, but for GPUs
     that the preflight of a FineTuneJob finds too small."""
@@ -59,9 +76,9 @@ class Resources(ApiModel):
     gpu_resource_name: GpuResourceName | None = None
     """The resource that counts the GPUs, for a MIG slice (`nvidia.com/mig-1g.10gb`) or a share of a GPU's time
     (`nvidia.com/gpu.shared`). Unset: the operator's setting (`nvidia.com/gpu`)."""
-    cpu: Quantity = "1"
+    cpu: Cpu = "1"
     """CPU requested; the pod may use more while the node has it idle."""
-    memory: Quantity = "4Gi"
+    memory: Memory = "4Gi"
     """Main memory requested, and the limit at which the pod is killed (OOMKilled)."""
 
 
@@ -83,7 +100,34 @@ class TaintEffect(enum.StrEnum):
 class Toleration(ApiModel):
     """A taint the pods may be scheduled onto, as in a pod's spec."""
 
-    key: str | None = Field(default=None, max_length=317)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "(has(self.key) && self.key != '') || (has(self.operator) && self.operator == 'Exists')",
+            "name the key of a taint; only operator Exists may leave it out, which tolerates every taint",
+            "key",
+        ),
+        Rule(
+            "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            "operator Exists compares no value; remove value, or set operator to Equal",
+            "value",
+        ),
+        Rule(
+            "!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            "tolerationSeconds is about effect NoExecute; set that, or remove tolerationSeconds",
+            "tolerationSeconds",
+        ),
+    )
+
+    key: str | None = Field(
+        default=None,
+        max_length=317,
+        json_schema_extra=checked(
+            Rule(
+                f"self == '' || {whole(LABEL_KEY)}",
+                f"no taint has this key: it has {LABEL_KEY_TEXT}",
+            )
+        ),
+    )
     """Key of the taint; unset with operator Exists tolerates every taint."""
     operator: TolerationOperator | None = None
     """`Equal` (default) compares the value too, `Exists` only the key."""
@@ -110,7 +154,16 @@ class PodOptions(ApiModel):
 
     resources: Resources = Resources()
     """What each pod asks of its node."""
-    node_selector: dict[str, LabelValue] | None = Field(default=None, max_length=32)
+    node_selector: dict[str, LabelValue] | None = Field(
+        default=None,
+        max_length=32,
+        json_schema_extra=checked(
+            Rule(
+                f"self.all(key, {whole(LABEL_KEY, 'key')})",
+                f"no label has such a key: it has {LABEL_KEY_TEXT}",
+            )
+        ),
+    )
     """Labels a node must have, for example `{kubernetes.io/hostname: workstation}`."""
     tolerations: tuple[Toleration, ...] | None = Field(
         default=None, max_length=32, json_schema_extra={"x-kubernetes-list-type": "atomic"}

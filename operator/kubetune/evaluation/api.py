@@ -7,12 +7,13 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from kubetune.common.dataset import Dataset
+from kubetune.common.dataset import EvaluationDataset
 from kubetune.common.job_status import JobStatus
 from kubetune.common.meta import AGE, Column, KindInfo, Resource
 from kubetune.common.model import ApiModel, Rule, Timestamp, checked
 from kubetune.common.model_source import ModelChoice
 from kubetune.common.pod_options import JobOptions, Resources
+from kubetune.common.syntax import same_folder
 from kubetune_contract.evaluate import MetricName, Verdict
 
 StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -78,16 +79,28 @@ class Generation(ApiModel):
     """Texts that end an answer; they are not part of it."""
 
 
+POINTS = (MetricName.CHRF, MetricName.BLEU)
+"""Metrics that go from 0 to 100; the others go from 0 to 1."""
+
+
 class Gate(ApiModel):
     """When the verdict is Go: the interval of candidate minus baseline lies above 0 and the gain reaches `margin`,
     against every baseline. NoGo when the candidate is shown not to reach it, Inconclusive when the items do not suffice
     to tell."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"self.metric in {[str(metric) for metric in POINTS]!r} || self.margin <= 1.0",
+            "the metric goes from 0 to 1, so margin is a share: 0.05 for five points of 100",
+            "margin",
+        ),
+    )
+
     metric: MetricName
     """The metric that decides; must be one of `metrics`."""
     margin: float = Field(default=0.0, ge=0, le=100)
-    """Least gain that counts, in the metric's own unit: a share for exactMatch and tokenF1, points of 100 for chrF and
-    bleu."""
+    """Least gain that counts, in the metric's own unit: points of 100 for chrF and bleu, a share (0 to 1) for all
+    others."""
     alpha: float = Field(default=0.05, gt=0, le=0.5)
     """Accepted chance of a false Go; the interval has the level 1 - alpha."""
 
@@ -103,7 +116,7 @@ class Measurement(ApiModel):
         ),
     )
 
-    dataset: Dataset
+    dataset: EvaluationDataset
     """Items to answer: each has a question (prompt, messages or instruction) and the expected answer. Keep them apart
     from the training data, or the result means nothing."""
     metrics: tuple[MetricName, ...] = Field(
@@ -162,6 +175,14 @@ class Comparison(ApiModel):
     """Models to compare with. Unset, with a `candidate.fineTuneJobRef`: that job's base model, named `base`."""
 
 
+_SAME_MODEL = (
+    "has(base.fineTuneJobRef) == has(self.candidate.fineTuneJobRef) && "
+    "(has(base.fineTuneJobRef) ? base.fineTuneJobRef.name == self.candidate.fineTuneJobRef.name : "
+    f"({same_folder('base.uri', 'self.candidate.uri')}) && has(base.adapterUri) == has(self.candidate.adapterUri) && "
+    f"(!has(base.adapterUri) || {same_folder('base.adapterUri', 'self.candidate.adapterUri')}))"
+)
+
+
 class EvaluationSpec(JobOptions, Measurement, Comparison):
     """What to measure."""
 
@@ -170,6 +191,13 @@ class EvaluationSpec(JobOptions, Measurement, Comparison):
             "has(self.candidate.fineTuneJobRef) || has(self.baselines)",
             "a candidate given by uri needs baselines to be compared with",
             "candidate",
+        ),
+        Rule(
+            f"!has(self.baselines) || !self.baselines.exists(base, {_SAME_MODEL})",
+            "spec.baselines names the model that spec.candidate is: nothing could be measured; take another baseline, "
+            "or leave baselines out to compare a fineTuneJobRef with its base model",
+            "baselines",
+            once=True,
         ),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from kubetune.common.decision import Decision
@@ -11,6 +12,7 @@ from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
 from kubetune.kube.reads import read_hardware, read_inputs, read_job
+from kubetune.kube.secrets import SecretCheck
 from kubetune.runtime.controller import Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
@@ -22,7 +24,7 @@ from kubetune_contract import ContractError, EvalProgress, from_json
 
 from .api import Evaluation
 from .decide import Observed, decide
-from .resources import EVALUATE, Models, job_name, resolve_models, used_uris
+from .resources import EVALUATE, Models, all_secrets, job_name, resolve_models, used_uris
 
 
 class EvaluationController:
@@ -31,6 +33,7 @@ class EvaluationController:
     def __init__(self, settings: Settings, poller: Poller) -> None:
         self._settings = settings
         self._poller = poller
+        self._secrets = SecretCheck()
 
     @property
     def resource(self) -> Resource:
@@ -72,9 +75,12 @@ class EvaluationController:
             raw = await client.get(FINETUNEJOB, key.namespace, key.name)
             jobs[key.name] = FineTuneJob.parse(raw) if raw else None
         models = resolve_models(obj, jobs)
-        used = used_uris(obj, models if isinstance(models, Models) else None)
-        hardware = await read_hardware(client, obj.spec.resources, self._settings)
-        return Observed(jobs=jobs, inputs=await read_inputs(client, obj.metadata.namespace, used), hardware=hardware)
+        known, namespace = models if isinstance(models, Models) else None, obj.metadata.namespace
+        inputs = await read_inputs(client, namespace, used_uris(obj, known))
+        needed = (use.name for use in all_secrets(obj, known, self._settings))
+        inputs = replace(inputs, missing_secrets=await self._secrets.missing(client, namespace, needed))
+        hardware = await read_hardware(client, obj.spec, self._settings)
+        return Observed(jobs=jobs, inputs=inputs, hardware=hardware)
 
     async def _progress(self, obj: Evaluation, observation: JobObservation) -> EvalProgress | None:
         if observation.job is None or not is_owned_by(observation.job, obj.metadata.uid):

@@ -16,8 +16,8 @@ from kubetune.settings import Settings
 from kubetune.workload.deadline import explain_deadline, suspend_body
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.gpu import Hardware
-from kubetune.workload.inputs import Inputs, Problem, check_inputs
+from kubetune.workload.gpu import Hardware, check_shares
+from kubetune.workload.inputs import Inputs, Problem
 from kubetune.workload.main_memory import fewer_tries
 from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling
 from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
@@ -34,13 +34,14 @@ from kubetune.workload.status import (
 from kubetune_contract import EvalProgress
 
 from .api import Evaluation, EvaluationStatus, Reason
+from .checks import find_missing, find_senseless
 from .resources import EVALUATE, Models, build, job_name, measured_candidate, output_uri, resolve_models, used_uris
 from .result import describe, is_due, measured_model, primary_metric, read_progress, read_summary, result_members
 
 Object = dict[str, Any]
 
-PROBLEM_SECONDS = 10.0
-"""A missing claim or ConfigMap is not watched; once created it is found this much later."""
+PROBLEM_SECONDS = 5.0
+"""A missing claim, ConfigMap or Secret is not watched; once created it is found this much later."""
 CONFLICT_SECONDS = 60.0
 
 
@@ -83,18 +84,21 @@ def _keep_final(evaluation: Evaluation, now: datetime) -> Decision:
 
 
 def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: Settings) -> Decision:
-    spelled = check_spelling(used_uris(evaluation, None))
+    spelled = check_spelling(used_uris(evaluation, None)) or check_shares(evaluation.spec.resources, settings)
     if spelled:
         return _refuse(evaluation, spelled, now, None)
     models = resolve_models(evaluation, observed.jobs)
     known = models if isinstance(models, Models) else None
-    missing = check_inputs(observed.inputs, used_uris(evaluation, known), evaluation.metadata.namespace)
+    missing = find_missing(evaluation, known, observed.inputs, settings, PROBLEM_SECONDS)
     if isinstance(models, Unresolved) and models.obstacle is not Obstacle.NOT_FINISHED:
         return _unresolved(evaluation, models, now)
     if missing:
         return _refuse(evaluation, missing, now, PROBLEM_SECONDS)
     if isinstance(models, Unresolved):
         return _unresolved(evaluation, models, now)
+    senseless = find_senseless(evaluation, models, observed.jobs)
+    if senseless:
+        return _refuse(evaluation, senseless, now, None)
     run = read_run(JobObservation(), main=EVALUATE)
     decision = _conclude(evaluation, accepted(), run, now, candidate=measured_model(models.candidate))
     return replace(decision, create=(build(evaluation, models, settings, observed.hardware.runtime_class),))

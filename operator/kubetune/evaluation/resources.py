@@ -12,6 +12,7 @@ from kubetune.settings import Settings
 from kubetune.workload.job import build_job
 from kubetune.workload.pod import CONFIG_ANNOTATION, Container, PodPlan, pod_template
 from kubetune.workload.resolution import Jobs, Model, Unresolved, base_of, resolve
+from kubetune.workload.secrets import SecretUse, needed_secrets
 from kubetune_contract import (
     ContractError,
     Dataset,
@@ -144,6 +145,23 @@ def used_uris(evaluation: Evaluation, models: Models | None) -> tuple[str, ...]:
     choices = (evaluation.spec.candidate, *(evaluation.spec.baselines or ()))
     named = tuple(uri for choice in choices for uri in (choice.uri, choice.adapter_uri) if uri)
     return (*named, evaluation.spec.dataset.uri)
+
+
+def named_uris(evaluation: Evaluation) -> dict[str, str]:
+    """URI -> the field that names it."""
+    spec = evaluation.spec
+    choices = {"spec.candidate": spec.candidate}
+    choices |= {f"spec.baselines[{index}]": one for index, one in enumerate(spec.baselines or ())}
+    found = {"spec.dataset.uri": spec.dataset.uri}
+    found |= {f"{field}.uri": one.uri for field, one in choices.items() if one.uri}
+    found |= {f"{field}.adapterUri": one.adapter_uri for field, one in choices.items() if one.adapter_uri}
+    return {uri: field for field, uri in reversed(found.items())}
+
+
+def all_secrets(evaluation: Evaluation, models: Models | None, settings: Settings) -> tuple[SecretUse, ...]:
+    """The Secrets of its pod."""
+    written = output_uri(evaluation, settings)
+    return needed_secrets(settings, evaluation.spec, (*used_uris(evaluation, models), written))
 
 
 def measured_candidate(job: Object) -> ModelRef | None:

@@ -13,7 +13,7 @@ from kubetune.workload.status import Stamp, accepted_by, finished, job_status, s
 from . import attempts
 from .advice import news
 from .api import FineTuneJobStatus
-from .effective import effective
+from .effective import in_force
 from .figures import merge_suggestions
 from .observed import Look
 from .preflight import Preflight
@@ -36,7 +36,7 @@ def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: 
     conditions = set_facts(old.conditions, facts, stamp)
     figures = preflight.figures or old.preflight
     members = {
-        "effective": effective(job.spec),
+        "effective": in_force(job.spec, look.observed.run.job, figures.settings if figures else None),
         "preflight": figures,
         "progress": at_rest(old.progress, figures, run),
         "active_seconds": old.active_seconds,

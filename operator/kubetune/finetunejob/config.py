@@ -19,14 +19,16 @@ from kubetune_contract.train import Accelerator, Placement
 
 from .api import FineTuneJob
 from .effective import effective
+from .measured import PreflightStatus
 from .spec import OutOfMemoryPolicy
 from .uris import output_uri
 
 
-def build_config(job: FineTuneJob, settings: Settings) -> TrainConfig:
-    """The trainer's whole configuration, without secrets."""
+def build_config(job: FineTuneJob, settings: Settings, figures: PreflightStatus | None = None) -> TrainConfig:
+    """The trainer's whole configuration, without secrets. ``figures`` of the preflight tell which rows it saw, and what
+    their number decides."""
     meta, spec = job.metadata, job.spec
-    chosen = effective(spec)
+    chosen = effective(spec, figures.settings if figures else None)
     return TrainConfig(
         schema=paths.SCHEMA,
         owner=Owner(meta.namespace, meta.name, meta.uid),
@@ -43,6 +45,7 @@ def build_config(job: FineTuneJob, settings: Settings) -> TrainConfig:
         export=_export(job),
         preset=spec.preset,
         image=settings.trainer_image,
+        dataset_sha256=figures.dataset_sha256 if figures else None,
     )
 
 

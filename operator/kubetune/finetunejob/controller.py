@@ -13,6 +13,7 @@ from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
 from kubetune.kube.reads import read_hardware, read_inputs, read_job, read_nodes
+from kubetune.kube.secrets import SecretCheck
 from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
@@ -27,7 +28,7 @@ from kubetune_contract import ContractError, TrainProgress, from_json
 
 from .admission import Request, Wait
 from .api import FineTuneJob
-from .checks import check_uris
+from .checks import all_secrets, all_uris, check_uris
 from .decide import decide
 from .observed import Observed
 from .preflight import is_owed, read_preflight
@@ -35,7 +36,6 @@ from .resources import MAIN, job_name, preflight_name
 from .series import ProgressSeries
 from .slots import Slots
 from .turn import could_stop, find_misfit, wants_to_start
-from .uris import used_uris
 
 _UNDER_WAY = {JobPhase.RUNNING}
 
@@ -48,6 +48,7 @@ class FineTuneJobController:
         self._poller = poller
         self._series = series
         self._slots = Slots(settings)
+        self._secrets = SecretCheck()
 
     @property
     def resource(self) -> Resource:
@@ -72,7 +73,7 @@ class FineTuneJobController:
             observed = replace(await self._follow(client, obj, run), preflight=checks)
             return replace(observed, wait=await self._wait(client, obj, observed))
         if checks.job is not None and final_condition(checks.job) is None:
-            return Observed(preflight=checks)
+            return Observed(preflight=checks, hardware=await self._hardware(client, obj))
         return await self._prepare(client, obj, Observed(preflight=checks))
 
     def decide(self, obj: FineTuneJob, observed: Observed, now: datetime) -> Decision:
@@ -116,7 +117,7 @@ class FineTuneJobController:
     async def _hardware(self, client: Client, obj: FineTuneJob) -> Hardware:
         told = get_condition(obj.status.conditions, JobCondition.SCHEDULED)
         was_misfit = told is not None and told.reason in MISFITS
-        return await read_hardware(client, obj.spec.resources, self._settings, was_misfit=was_misfit)
+        return await read_hardware(client, obj.spec, self._settings, was_misfit=was_misfit)
 
     async def _product(self, client: Client, obj: FineTuneJob, run: Run, pods: Iterable[Object]) -> str | None:
         """The GPU under a pod that is not on record yet."""
@@ -129,9 +130,12 @@ class FineTuneJobController:
         return found[0].product if found else None
 
     async def _inputs(self, client: Client, obj: FineTuneJob) -> Inputs:
-        is_readable = check_uris(obj, self._settings) is None
-        used = used_uris(obj, self._settings) if is_readable else ()
-        return await read_inputs(client, obj.metadata.namespace, used)
+        if check_uris(obj, self._settings):
+            return Inputs()
+        namespace = obj.metadata.namespace
+        inputs = await read_inputs(client, namespace, all_uris(obj, self._settings))
+        needed = (use.name for use in all_secrets(obj, self._settings))
+        return replace(inputs, missing_secrets=await self._secrets.missing(client, namespace, needed))
 
     async def _follow(self, client: Client, obj: FineTuneJob, observation: JobObservation) -> Observed:
         meta = obj.metadata

@@ -20,7 +20,7 @@ from kubetune.workload.status import accepted, is_final, refused_run
 from kubetune_contract import Fit
 
 from .api import FineTuneJob, Reason
-from .checks import find_problem
+from .checks import PROBLEM_SECONDS, find_problem
 from .completion import CONFLICT_SECONDS, complete, keep_final
 from .conclude import conclude
 from .cost import charge
@@ -45,8 +45,6 @@ from .turn import could_stop, wants_to_start
 Object = dict[str, Any]
 
 _BEGUN = {JobPhase.RUNNING, JobPhase.SUSPENDING, JobPhase.SUSPENDED}
-PROBLEM_SECONDS = 5.0
-"""A missing claim or ConfigMap is not watched; once created it is found this much later."""
 
 
 def decide(job: FineTuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
@@ -85,7 +83,7 @@ def _refuse(look: Look, problem: Problem, again: float, preflight: Preflight | N
 
 def _check(look: Look, preflight: Preflight) -> Decision:
     """The preflight has not begun, is under way, or has failed."""
-    job, run = look.job, run_before_training(preflight)
+    job, run = look.job, _foresee(look, run_before_training(preflight))
     if look.observed.preflight.job is None:
         problem = find_problem(job, look.observed.inputs, look.settings)
         if problem:
@@ -99,6 +97,16 @@ def _check(look: Look, preflight: Preflight) -> Decision:
         return Decision(status=job.status.to_dict(), delete=(_ref(job, name),))
     patch = patches(look, name, look.observed.preflight, run)
     return replace(conclude(look, accepted(), preflight, run), patch=patch, requeue_after=run.recheck_after)
+
+
+def _foresee(look: Look, run: Run) -> Run:
+    """That no node can take the training is told while the preflight is at work; nodes may still come."""
+    hardware = look.observed.hardware
+    if run.phase is JobPhase.FAILED or hardware.nodes is None:
+        return run
+    training = build_train_job(look.job, look.settings, None, hardware)
+    placement = expect_placement(training["spec"]["template"]["spec"], hardware)
+    return replace(run, scheduled=placement) if placement else run
 
 
 def _start(look: Look, preflight: Preflight) -> Decision:

@@ -1,16 +1,18 @@
-"""The settings in force: what the user wrote, over the preset, over the defaults."""
+"""The settings in force: what the user wrote, over the preset, over what the number of rows decides, over defaults."""
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeVar
 
 from kubetune.common.model import ApiModel
+from kubetune.workload.pod import CONFIG_ANNOTATION
+from kubetune_contract import ContractError, Method, from_json, to_json
 from kubetune_contract import Hyperparameters as ContractHyperparameters
 from kubetune_contract import Lora as ContractLora
-from kubetune_contract import Method, to_json
 
 from .hyperparameters import Hyperparameters, Lora
-from .measured import EffectiveSettings
+from .measured import EffectiveSettings, RowSettings
 from .presets import PRESETS
 from .spec import FineTuneJobSpec
 
@@ -18,16 +20,19 @@ FULL_RATE = 0.1
 """Learning rate of method full over that of an adapter: all weights move, so that each must move less."""
 
 Model = TypeVar("Model", bound=ApiModel)
+Object = dict[str, Any]
 
 DEFAULT_LORA = Lora.model_validate(to_json(ContractLora()))
 DEFAULT_HYPERPARAMETERS = Hyperparameters.model_validate(to_json(ContractHyperparameters()))
 """With the learning rate for an adapter."""
 
 
-def effective(spec: FineTuneJobSpec) -> EffectiveSettings:
-    """Every member with a default is set; those whose absence means something stay unset."""
+def effective(spec: FineTuneJobSpec, by_rows: RowSettings | None = None) -> EffectiveSettings:
+    """Every member with a default is set; those whose absence means something stay unset. ``by_rows`` is what the
+    preflight has decided."""
     preset = PRESETS[spec.preset] if spec.preset else None
-    hyperparameters = merge(DEFAULT_HYPERPARAMETERS, preset.hyperparameters if preset else None)
+    rows = Hyperparameters(**by_rows.model_dump(exclude={"reason"})) if by_rows else None
+    hyperparameters = merge(DEFAULT_HYPERPARAMETERS, rows, preset.hyperparameters if preset else None)
     if spec.method is Method.FULL:
         hyperparameters = _for_full(hyperparameters)
     lora = merge(DEFAULT_LORA, preset.lora if preset else None, spec.lora)
@@ -35,6 +40,32 @@ def effective(spec: FineTuneJobSpec) -> EffectiveSettings:
         lora=None if spec.method is Method.FULL else lora,
         hyperparameters=merge(hyperparameters, spec.hyperparameters),
     )
+
+
+def in_force(spec: FineTuneJobSpec, training: Object | None, by_rows: RowSettings | None) -> EffectiveSettings:
+    """What the training's Job was made with, where there is one that says so, else what it would be made with.
+
+    A status that was lost does not know what the preflight decided; the Job does.
+    """
+    return effective(spec, _of_the_job(spec, training or {}) or by_rows)
+
+
+def _of_the_job(spec: FineTuneJobSpec, training: Object) -> RowSettings | None:
+    template = training.get("spec", {}).get("template", {})
+    text = template.get("metadata", {}).get("annotations", {}).get(CONFIG_ANNOTATION)
+    try:
+        made = from_json(ContractHyperparameters, json.loads(text or "{}").get("hyperparameters"))
+        return RowSettings(reason="", **{name: getattr(made, name) for name in unset_hyperparameters(spec)})
+    except (ValueError, AttributeError, ContractError):
+        return None
+
+
+def unset_hyperparameters(spec: FineTuneJobSpec) -> tuple[str, ...]:
+    """What the number of rows may decide: set neither in the spec nor by its preset."""
+    preset = PRESETS[spec.preset].hyperparameters if spec.preset else None
+    layers = [layer for layer in (preset, spec.hyperparameters) if layer is not None]
+    names = (name for name in RowSettings.model_fields if name != "reason")
+    return tuple(name for name in names if all(getattr(layer, name) is None for layer in layers))
 
 
 def merge(base: Model, *layers: Model | None) -> Model:

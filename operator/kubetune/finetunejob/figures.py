@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from kubetune_contract import Artifact, PreflightSummary, Range, RecoveryStep, TrainSummary
 from kubetune_contract import MemoryEstimate as ContractEstimate
+from kubetune_contract import RowSettings as ContractSettings
 from kubetune_contract import Suggestion as ContractSuggestion
 
 from .api import ArtifactStatus, PreflightStatus, TrainingResults
@@ -18,6 +19,7 @@ from .measured import (
     Estimate,
     MemoryEstimate,
     RecoveryStatus,
+    RowSettings,
     Suggestion,
 )
 
@@ -59,7 +61,12 @@ def preflight_status(summary: PreflightSummary) -> PreflightStatus:
         seconds=_estimate(summary.seconds),
         cost=_estimate(summary.cost),
         kwh=_estimate(summary.kwh),
+        settings=_settings(summary.settings),
     )
+
+
+def _settings(said: ContractSettings | None) -> RowSettings | None:
+    return RowSettings(**{**vars(said), "reason": _cut(said.reason, 512)}) if said else None
 
 
 def _memory(memory: ContractEstimate | None) -> MemoryEstimate | None:
@@ -116,6 +123,8 @@ def read_results(summary: TrainSummary) -> TrainingResults:
         train_rows=summary.train_rows,
         validation_rows=summary.validation_rows,
         train_loss=finite(summary.train_loss),
+        first_loss=finite(summary.first_loss),
+        last_loss=finite(summary.last_loss),
         eval_loss=finite(summary.eval_loss),
         duration_seconds=summary.duration_seconds,
         tokens=summary.tokens,

@@ -11,8 +11,11 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from kubetune.common.model import ApiModel, Rule, checked
+from kubetune.common.syntax import UNBROKEN_RULE
 
-ModuleName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
+ModuleName = Annotated[
+    str, StringConstraints(min_length=1, max_length=128), Field(json_schema_extra=checked(UNBROKEN_RULE))
+]
 
 
 class LrSchedulerType(enum.StrEnum):
@@ -92,6 +95,11 @@ class Hyperparameters(ApiModel):
             "!has(self.earlyStoppingThreshold) || has(self.earlyStoppingPatience)",
             "earlyStoppingThreshold is about early stopping; set earlyStoppingPatience too",
             "earlyStoppingThreshold",
+        ),
+        Rule(
+            "!has(self.fsdp) || !self.fsdp || !has(self.optimizer) || self.optimizer.startsWith('adamw_torch')",
+            "fsdp divides the state of adamw_torch and adamw_torch_fused only; take one, or leave optimizer out",
+            "optimizer",
         ),
     )
 

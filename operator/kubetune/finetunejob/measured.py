@@ -39,7 +39,7 @@ class Suggestion(ApiModel):
 
 
 class MemoryEstimate(ApiModel):
-    """Bytes per GPU at the peak, or of main memory on the CPU, by what they are for."""
+    """Bytes at the peak, per GPU or (on a CPU) of main memory, by what they are for."""
 
     weights: int = Field(ge=0)
     """The base model as it is loaded."""
@@ -52,13 +52,13 @@ class MemoryEstimate(ApiModel):
     activations: int = Field(ge=0)
     """What the backward pass needs of the longest batch."""
     overhead: int = Field(ge=0)
-    """CUDA context, kernels' workspace and fragmentation; on the CPU Python and its libraries."""
+    """CUDA context, kernels' workspace and fragmentation; on a CPU the libraries."""
     total: int = Field(ge=0)
     """All of it."""
     available: int | None = Field(default=None, ge=0)
-    """Memory of the GPU the verdict is about, or main memory that the pod may use."""
+    """Memory of the GPU the verdict is about, or what the pod may use."""
     accelerator: str | None = Field(default=None, max_length=256)
-    """That GPU's name."""
+    """That GPU's name; absent on a CPU."""
 
 
 class Estimate(ApiModel):
@@ -72,12 +72,27 @@ class Estimate(ApiModel):
     """Upper end."""
 
 
+class RowSettings(ApiModel):
+    """Settings that follow from the number of rows, because neither spec.hyperparameters nor a preset has them."""
+
+    reason: str = Field(max_length=512)
+    """In words, with the numbers."""
+    num_train_epochs: float | None = Field(default=None, gt=0, le=1000)
+    """Passes over the data."""
+    gradient_accumulation_steps: int | None = Field(default=None, ge=1, le=4096)
+    """Forward passes per optimizer step."""
+    warmup_ratio: float | None = Field(default=None, ge=0, le=1)
+    """Share of the steps over which the learning rate rises."""
+    logging_steps: int | None = Field(default=None, ge=1, le=1_000_000)
+    """Steps between two values of the loss."""
+
+
 class PreflightStatus(ApiModel):
     """What was found out before a GPU was taken."""
 
     fit: Fit
-    """`Fits`, `Tight` (within a few percent of the memory), `DoesNotFit`, or `Unknown` where nothing is known about the
-    memory. Of the GPU, on the CPU of the main memory that the pod may use."""
+    """`Fits`, `Tight` (within a few percent of the memory; on a CPU: may not suffice), `DoesNotFit`, or `Unknown` where
+    nothing is known about the GPUs."""
     message: str = Field(max_length=2048)
     """The verdict in words."""
     train_rows: int = Field(ge=0)
@@ -105,7 +120,7 @@ class PreflightStatus(ApiModel):
     leaked_rows: int = Field(default=0, ge=0)
     """Validation rows that are training rows as well."""
     memory: MemoryEstimate | None = None
-    """Bytes per GPU at the peak, on the CPU of main memory; absent where nothing is known."""
+    """Bytes at the peak, per GPU or of main memory."""
     disk_bytes: int = Field(default=0, ge=0)
     """Scratch space of the pod."""
     checkpoint_bytes: int = Field(default=0, ge=0)
@@ -118,6 +133,8 @@ class PreflightStatus(ApiModel):
     """Cost of training, in the operator's currency."""
     kwh: Estimate | None = Field(default=None, alias="kWh")
     """Energy of training."""
+    settings: RowSettings | None = None
+    """What the number of rows decides; the figures above are those of a run with it."""
 
 
 class TrainingProgress(ApiModel):
@@ -214,10 +231,14 @@ class TrainingResults(ApiModel):
     """Rows held out."""
     train_loss: float | None = None
     """Mean training loss."""
+    first_loss: float | None = None
+    """First training loss that was logged."""
+    last_loss: float | None = None
+    """Last training loss that was logged."""
     eval_loss: float | None = None
     """Last validation loss."""
     duration_seconds: float
-    """Time spent training, in seconds."""
+    """Seconds from the start of the last pod's training process to the result: libraries, model, steps."""
     tokens: int | None = Field(default=None, ge=0)
     """Tokens trained, over all attempts."""
     dataset_sha256: str | None = Field(default=None, alias="datasetSHA256", max_length=64)
@@ -231,10 +252,11 @@ class TrainingResults(ApiModel):
 
 
 class CostStatus(ApiModel):
-    """What the training has cost so far. Only the time in which it trained counts, in all its pods."""
+    """What the training has cost so far. Only the time of its training processes counts, in all its pods."""
 
     active_seconds: float = Field(default=0.0, ge=0)
-    """Time spent training, in seconds; waiting, fetching and suspensions do not count."""
+    """Time of the training processes of all its pods, in seconds, each from its start: loading libraries and model, the
+    trial of the longest batch, steps, evaluations, publishing. Waiting, fetching and suspensions do not count."""
     gpu_seconds: float = Field(default=0.0, ge=0)
     """The same times the number of GPUs."""
     reported_seconds: float = Field(default=0.0, ge=0)

@@ -109,7 +109,8 @@ def _fail(run: Run, reason: Reason, text: str) -> Preflight:
 
 
 def _describe(job: FineTuneJob, summary: PreflightSummary) -> str:
-    text = sentences(f"{summary.train_rows} rows, {summary.steps} steps", capitalised(summary.fit_message))
+    rows = summary.settings.reason if summary.settings else f"{summary.train_rows} rows"
+    text = sentences(f"{rows}, {summary.steps} steps", capitalised(summary.fit_message))
     if summary.fit is Fit.DOES_NOT_FIT:
         return sentences(text, f"It is trained all the same, because spec.preflight.fit is {job.spec.preflight.fit}")
     return text

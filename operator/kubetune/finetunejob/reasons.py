@@ -54,6 +54,7 @@ class Reason(enum.StrEnum):
     PREEMPTED = "Preempted"
     EVICTED = "Evicted"
     DIVERGED = "Diverged"
+    DATA_CHANGED = "DataChanged"
     ERROR = "Error"
     RESULT_LOST = "ResultLost"
     DEADLINE_EXCEEDED = "DeadlineExceeded"

@@ -20,8 +20,9 @@ from kubetune_contract import dumps, paths
 from . import grace, landing
 from .api import FineTuneJob, PreflightStatus
 from .config import build_config, build_placement
+from .effective import unset_hyperparameters
 from .spec import FineTuneJobSpec
-from .uris import used_uris
+from .uris import later_uris, used_uris
 
 Object = dict[str, Any]
 
@@ -61,7 +62,7 @@ def build_train_job(
     ports = [{"name": "progress", "containerPort": paths.PROGRESS_PORT}]
     plan = PodPlan(
         labels=own_labels,
-        config=dumps(build_config(job, settings)),
+        config=dumps(build_config(job, settings, figures)),
         options=job.spec,
         uris=used_uris(job, settings),
         init=Container(INIT, image, MODULE, "prepare"),
@@ -102,7 +103,11 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
     }
     # Where it may land is not the training's business: a node that came or went must not make it another run.
     accelerators = landing.candidates(job, settings, hardware or Hardware())
-    config = replace(build_config(job, settings), placement=build_placement(settings, accelerators))
+    config = replace(
+        build_config(job, settings),
+        placement=build_placement(settings, accelerators),
+        unset_hyperparameters=unset_hyperparameters(job.spec),
+    )
     plan = PodPlan(
         labels=own_labels,
         config=dumps(config),
@@ -111,6 +116,7 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
         init=None,
         main=Container(PREFLIGHT, settings.trainer_image, MODULE, "preflight", {"resources": resources}),
         grace_seconds=PREFLIGHT_GRACE_SECONDS,
+        read_later=later_uris(job),
     )
     metadata = _child_metadata(job, preflight_name(job.metadata.name), own_labels)
     return build_job(metadata, pod_template(settings, plan), job.spec, ttl_seconds=PREFLIGHT_TTL_SECONDS)

@@ -11,6 +11,7 @@ from kubetune.common.dataset import TrainingDataset
 from kubetune.common.model import ApiModel, Rule, checked
 from kubetune.common.model_source import OBJECT_NAME_RULE, BaseModelSource
 from kubetune.common.pod_options import JobOptions, Resources
+from kubetune.common.syntax import NOT_BLANK_RULE, SEEN_RULE, same_folder
 from kubetune.common.uris import HttpUri
 from kubetune.evaluation.api import EvaluationTemplate
 from kubetune_contract.train import Method
@@ -57,14 +58,18 @@ class Tracking(ApiModel):
 
     uri: HttpUri | None = None
     """Tracking server, for example `http://mlflow:5000`. Unset: the operator's default."""
-    experiment: str | None = Field(default=None, min_length=1, max_length=250)
+    experiment: str | None = Field(
+        default=None, min_length=1, max_length=250, json_schema_extra=checked(SEEN_RULE, NOT_BLANK_RULE)
+    )
     """Experiment of the run. Unset: the namespace's name."""
     registered_model: str | None = Field(
         default=None,
         min_length=1,
         max_length=250,
         json_schema_extra=checked(
-            Rule("!self.matches('[/:]')", "MLflow allows neither '/' nor ':' in the name of a registered model")
+            Rule("!self.matches('[/:]')", "MLflow allows neither '/' nor ':' in the name of a registered model"),
+            SEEN_RULE,
+            NOT_BLANK_RULE,
         ),
     )
     """Name in MLflow's model registry under which the result becomes a new version. Unset: `<namespace>.<name>` of this
@@ -164,6 +169,23 @@ class FineTuneJobSpec(JobOptions, Training):
             "(self.method == 'full' && self.resources.gpu > 1)",
             "hyperparameters.fsdp divides method full among GPUs; set method to full and resources.gpu to 2 or more",
             "hyperparameters",
+        ),
+        Rule(
+            f"!has(self.evaluation) || !({same_folder('self.evaluation.dataset.uri', 'self.dataset.uri')})",
+            "spec.evaluation.dataset.uri is spec.dataset.uri: a model knows the rows it was trained on, so the result "
+            "would mean nothing; keep some rows apart and name them here",
+            "evaluation",
+            once=True,
+        ),
+        Rule(
+            "!has(self.evaluation) || !has(self.dataset.validationUri) || "
+            f"!({same_folder('self.evaluation.dataset.uri', 'self.dataset.validationUri')}) || "
+            "!(has(self.hyperparameters.earlyStoppingPatience) || "
+            "(has(self.hyperparameters.loadBestModelAtEnd) && self.hyperparameters.loadBestModelAtEnd))",
+            "spec.evaluation.dataset.uri is spec.dataset.validationUri, whose rows choose the weights "
+            "(loadBestModelAtEnd, earlyStoppingPatience), so they would speak for what they chose; name other rows",
+            "evaluation",
+            once=True,
         ),
         Rule(
             "!self.recovery.divergence.rollback || has(self.hyperparameters.saveSteps) || "

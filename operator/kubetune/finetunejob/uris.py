@@ -27,3 +27,20 @@ def used_uris(job: FineTuneJob, settings: Settings) -> tuple[str, ...]:
     spec = job.spec
     reads = (spec.base_model.uri, spec.dataset.uri, spec.dataset.validation_uri)
     return (*(uri for uri in reads if uri), output_uri(job, settings))
+
+
+def later_uris(job: FineTuneJob) -> tuple[str, ...]:
+    """What only the evaluation afterwards reads."""
+    return (job.spec.evaluation.dataset.uri,) if job.spec.evaluation else ()
+
+
+def named_uris(job: FineTuneJob) -> dict[str, str]:
+    """URI -> the field that names it."""
+    spec = job.spec
+    named = {
+        "spec.evaluation.dataset.uri": spec.evaluation.dataset.uri if spec.evaluation else None,
+        "spec.dataset.validationUri": spec.dataset.validation_uri,
+        "spec.dataset.uri": spec.dataset.uri,
+        "spec.baseModel.uri": spec.base_model.uri,
+    }
+    return {uri: field for field, uri in named.items() if uri}

@@ -106,6 +106,18 @@ class Client:
         made = await self._call("create", resource, path, query=query, body=obj)
         return {**obj, "metadata": made["metadata"]}
 
+    async def could_create(self, obj: Object) -> bool:
+        """Whether ``obj`` would be created: False when one of that name exists. Nothing is stored."""
+        resource = resource_of(obj["apiVersion"], obj["kind"])
+        query = {"fieldManager": FIELD_MANAGER, "dryRun": "All"}
+        try:
+            await self._call("create", resource, resource.path(obj["metadata"]["namespace"]), query=query, body=obj)
+        except ApiError as error:
+            if error.is_already_exists:
+                return False
+            raise
+        return True
+
     async def apply(self, obj: Object) -> Object:
         """Server-side apply of the fields in ``obj``, taking them over from whoever set them; returns as ``create``."""
         resource = resource_of(obj["apiVersion"], obj["kind"])
@@ -185,12 +197,13 @@ class Client:
         body: Object | None = None,
     ) -> Object:
         method, content_type, accept = _METHODS[verb]
+        sent: Object | bytes | None = _utf8(body) if verb == "apply" and body is not None else body
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "kubetune"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
         status = 0
         try:
-            response = await self._api.call_api(method, url, headers, body, _request_timeout=TIMEOUT)
+            response = await self._api.call_api(method, url, headers, sent, _request_timeout=TIMEOUT)
             status = response.status
             data = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -204,12 +217,21 @@ class Client:
         return answer
 
 
+def _utf8(body: Object) -> bytes:
+    """The body of a server-side apply, which is YAML to the API server.
+
+    YAML refuses the pair of escapes by which JSON writes a character above U+FFFF (an emoji in a URI, in a pod's last
+    words), so nothing is escaped. Half a pair, which is no character, becomes a question mark.
+    """
+    return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
 _JSON = "application/json"
 _METHODS = {
     "get": ("GET", _JSON, _JSON),
     "list": ("GET", _JSON, _JSON),
     "create": ("POST", _JSON, METADATA_ONLY),
-    "apply": ("PATCH", "application/apply-patch+yaml", METADATA_ONLY),
+    "apply": ("PATCH", "application/apply-patch+yaml; charset=utf-8", METADATA_ONLY),
     "patch": ("PATCH", "application/merge-patch+json", _JSON),
     "delete": ("DELETE", _JSON, _JSON),
 }

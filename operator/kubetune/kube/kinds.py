@@ -47,6 +47,7 @@ SERVICE = Resource("v1", "Service", "services")
 EVENT = Resource("v1", "Event", "events")
 CLAIM = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 CONFIGMAP = Resource("v1", "ConfigMap", "configmaps")
+SECRET = Resource("v1", "Secret", "secrets")
 NODE = Resource("v1", "Node", "nodes")
 RUNTIMECLASS = Resource("node.k8s.io/v1", "RuntimeClass", "runtimeclasses")
 
@@ -61,6 +62,7 @@ ALL = (
     EVENT,
     CLAIM,
     CONFIGMAP,
+    SECRET,
     NODE,
     RUNTIMECLASS,
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kubetune.common.labels import MANAGED_BY, MANAGER
-from kubetune.common.pod_options import Resources
+from kubetune.common.pod_options import PodOptions
 from kubetune.settings import Settings
 from kubetune.workload.crowd import explain_crowd, is_crowd
 from kubetune.workload.explain import Fact
 from kubetune.workload.gpu import RUNTIME_CLASS, Hardware, read_demand
 from kubetune.workload.inputs import Inputs, needed_claims, needed_config_maps
-from kubetune.workload.misfit import expect_placement, explain_misfit, explain_taken
+from kubetune.workload.misfit import expect_placement, explain_misfit, explain_taken, is_choosy, is_choosy_spec
 from kubetune.workload.pods import condition, container_statuses, is_finished, newest
 from kubetune.workload.run import JobObservation, final_condition, is_suspended
 
@@ -54,18 +54,18 @@ async def read_job(client: Client, namespace: str, name: str) -> JobObservation:
 async def _expect_placement(client: Client, job: Object) -> Fact | None:
     """The same of the pod that the Job is about to make, for what a user reads must not come and go with it."""
     spec = job["spec"]["template"]["spec"]
-    nodes = await read_nodes(client) if read_demand(spec) else None
+    nodes = await read_nodes(client) if is_choosy(spec) else None
     return expect_placement(spec, Hardware(None if nodes is None else tuple(nodes)))
 
 
 async def read_placement(client: Client, pod: Object) -> Fact | None:
     """Why no node takes the pod, as nodes, labels and our pods on them tell; None when they do not tell, when it has a
-    node, or when this operator may not read nodes. Of a pod without a GPU the scheduler has to say it first."""
+    node, or when this operator may not read nodes. Of a pod that asks for little the scheduler has to say it first."""
     if pod["spec"].get("nodeName"):
         return None
     demand, scheduled = read_demand(pod["spec"]), condition(pod, "PodScheduled") or {}
     is_refused = scheduled.get("reason") == "Unschedulable"
-    nodes = await read_nodes(client) if demand or is_refused else None
+    nodes = await read_nodes(client) if is_choosy(pod["spec"]) or is_refused else None
     if nodes is None:
         return None
     misfit = explain_misfit(pod["spec"], nodes)
@@ -88,10 +88,13 @@ async def _read_our_pods(client: Client, namespace: str) -> list[Object]:
         raise
 
 
-async def read_hardware(client: Client, asked: Resources, settings: Settings, *, was_misfit: bool = False) -> Hardware:
-    """What matters while a pod is made that asks for ``asked``; costs nothing when that is no GPU, unless no node could
-    take it the last time."""
-    if not asked.gpu and not was_misfit:
+async def read_hardware(
+    client: Client, options: PodOptions, settings: Settings, *, was_misfit: bool = False
+) -> Hardware:
+    """What matters while a pod is made as ``options`` say; costs nothing where any node will do, unless none could take
+    it the last time."""
+    asked = options.resources
+    if not asked.gpu and not was_misfit and not is_choosy_spec(options):
         return Hardware()
     nodes = await read_nodes(client)
     runtime_class = (settings.runtime_class or await read_runtime_class(client)) if asked.gpu else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -13,8 +12,9 @@ from kubetune.common.meta import AGE, Column, KindInfo, Resource, Status
 from kubetune.common.model import ApiModel, Rule, checked
 from kubetune.common.model_source import LocalRef, ModelChoice, ObjectName
 from kubetune.common.pod_options import PodOptions
+from kubetune.common.syntax import SEEN_RULE, whole
 
-Argument = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Argument = Annotated[str, StringConstraints(min_length=1, max_length=256), Field(json_schema_extra=checked(SEEN_RULE))]
 
 MANAGED_ARGUMENTS = (
     "--host",
@@ -44,8 +44,16 @@ MANAGED_ARGUMENTS = (
 )
 """Options of ``vllm serve`` that follow from other fields or that would take the engine out of the operator's sight."""
 
-# vLLM takes '_' for '-' inside a name.
-_MANAGED_PATTERN = f"^({'|'.join(re.sub('(?<=[a-z])-', '[-_]', name) for name in MANAGED_ARGUMENTS)})(=.*)?$"
+# vLLM takes '_' for '-' inside a name, what follows a dot for a member, and any beginning of a name for the name.
+_NAME = "arg.replace('_', '-').split('=')[0].split('.')[0]"
+_IS_MANAGED = (
+    "arg.matches('^-{1,2}[A-Za-z]') && "
+    f"{list(MANAGED_ARGUMENTS)!r}.exists(managed, managed.startsWith({_NAME})) || arg.startsWith('-tp')"
+)
+_OPTION = "--?[A-Za-z][-A-Za-z0-9_.+]*"
+_VALUE = r"[^-[:space:]\pZ][^[:space:]\pZ]*|-[0-9.][^[:space:]\pZ]*|[\[{].*"
+_ARGUMENT = rf"{_OPTION}(=([^[:space:]\pZ]*|[\[{{].*))?|{_VALUE}"
+"""An option with or without its value, or a value; only JSON has spaces."""
 
 
 class Reason(enum.StrEnum):
@@ -146,8 +154,18 @@ class Engine(ApiModel):
         max_length=32,
         json_schema_extra=checked(
             Rule(
-                f"!self.exists(arg, arg.matches('{_MANAGED_PATTERN}'))",
-                f"these options follow from other fields and cannot be given here: {', '.join(MANAGED_ARGUMENTS)}",
+                f"!self.exists(arg, {_IS_MANAGED})",
+                "these options follow from other fields and cannot be given here, nor their beginnings, which vLLM "
+                f"takes for them: {', '.join(MANAGED_ARGUMENTS)}",
+            ),
+            Rule(
+                "self.size() == 0 || self[0].startsWith('-')",
+                "must begin with an option of vllm serve, for example --enable-prefix-caching",
+            ),
+            Rule(
+                f"self.all(arg, {whole(_ARGUMENT, 'arg')})",
+                "takes one word an item, an option or its value, without spaces: [--kv-cache-dtype, fp8] or "
+                "[--kv-cache-dtype=fp8]",
             ),
             **{"x-kubernetes-list-type": "atomic"},
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from kubetune.common.decision import Decision
@@ -13,15 +14,18 @@ from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, FINETUNEJOB, MODELDEPLOYMENT, POD, SERVICE, Resource
 from kubetune.kube.reads import read_inputs, read_placement, read_runtime_class, read_warnings
+from kubetune.kube.secrets import SecretCheck
 from kubetune.runtime.controller import Key
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
+from kubetune.workload.inputs import Inputs
 from kubetune.workload.pods import newest
 from kubetune.workload.resolution import job_names
+from kubetune.workload.secrets import needed_secrets
 
 from .api import ModelDeployment
 from .decide import decide
-from .plan import Observed, named_uris
+from .plan import Observed, named_uris, published_uris
 from .pods import is_unstarted
 from .resources import child
 
@@ -34,6 +38,7 @@ class ModelDeploymentController:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._secrets = SecretCheck()
 
     @property
     def resource(self) -> Resource:
@@ -61,7 +66,7 @@ class ModelDeploymentController:
             runtime_class=await self._runtime_class(client, obj),
             job=parsed_job,
             evaluation=Evaluation.parse(evaluation) if evaluation else None,
-            inputs=await read_inputs(client, namespace, named_uris(obj, parsed_job)),
+            inputs=await self._inputs(client, obj, parsed_job),
         )
 
     def decide(self, obj: ModelDeployment, observed: Observed, now: datetime) -> Decision:
@@ -88,6 +93,13 @@ class ModelDeploymentController:
             return None
         resource = FINETUNEJOB if key.kind == FINETUNEJOB.kind else EVALUATION
         return await client.get(resource, key.namespace, key.name)
+
+    async def _inputs(self, client: Client, obj: ModelDeployment, job: FineTuneJob | None) -> Inputs:
+        namespace, used = obj.metadata.namespace, named_uris(obj, job)
+        # What the job published is known once it has: its adapter lies in the object store.
+        needed = needed_secrets(self._settings, obj.spec, (*used, *published_uris(job)))
+        missing = await self._secrets.missing(client, namespace, (use.name for use in needed))
+        return replace(await read_inputs(client, namespace, used), missing_secrets=missing)
 
     async def _warnings(self, client: Client, pods: list[Object]) -> tuple[Object, ...]:
         stuck = [pod for pod in pods if pod["spec"].get("nodeName") and is_unstarted(pod)]

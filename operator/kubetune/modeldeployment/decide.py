@@ -12,16 +12,13 @@ from kubetune.workload.status import Stamp
 
 from .api import ModelDeployment
 from .drift import is_in_step
-from .plan import Observed, Plan, make_plan
+from .plan import RECHECK_SECONDS, Observed, Plan, make_plan
 from .pods import loading_of, read_pods
 from .resources import build_deployment, build_service, pods_of, template_digest
 from .rollout import Loading, Release, read_ledger
 from .status import View, describe, needs_another_look
 
 Object = dict[str, Any]
-
-RECHECK_SECONDS = 10.0
-"""Missing claims, foreign objects and the Events of pods that have not begun are not watched."""
 
 
 def decide(deployment: ModelDeployment, observed: Observed, now: datetime, settings: Settings) -> Decision:
@@ -36,7 +33,7 @@ def decide(deployment: ModelDeployment, observed: Observed, now: datetime, setti
     pods = read_pods(observed.pods, observed.warnings, observed.placement)
     before = read_ledger(*observed.ours(deployment))
     loading = loading_of(pods, before.active.version, digest(before.active)) if before else Loading()
-    plan = make_plan(deployment, observed, loading, digest)
+    plan = make_plan(deployment, observed, loading, digest, settings)
     template = digest(plan.ledger.active) if plan.ledger else ""
     view = View(plan, pods, template, observed.ours(deployment)[0])
     status, events = describe(deployment, view, Stamp(now, deployment.metadata.generation), settings)

@@ -8,17 +8,23 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
+from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
+from kubetune.workload.gpu import check_shares
 from kubetune.workload.inputs import Inputs, Problem, check_inputs
 from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling, job_names, resolve_servable
+from kubetune.workload.secrets import check_secrets, needed_secrets
 from kubetune.workload.status import accepted
 
 from .api import ModelDeployment, Reason
 from .resources import child, recreates, used_uris
-from .rollout import Digest, Ledger, Loading, Release, admit, advance, read_ledger
+from .rollout import Digest, Ledger, Loading, Release, admit, advance, judge_spec, read_ledger
 
 Object = dict[str, Any]
+
+RECHECK_SECONDS = 10.0
+"""Missing claims and Secrets, foreign objects and the Events of pods that have not begun are not watched."""
 
 
 @dataclass(frozen=True)
@@ -66,35 +72,49 @@ class Plan:
         return active is not None and self.wanted is not None and active.version == self.wanted.version
 
 
-def spec_problem(deployment: ModelDeployment, observed: Observed) -> Problem | None:
+def spec_problem(deployment: ModelDeployment, observed: Observed, settings: Settings) -> Problem | None:
     """What is wrong whichever version runs."""
     return (
         check_spelling(_spec_uris(deployment))
         or _name_conflict(deployment, observed)
-        or check_inputs(observed.inputs, cache_uris(deployment), deployment.metadata.namespace)
+        or check_shares(deployment.spec.resources, settings)
+        or check_inputs(observed.inputs, cache_uris(deployment), deployment.metadata.namespace, _named(deployment))
     )
 
 
-def make_plan(deployment: ModelDeployment, observed: Observed, loading: Loading, digest: Digest) -> Plan:
+def make_plan(
+    deployment: ModelDeployment, observed: Observed, loading: Loading, digest: Digest, settings: Settings
+) -> Plan:
     """``loading`` is how the active version of the present ledger fares."""
     ledger = read_ledger(*observed.ours(deployment))
-    problem = spec_problem(deployment, observed)
+    problem = spec_problem(deployment, observed, settings)
     if problem:
         return Plan(_refused(problem), _undecided(problem.reason), ledger, is_held=True)
-    found = find_release(deployment, observed, ledger)
+    found = find_release(deployment, observed, ledger, settings)
     one_at_a_time = recreates(deployment)
     if isinstance(found, Problem):
         ledger = advance(ledger, None, loading, digest, one_at_a_time=one_at_a_time)
         if found.reason == Reason.FINE_TUNE_JOB_NOT_FINISHED:
-            return Plan(accepted(), Fact(ConditionStatus.UNKNOWN, found.reason, found.message), ledger)
+            return Plan(accepted(), _judge_ahead(deployment, observed, found), ledger)
         return Plan(_refused(found), _undecided(found.reason), ledger)
-    admission = admit(found, _gate(deployment), observed.evaluation, ledger)
+    admission = admit(found, deployment.spec.model, _gate(deployment), observed.evaluation, ledger)
     ledger = advance(ledger, found if admission.admitted else None, loading, digest, one_at_a_time=one_at_a_time)
     status = ConditionStatus.TRUE if admission.admitted else ConditionStatus.FALSE
     return Plan(accepted(), Fact(status, admission.reason, admission.message), ledger, found)
 
 
-def find_release(deployment: ModelDeployment, observed: Observed, ledger: Ledger | None) -> Release | Problem:
+def _judge_ahead(deployment: ModelDeployment, observed: Observed, waiting: Problem) -> Fact:
+    """The condition Admitted while the model is waited for: a verdict that can never count is told at once."""
+    gate, evaluation = _gate(deployment), observed.evaluation
+    hopeless = judge_spec(deployment.spec.model, gate, evaluation) if gate and evaluation else None
+    if hopeless:
+        return Fact(ConditionStatus.FALSE, hopeless.reason, hopeless.message)
+    return Fact(ConditionStatus.UNKNOWN, waiting.reason, waiting.message)
+
+
+def find_release(
+    deployment: ModelDeployment, observed: Observed, ledger: Ledger | None, settings: Settings
+) -> Release | Problem:
     """What the spec asks for, or why it stands for nothing (yet)."""
     name = next(iter(job_names(deployment.spec.model)), None)
     model = resolve_servable(deployment.spec.model, {name: observed.job} if name else {})
@@ -104,7 +124,13 @@ def find_release(deployment: ModelDeployment, observed: Observed, ledger: Ledger
             return ledger.active
         return Problem(_REASONS[model.obstacle], model.message)
     release = Release(model, job=name, evaluation=_gate(deployment))
-    return check_inputs(observed.inputs, used_uris(release), deployment.metadata.namespace) or release
+    namespace, used = deployment.metadata.namespace, used_uris(release)
+    needed = needed_secrets(settings, deployment.spec, used)
+    return (
+        check_inputs(observed.inputs, used, namespace, _named(deployment))
+        or check_secrets(observed.inputs.missing_secrets, needed, namespace, settings, RECHECK_SECONDS)
+        or release
+    )
 
 
 def cache_uris(deployment: ModelDeployment) -> tuple[str, ...]:
@@ -121,9 +147,24 @@ def named_uris(deployment: ModelDeployment, job: FineTuneJob | None) -> tuple[st
     return (*_spec_uris(deployment), *base, *cache_uris(deployment))
 
 
+def published_uris(job: FineTuneJob | None) -> tuple[str, ...]:
+    """Where the job's results are, once there are any."""
+    status = job.status if job else None
+    made = (status.artifact, *(status.exports or ())) if status else ()
+    return tuple(one.uri for one in made if one)
+
+
 def _spec_uris(deployment: ModelDeployment) -> tuple[str, ...]:
     model = deployment.spec.model
     return tuple(uri for uri in (model.uri, model.adapter_uri) if uri)
+
+
+def _named(deployment: ModelDeployment) -> dict[str, str]:
+    """URI -> the field that names it."""
+    model = deployment.spec.model
+    fields = {"spec.model.uri": model.uri, "spec.model.adapterUri": model.adapter_uri}
+    caches = dict.fromkeys(cache_uris(deployment), "spec.cache.claimName")
+    return {uri: field for field, uri in fields.items() if uri} | caches
 
 
 _REASONS = {

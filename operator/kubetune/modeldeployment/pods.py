@@ -11,6 +11,7 @@ from kubetune.common.job_status import Failure
 from kubetune.workload.explain import Fact, explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
+from kubetune.workload.secrets import name_secret
 from kubetune_contract import ExitCode
 
 from .api import Reason
@@ -108,7 +109,8 @@ def _progress(pod: Object, statuses: list[Object], failure: Failure | None) -> F
     if engine.get("started"):
         return Fact(ConditionStatus.TRUE, Reason.LOADED, f"Pod {pod['metadata']['name']} has loaded it.")
     if failure:
-        return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+        where = f" {_where_to_read(pod, engine)}" if failure.reason == Reason.ENGINE_FAILED else ""
+        return Fact(ConditionStatus.FALSE, failure.reason, f"{failure.message}{where}")
     if "running" in (engine.get("state") or {}):
         text = f"The engine on node {pod['spec'].get('nodeName')} is loading the model."
         return Fact(ConditionStatus.FALSE, Reason.LOADING, text)
@@ -122,8 +124,16 @@ def _failure(pod: Object, statuses: list[Object]) -> Failure | None:
             continue
         # An engine that dies without a word of ours is vLLM's own failure: its last log lines are the message.
         reason = Reason.ENGINE_FAILED if status["name"] == ENGINE and failure.reason == "Error" else failure.reason
-        return failure.model_copy(update={"reason": str(reason), "pod": pod["metadata"]["name"]})
+        said = {"reason": str(reason), "message": name_secret(failure.message, pod), "pod": pod["metadata"]["name"]}
+        return failure.model_copy(update=said)
     return None
+
+
+def _where_to_read(pod: Object, engine: Object) -> str:
+    """The command that shows the dead engine's whole log; the next one has begun a log of its own."""
+    previous = "" if "terminated" in (engine.get("state") or {}) else " --previous"
+    metadata = pod["metadata"]
+    return f"All it said: kubectl logs -n {metadata['namespace']} {metadata['name']} -c {ENGINE}{previous}"
 
 
 def _has_recovered(status: Object) -> bool:

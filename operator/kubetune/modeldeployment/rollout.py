@@ -18,6 +18,7 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, get_condition
 from kubetune.common.job_status import JobCondition
 from kubetune.common.meta import GROUP
+from kubetune.common.model_source import ModelChoice
 from kubetune.evaluation.api import Evaluation
 from kubetune.workload.resolution import Model, plain
 from kubetune_contract import ContractError, Verdict, dumps, from_json
@@ -102,8 +103,9 @@ def read_ledger(*objects: dict[str, Any] | None) -> Ledger | None:
     return None
 
 
-def judge(model: Model, gate: str | None, evaluation: Evaluation | None) -> Admission:
-    """Whether ``gate`` (an Evaluation's name, None: no proof is asked) lets ``model`` have traffic."""
+def judge(model: Model, choice: ModelChoice, gate: str | None, evaluation: Evaluation | None) -> Admission:
+    """Whether ``gate`` (an Evaluation's name, None: no proof is asked) lets ``model`` have traffic, which ``choice``
+    stands for."""
     if gate is None:
         return Admission(True, Reason.NO_GATE, "No verdict is required.")
     if evaluation is None:
@@ -111,15 +113,63 @@ def judge(model: Model, gate: str | None, evaluation: Evaluation | None) -> Admi
             Reason.EVALUATION_NOT_FOUND,
             f"Evaluation {gate!r} does not exist in this namespace. Create it or correct requireVerdict.",
         )
-    return _judge_progress(gate, evaluation) or _judge_verdict(model, gate, evaluation)
+    if _has_ended(evaluation):
+        return _judge_verdict(model, gate, evaluation)
+    return judge_spec(choice, gate, evaluation) or _judge_progress(gate, evaluation)
 
 
-def admit(wanted: Release, gate: str | None, evaluation: Evaluation | None, ledger: Ledger | None) -> Admission:
+def judge_spec(choice: ModelChoice, gate: str, evaluation: Evaluation) -> Admission | None:
+    """Why the verdict can never count, whatever it will be: its Evaluation has no gate, or its candidate is another
+    model. None while that is not plain from what is written."""
+    if evaluation.spec.gate is None:
+        return _without_gate(gate)
+    candidate = evaluation.spec.candidate
+    asked, measured = choice.fine_tune_job_ref, candidate.fine_tune_job_ref
+    if asked and measured:
+        is_other = asked.name != measured.name
+    else:
+        # A job and a folder may be the same; that shows once the job has ended.
+        is_other = bool(choice.uri and candidate.uri) and _folders(choice.uri or "", choice.adapter_uri) != _folders(
+            candidate.uri or "", candidate.adapter_uri
+        )
+    return _of_another(gate, _written(candidate), _written(choice)) if is_other else None
+
+
+def _has_ended(evaluation: Evaluation) -> bool:
+    succeeded = get_condition(evaluation.status.conditions, JobCondition.SUCCEEDED)
+    return succeeded is not None and succeeded.status is ConditionStatus.TRUE
+
+
+def _written(choice: ModelChoice) -> str:
+    if choice.fine_tune_job_ref:
+        return f"the result of FineTuneJob {choice.fine_tune_job_ref.name!r}"
+    return _show(choice.uri or "", choice.adapter_uri)
+
+
+def _of_another(gate: str, measured: str, asked: str) -> Admission:
+    return _refused(
+        Reason.EVALUATION_OF_ANOTHER_MODEL,
+        f"Evaluation {gate!r} (spec.requireVerdict.evaluationRef) measures {measured}, but this deployment asks for "
+        f"{asked}. Name an Evaluation whose candidate is this model.",
+    )
+
+
+def _without_gate(gate: str) -> Admission:
+    return _refused(
+        Reason.EVALUATION_WITHOUT_GATE,
+        f"Evaluation {gate!r} (spec.requireVerdict.evaluationRef) has no gate and therefore no verdict. Name one with "
+        "spec.gate.",
+    )
+
+
+def admit(
+    wanted: Release, choice: ModelChoice, gate: str | None, evaluation: Evaluation | None, ledger: Ledger | None
+) -> Admission:
     """As ``judge``, but a version this gate has admitted before is not sent back for want of evidence.
 
     Only a verdict against this very model does that; an Evaluation that was deleted, or started again, says nothing.
     """
-    answer = judge(wanted.model, gate, evaluation)
+    answer = judge(wanted.model, choice, gate, evaluation)
     if answer.admitted or answer.reason in {Reason.VERDICT_NO_GO, Reason.VERDICT_INCONCLUSIVE}:
         return answer
     known = ledger.active if ledger else None
@@ -186,16 +236,9 @@ def _judge_verdict(model: Model, gate: str, evaluation: Evaluation) -> Admission
     measured = status.candidate
     if measured is None or _folders(measured.uri, measured.adapter_uri) != _folders(model.uri, model.adapter_uri):
         what = _show(measured.uri, measured.adapter_uri) if measured else "nothing"
-        return _refused(
-            Reason.EVALUATION_OF_ANOTHER_MODEL,
-            f"Evaluation {gate!r} measured {what}, but this deployment asks for {_show(model.uri, model.adapter_uri)}. "
-            "Name an Evaluation whose candidate is this model.",
-        )
+        return _of_another(gate, what, _show(model.uri, model.adapter_uri))
     if status.verdict is None:
-        return _refused(
-            Reason.EVALUATION_WITHOUT_GATE,
-            f"Evaluation {gate!r} has no gate and therefore no verdict. Name one with spec.gate.",
-        )
+        return _without_gate(gate)
     because = f": {status.verdict_message.rstrip('.')}" if status.verdict_message else ""
     if status.verdict is Verdict.GO:
         return Admission(True, Reason.ADMITTED, f"Evaluation {gate!r} says Go{because}.")

@@ -44,6 +44,9 @@ class Health:
         longest = self._queue.longest_running
         if longest and longest[1] > STUCK_LIMIT:
             return f"{longest[0]} has been worked on for {longest[1]:.0f} s"
+        overdue = time.monotonic() - self._resync.due
+        if overdue > LAG_LIMIT:
+            return f"the periodic look at all objects hangs: it is {overdue:.0f} s late"
         return None
 
     async def serve(self, port: int) -> web.AppRunner:

@@ -28,10 +28,18 @@ class Poller:
             async with self._session.get(f"http://{host}:{self._port}/progress", allow_redirects=False) as response:
                 if response.status != 200:
                     return None
-                return (await response.content.read(LIMIT)).decode("utf-8", "replace")
+                return (await _read(response.content)).decode("utf-8", "replace")
         except (aiohttp.ClientError, TimeoutError, OSError):
             return None
 
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
+
+
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """The first LIMIT bytes. One read returns what has arrived, which need not be all."""
+    body = bytearray()
+    while len(body) < LIMIT and (part := await content.read(LIMIT - len(body))):
+        body += part
+    return bytes(body)

@@ -7,10 +7,12 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from kubetune.common.conditions import Condition, set_condition
+from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Decision, Event
 from kubetune.kube.errors import ApiError
+from kubetune.kube.kinds import MODELDEPLOYMENT
 from kubetune.workload.explain import explain_refusal, refusal_reason
+from kubetune.workload.wording import in_our_words
 
 Object = dict[str, Any]
 
@@ -28,7 +30,8 @@ def refuse_unreadable(raw: Object, error: ValidationError, now: datetime) -> Dec
 def refuse_by_server(raw: Object, error: ApiError, now: datetime) -> Decision:
     """The API server refuses a child: quota, permission, policy (403) or the child itself (400, 422)."""
     if error.is_invalid:
-        return _refuse(raw, "InvalidSpec", f"The API server refuses what follows from this spec: {error.message}", now)
+        text = f"The API server refuses what follows from this spec: {in_our_words(error.message)}"
+        return _refuse(raw, "InvalidSpec", text, now)
     text = explain_refusal(error.message)
     return _refuse(raw, refusal_reason(text), text, now)
 
@@ -41,6 +44,12 @@ def _refuse(raw: Object, reason: str, message: str, now: datetime) -> Decision:
     except ValidationError:
         old = ()
     conditions = set_condition(old, "Accepted", False, reason, message, now=now, generation=generation)
+    # The summary, whose reason `kubectl get` shows. What serves already may go on, so Ready stays what it is.
+    summary = "Ready" if raw.get("kind") == MODELDEPLOYMENT.kind else "Succeeded"
+    known = get_condition(old, summary)
+    if known is None or known.status is not ConditionStatus.TRUE:
+        state = ConditionStatus.FALSE if summary == "Ready" else ConditionStatus.UNKNOWN
+        conditions = set_condition(conditions, summary, state, reason, message, now=now, generation=generation)
     status = {
         **stored,
         "observedGeneration": generation,

@@ -15,9 +15,12 @@ from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure
 from kubetune.common.sentences import sentences
 from kubetune_contract import ContractError, ExitCode, from_json
+from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
 
 from .pods import condition, container_state, container_statuses
+from .secrets import SECRET_NOT_FOUND, explain_missing, name_secret, use_in
+from .wording import in_our_words
 
 Object = dict[str, Any]
 
@@ -34,6 +37,9 @@ class Fact:
 WAITING_TEXT = "Waiting for the pod to be created and scheduled."
 """One text for no Job, no pod and a pod nobody has looked at yet: these pass too fast to be told apart."""
 
+NOTICED_TEXT = "The node looks again by itself, within half a minute."
+"""What a kubelet does about a container that it cannot create."""
+
 EXIT_REASONS = {
     ExitCode.BAD_CONFIG: "BadConfig",
     ExitCode.BAD_DATA: "BadData",
@@ -47,14 +53,25 @@ EXIT_REASONS = {
     ExitCode.SUPERSEDED: "Superseded",
 }
 _ADVICE = {
-    ExitCode.OUT_OF_MEMORY: "The GPU's memory does not suffice and nothing was left to lower. Take method qlora, a "
-    "shorter sequence, a smaller model or a larger GPU; spec.resources.memory is main memory and does not help.",
     ExitCode.UNAVAILABLE: "The object store or the tracker did not answer.",
     137: "It was killed from outside: by the node, or because it did not stop in time.",
     139: "It crashed in native code (segmentation fault).",
     143: "It was stopped from outside.",
 }
 """For an exit without a message of the container's own."""
+_MEMORY_ADVICE = {
+    "train": "Raise spec.resources.memory; on the CPU a smaller spec.hyperparameters.perDeviceTrainBatchSize or "
+    "maxSequenceLength helps, too.",
+    "evaluate": "Raise spec.resources.memory; on the CPU a smaller spec.generation.batchSize or maxNewTokens helps, "
+    "too.",
+    "engine": "Raise spec.resources.memory; on the CPU a smaller spec.engine.maxNumSeqs or maxModelLen helps, too.",
+}
+"""By container: what else takes part in how much main memory it needs."""
+_GPU_MEMORY_ADVICE = {
+    "train": "Take method qlora, a shorter sequence, a smaller model or a larger GPU",
+    "evaluate": "Lower spec.generation.batchSize or maxNewTokens, or take a larger GPU",
+    "engine": "Lower spec.engine.maxNumSeqs or maxModelLen, or take a smaller model or a larger GPU",
+}
 _PULL_REASONS = {
     "ErrImagePull",
     "ImagePullBackOff",
@@ -88,7 +105,7 @@ def refusal_reason(text: str) -> str:
 def explain_refusal(text: str) -> str:
     """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
     text = re.sub(r"^Error creating: ", "", text)
-    text = re.sub(r'pods "[^"]+"', "the pod", text)
+    text = in_our_words(re.sub(r'pods "[^"]+"', "the pod", text))
     advice = {
         "QuotaExceeded": " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
         "RuntimeClassNotFound": " Create the RuntimeClass or change spec.runtimeClassName.",
@@ -148,34 +165,27 @@ def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> 
         message = f"Image {status['image']} cannot be pulled to node {pod['spec'].get('nodeName')}. {text or reason}"
         return Fact(ConditionStatus.FALSE, "ImagePullFailed", message)
     if reason == "CreateContainerConfigError":
-        return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace))
+        return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace, pod))
     if reason == "CrashLoopBackOff":
         failure = failure_of(status, "lastState")
         if failure:
-            return Fact(ConditionStatus.FALSE, failure.reason, failure.message)
+            return Fact(ConditionStatus.FALSE, failure.reason, name_secret(failure.message, pod))
     return Fact(ConditionStatus.FALSE, "ContainerNotStarted", f"Container {status['name']}: {reason}: {text}")
 
 
-def _explain_config_error(text: str, namespace: str) -> tuple[str, str]:
+def _explain_config_error(text: str, namespace: str, pod: Object) -> tuple[str, str]:
     secret = re.search(r'secret "([^"]+)" not found', text)
     if secret:
-        return "SecretNotFound", (
-            f"Secret {namespace}/{secret[1]} does not exist. Create it: kubectl -n {namespace} create secret generic "
-            f"{secret[1]} {_secret_arguments(text)}"
-        )
+        missing = explain_missing(use_in(pod, secret[1]), namespace)
+        return SECRET_NOT_FOUND, f"{missing} {NOTICED_TEXT}"
     key = re.search(r"couldn't find key (\S+) in Secret (\S+)", text)
     if key:
-        return "SecretNotFound", f"Secret {key[2]} has no key {key[1]}. Add it to the Secret."
+        field = use_in(pod, key[2].rpartition("/")[2]).field
+        return SECRET_NOT_FOUND, f"Secret {key[2]} ({field}) has no key {key[1]}. Add it to the Secret. {NOTICED_TEXT}"
     config_map = re.search(r'configmap "([^"]+)" not found', text)
     if config_map:
-        return "ConfigMapNotFound", f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it."
+        return "ConfigMapNotFound", f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it. {NOTICED_TEXT}"
     return "ContainerNotStarted", text
-
-
-def _secret_arguments(text: str) -> str:
-    if "hugging" in text.lower():
-        return "--from-literal=HF_TOKEN=..."
-    return "--from-literal=AWS_ACCESS_KEY_ID=... --from-literal=AWS_SECRET_ACCESS_KEY=..."
 
 
 def explain_failure(pod: Object, main: str) -> Failure:
@@ -187,7 +197,7 @@ def explain_failure(pod: Object, main: str) -> Failure:
         if failure:
             if disruption and disruption["status"] == "True" and failure.reason in {"Error", "Preempted"}:
                 break
-            return failure.model_copy(update={"pod": name})
+            return failure.model_copy(update={"pod": name, "message": name_secret(failure.message, pod)})
     if disruption and disruption["status"] == "True":
         return Failure(reason="Preempted", message=f"The pod was removed: {disruption.get('message', '')}", pod=name)
     status = pod.get("status", {})
@@ -206,16 +216,28 @@ def failure_of(status: Object, member: str) -> Failure | None:
     if terminated.get("reason") == "OOMKilled":
         message = (
             f"Container {status['name']} used more main memory (not the GPU's) than its limit and was killed "
-            "(OOMKilled). Raise spec.resources.memory; on the CPU a smaller batch or a shorter sequence helps, too."
+            f"(OOMKilled). {_MEMORY_ADVICE.get(status['name'], 'Raise spec.resources.memory.')}"
         )
         return Failure(reason="OutOfMemory", message=message, exit_code=code)
     summary = _summary(text)
     if summary:
         return Failure(reason=summary.reason, message=summary.message, exit_code=code)
     reason = EXIT_REASONS.get(code, "Error")
-    tail = f"It said last: {text}" if text else _ADVICE.get(code or 0, "It left no message.")
+    said = last_words(text)
+    tail = f"It said last: {said}" if said else _advice(code, status["name"])
     message = f"Container {status['name']} exited with code {code}. {tail}"
     return Failure(reason=reason, message=message[:4096], exit_code=code)
+
+
+def _advice(code: int | None, container: str) -> str:
+    """What an exit code alone tells."""
+    if code == ExitCode.OUT_OF_MEMORY:
+        remedy = _GPU_MEMORY_ADVICE.get(container, "Take a larger GPU")
+        return (
+            f"The GPU's memory does not suffice and nothing was left to lower. {remedy}; spec.resources.memory is main "
+            "memory and does not help."
+        )
+    return _ADVICE.get(code or 0, "It left no message.")
 
 
 def _summary(text: str) -> FailureSummary | None:

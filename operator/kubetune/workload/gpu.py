@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kubetune.common.pod_options import Resources
+from kubetune.common.pod_options import SHARES_PATTERN, Resources
 from kubetune.common.quantity import parse_quantity
 from kubetune.common.units import format_memory
 from kubetune.settings import Settings
 
+from .inputs import Problem
 from .nodes import MAJOR, MEBIBYTE, MINOR, GpuNode, memory_label
 
 Object = dict[str, Any]
 
 RUNTIME_CLASS = "nvidia"
 """What NVIDIA's toolkit, its GPU operator and k3s call theirs."""
+SHARES = re.compile(SHARES_PATTERN)
 _REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 
 
@@ -45,6 +48,18 @@ class Hardware:
 def gpu_resource(asked: Resources, settings: Settings) -> str:
     """Name of the resource that counts the GPUs: a whole one, a MIG slice or a share of its time."""
     return asked.gpu_resource_name or settings.gpu_resource
+
+
+def check_shares(asked: Resources, settings: Settings) -> Problem | None:
+    """What the schema says of a resource that is named holds for the operator's default, too."""
+    resource = gpu_resource(asked, settings)
+    if asked.gpu < 2 or not SHARES.search(resource):
+        return None
+    text = (
+        f"spec.resources.gpu is {asked.gpu}, but {resource}, the operator's default, counts slices or shares of a "
+        "card, which cannot work together: set it to 1, or name whole GPUs in spec.resources.gpuResourceName."
+    )
+    return Problem("InvalidSpec", text)
 
 
 def demand_of(asked: Resources, settings: Settings, least_bytes: int | None = None) -> Demand | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from kubetune_contract import uris
@@ -24,6 +24,8 @@ class Inputs:
     """Name -> phase (Pending, Bound, Lost)."""
     config_maps: dict[str, frozenset[str] | None] = field(default_factory=dict)
     """Name -> keys."""
+    missing_secrets: frozenset[str] = frozenset()
+    """Secrets that were looked for and are not there."""
 
 
 def needed_claims(used: Iterable[str]) -> tuple[str, ...]:
@@ -39,13 +41,18 @@ def _authorities(used: Iterable[str], scheme: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(uri.authority for uri in parsed if uri.scheme == scheme))
 
 
-def check_inputs(inputs: Inputs, used: Iterable[str], namespace: str) -> Problem | None:
-    """The first thing that is missing. A claim that is not bound yet is fine: its first pod may be what binds it."""
-    for uri in map(uris.parse, used):
+def check_inputs(
+    inputs: Inputs, used: Iterable[str], namespace: str, fields: Mapping[str, str] | None = None
+) -> Problem | None:
+    """The first thing that is missing. A claim that is not bound yet is fine: its first pod may be what binds it.
+    ``fields`` tells which field of the spec names a URI."""
+    for text in used:
+        uri, field = uris.parse(text), (fields or {}).get(text)
+        of = f"of {uri} ({field})" if field else f"of {uri}"
         if uri.scheme == "pvc":
-            problem = _check_claim(inputs, uri, namespace)
+            problem = _check_claim(inputs, uri, namespace, of)
         elif uri.scheme == "configmap":
-            problem = _check_config_map(inputs, uri, namespace)
+            problem = _check_config_map(inputs, uri, namespace, of)
         else:
             continue
         if problem:
@@ -53,9 +60,9 @@ def check_inputs(inputs: Inputs, used: Iterable[str], namespace: str) -> Problem
     return None
 
 
-def _check_claim(inputs: Inputs, uri: uris.Uri, namespace: str) -> Problem | None:
+def _check_claim(inputs: Inputs, uri: uris.Uri, namespace: str, of: str) -> Problem | None:
     phase = inputs.claims.get(uri.authority)
-    what = f"PersistentVolumeClaim {namespace}/{uri.authority} of {uri}"
+    what = f"PersistentVolumeClaim {namespace}/{uri.authority} {of}"
     if phase is None:
         return Problem("ClaimNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
     if phase == "Lost":
@@ -63,9 +70,9 @@ def _check_claim(inputs: Inputs, uri: uris.Uri, namespace: str) -> Problem | Non
     return None
 
 
-def _check_config_map(inputs: Inputs, uri: uris.Uri, namespace: str) -> Problem | None:
+def _check_config_map(inputs: Inputs, uri: uris.Uri, namespace: str, of: str) -> Problem | None:
     keys = inputs.config_maps.get(uri.authority)
-    what = f"ConfigMap {namespace}/{uri.authority} of {uri}"
+    what = f"ConfigMap {namespace}/{uri.authority} {of}"
     if keys is None:
         return Problem("ConfigMapNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
     if uri.path not in keys:

@@ -9,6 +9,7 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.labels import MANAGED_BY, MANAGER
 from kubetune.common.meta import GROUP
+from kubetune.common.pod_options import PodOptions
 from kubetune.common.quantity import parse_quantity
 from kubetune.common.units import format_memory
 
@@ -27,6 +28,8 @@ _CONDITION_TAINT = "node.kubernetes.io/"
 """Taints that come and go with a node's health; what is meant for ever has another prefix."""
 MISFITS = frozenset({"NoNodeWithGPU", "NoSuitableNode"})
 """Reasons for which a pod waits until nodes or their labels change; one that is merely taken is not among them."""
+ANY_MEMORY, ANY_CORES = 8 * 1024**3, 2
+"""Up to that much no look at the nodes is worth its request: where it is too much, the scheduler says so."""
 TOLERATED = f"{GROUP}/gpu-taint-tolerated"
 """Annotation of a Job that gave its place back: whether its pod tolerated a taint of its GPUs' name, "true" or "false".
 Admission may add that to pods (ExtendedResourceToleration); whether it does shows on them only."""
@@ -40,11 +43,40 @@ def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
     if demand and not offering:
         return Fact(ConditionStatus.FALSE, "NoNodeWithGPU", _nobody_offers(demand, known))
     faults = [(node.name, tuple(_faults(node, demand, pod_spec))) for node in offering]
+    if not known:
+        return _no_nodes(pod_spec)
     if not faults or not all(why for _, why in faults):
         return None
     said = "; ".join(f"{name} {' and '.join(why)}" for name, why in faults[:NODES_NAMED])
     what, advice = (describe(demand), _advice(demand, offering)) if demand else ("the pod", "")
     text = f"No node can take {what}: {said}.{_more(offering)}{advice}"
+    return Fact(ConditionStatus.FALSE, "NoSuitableNode", text)
+
+
+def is_choosy(pod_spec: Object) -> bool:
+    """Whether the pod asks for more than any node has: only then is it worth a look at the nodes before the scheduler
+    has refused it."""
+    asks_much = _requested(pod_spec, "memory") > ANY_MEMORY or _requested(pod_spec, "cpu") > ANY_CORES
+    return asks_much or bool(pod_spec.get("nodeSelector")) or read_demand(pod_spec) is not None
+
+
+def is_choosy_spec(options: PodOptions) -> bool:
+    """The same of pods that are not made yet, but for their GPUs."""
+    asked = options.resources
+    asks_much = parse_quantity(asked.memory) > ANY_MEMORY or parse_quantity(asked.cpu) > ANY_CORES
+    return asks_much or bool(options.node_selector)
+
+
+def _no_nodes(pod_spec: Object) -> Fact | None:
+    """A cluster that makes its nodes when they are asked for has none at times; what is asked for is told all the
+    same."""
+    asked = [f"{key}={value} (spec.nodeSelector)" for key, value in (pod_spec.get("nodeSelector") or {}).items()]
+    for resource, usual in (("memory", ANY_MEMORY), ("cpu", ANY_CORES)):
+        if _requested(pod_spec, resource) > usual:
+            asked.append(f"spec.resources.{resource} {_written(pod_spec, resource)}")
+    if not asked:
+        return None
+    text = f"The cluster has no node yet. One is needed with {' and '.join(asked)}."
     return Fact(ConditionStatus.FALSE, "NoSuitableNode", text)
 
 
@@ -112,14 +144,22 @@ def _faults(node: GpuNode, demand: Demand | None, pod_spec: Object) -> Iterable[
     memory, cores = _requested(pod_spec, "memory"), _requested(pod_spec, "cpu")
     if node.main_memory_bytes is not None and memory > node.main_memory_bytes:
         has = format_memory(node.main_memory_bytes)
-        yield f"has {has} of main memory for pods, and spec.resources.memory asks for {format_memory(int(memory))}"
+        yield f"has {has} of main memory for pods, and spec.resources.memory asks for {_written(pod_spec, 'memory')}"
     if node.cores is not None and cores > node.cores:
-        yield f"has {node.cores.normalize():f} CPUs for pods, and spec.resources.cpu asks for {cores.normalize():f}"
+        yield f"has {node.cores.normalize():f} CPUs for pods, and spec.resources.cpu asks for {_written(pod_spec, 'cpu')}"
 
 
 def _requested(pod_spec: Object, resource: str) -> Decimal:
     asked = (one.get("resources", {}).get("requests", {}).get(resource, "0") for one in pod_spec.get("containers", ()))
     return sum(map(parse_quantity, asked), Decimal(0))
+
+
+def _written(pod_spec: Object, resource: str) -> str:
+    """The amount as its user wrote it: ours have one main container."""
+    asked: list[str] = [
+        one["resources"]["requests"][resource] for one in pod_spec["containers"] if one.get("resources")
+    ]
+    return " and ".join(asked)
 
 
 def _faults_of_gpus(node: GpuNode, demand: Demand) -> Iterable[str]:

@@ -12,6 +12,7 @@ from kubetune.settings import Settings
 from kubetune_contract import paths, uris
 
 from .gpu import affinity_of, demand_of
+from .secrets import HUB_FIELD, STORE_FIELD, needed_secrets
 
 Object = dict[str, Any]
 
@@ -71,6 +72,8 @@ class PodPlan:
     """Between SIGTERM and SIGKILL."""
     restart_policy: str = "Never"
     volumes: tuple[Volume, ...] = ()
+    read_later: tuple[str, ...] = ()
+    """URIs of pods that come after this one: it names their Secrets, too, so that one that is missing is told now."""
     runtime_class: str = ""
     """Of a pod with a GPU, where neither the spec nor the settings name one."""
     gpu_memory_bytes: int | None = None
@@ -83,7 +86,8 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
     mounted = (*_base_volumes(), *_uri_volumes(plan.uris), *plan.volumes)
 
     def env_of(container: Container) -> Object:
-        return {"env": _environment(settings, options, plan.uris if container.has_credentials else ())}
+        wanted = (*plan.uris, *plan.read_later) if container.has_credentials else ()
+        return {"env": _environment(settings, options, wanted)}
 
     common = {
         "imagePullPolicy": settings.image_pull_policy,
@@ -200,15 +204,12 @@ def _environment(settings: Settings, options: PodOptions, wanted: tuple[str, ...
         {"name": "HOME", "value": paths.TMP_DIR},
         {"name": "KUBETUNE_LOG_LEVEL", "value": settings.log_level},
     ]
-    credentials = options.credentials
-    if "s3" in schemes:
-        secret = (credentials and credentials.object_store_secret) or settings.store_secret
-        env += [_from_secret(name, secret) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")]
+    secrets = needed_secrets(settings, options, wanted)
+    env += [_from_secret(key, use.name) for use in secrets for key in use.keys if use.field == STORE_FIELD]
     if "hf" in schemes:
         env += [{"name": name, "value": "0"} for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
-        if credentials and credentials.hugging_face_secret:
-            env.append(_from_secret("HF_TOKEN", credentials.hugging_face_secret))
-    return env
+    # In this order since the first release: pods of a template that differs are made anew.
+    return env + [_from_secret(key, use.name) for use in secrets for key in use.keys if use.field == HUB_FIELD]
 
 
 def _from_secret(name: str, secret: str) -> Object:

@@ -20,7 +20,7 @@ from kubetune.kube.kinds import FINETUNEJOB, JOB
 from tests.cluster import Cluster
 from tests.cluster.api import Api, wait_for
 from tests.support.bulk import connected, create_all
-from tests.support.objects import finetunejob
+from tests.support.objects import finetunejob, store_secret
 from tests.support.operator import Operator
 
 from . import floor
@@ -127,6 +127,7 @@ class Bench:
             for model in KINDS:
                 api.apply("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd(model))
             api.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
+            api.request("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", store_secret())
             for model in KINDS:
                 path = f"/apis/kubetune.io/v1alpha1/{model.info.plural}"
                 wait_for(f"CRD {model.info.plural}", partial(_answers, api, path), 30, "the logs")

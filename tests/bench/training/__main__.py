@@ -29,12 +29,11 @@ def main() -> int:
 
 def _inside(rounds: int) -> int:
     # What builds images is not in the image.
-    from images.build.choices import Wishes  # noqa: PLC0415
     from images.build.run import Command, Mount, run  # noqa: PLC0415
     from images.build.session import Session  # noqa: PLC0415
     from tests import inside  # noqa: PLC0415
 
-    session = Session.start(["trainer"], Wishes())
+    session = Session.start(["trainer"])
     (image,) = session.build().values()
     with tempfile.TemporaryDirectory(prefix="kubetune-bench-") as made:
         folder = Path(made)

@@ -161,6 +161,74 @@ def test_what_is_missing_is_named(store: Store, tmp_path: Path) -> None:
     assert store.list("s3://data/fresh") == []
 
 
+@pytest.mark.walk("C12")
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("s3://data/near/tain.jsonl", "s3://data/near/ has: train.jsonl, test.jsonl, deep/"),
+        ("s3://data/near", "s3://data/near/ is a folder; it has: deep/, test.jsonl, train.jsonl"),
+        ("s3://data/near/deep", "s3://data/near/deep/ is a folder; it has: a.jsonl"),
+        ("s3://data/nea/train.jsonl", "s3://data/ has: near/"),
+        ("s3://models/x.jsonl", "s3://models/ is empty"),
+        ("s3://data/many/7", "s3://data/many/ has: 7a.jsonl, "),
+    ],
+)
+def test_a_wrong_key_is_told_what_is_there(store: Store, tmp_path: Path, uri: str, words: str) -> None:
+    for name in ("near/train.jsonl", "near/test.jsonl", "near/deep/a.jsonl", *(f"many/{n}a.jsonl" for n in range(9))):
+        store.write(b"{}", f"s3://data/{name}")
+    with pytest.raises(KubeTuneError) as caught:
+        resolve_file(uri, store, tmp_path)
+    assert (caught.value.code, caught.value.reason) == (ExitCode.INPUT_NOT_FOUND, "ObjectNotFound")
+    assert caught.value.message.startswith(f"{uri} is no file in the store; {words}")
+    assert caught.value.message.endswith("Correct the URI or put it there")
+    assert ("and 4 more" in caught.value.message) == ("many" in uri)
+
+
+@pytest.mark.walk("C12")
+def test_a_wrong_folder_is_told_what_is_there(store: Store, tmp_path: Path) -> None:
+    store.write(b"{}", "s3://out/base-135m/config.json")
+    for uri, words in (
+        ("s3://out/base-13m", "s3://out/ has: base-135m/"),
+        ("s3://out/base-135m/config.json", "s3://out/base-135m/config.json is a file, not a folder"),
+    ):
+        with pytest.raises(KubeTuneError) as caught:
+            fetch(store, uri, tmp_path / "got")
+        assert caught.value.message == (
+            f"{uri}: no folder is stored there; {words}. Correct the URI or upload the folder"
+        )
+
+
+@pytest.mark.walk("C11")
+def test_a_refusal_names_what_was_tried_and_no_object_of_our_own(
+    server: S3Server, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable, value, cause in (
+        ("AWS_ACCESS_KEY_ID", "nobody", "it does not know the access key"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "the secret key does not belong to the access key"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv(variable, value)
+            refused = Store(server.store)
+        with pytest.raises(KubeTuneError) as caught:
+            refused.check_writable("s3://data/fresh/")
+        told = caught.value.message
+        assert caught.value.reason == "AccessDenied"
+        assert "spec.output.uri" in told
+        assert f"s3://data/fresh: {server.endpoint} refused to write to bucket 'data' (" in told
+        assert cause in told
+        assert ".probe" not in told
+
+
+@pytest.mark.walk("C11")
+def test_a_missing_bucket_for_results_is_told_with_the_field(store: Store) -> None:
+    with pytest.raises(KubeTuneError) as caught:
+        store.check_writable("s3://no-such-bucket/x")
+    assert caught.value.message == (
+        "the results cannot be stored where spec.output.uri or the chart's objectStore.bucket says: s3://no-such-bucket/x:"
+        f" there is no bucket 'no-such-bucket' at {store.config.endpoint}; create it or correct the URI"
+    )
+
+
 def test_credentials(server: S3Server, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
     with failure(ExitCode.PERMISSION, "AccessDenied"):

@@ -23,6 +23,7 @@ from kubetune_contract import (
     Method,
     ObjectStore,
     Owner,
+    Phase,
     Placement,
     TrainConfig,
     TrainProgress,
@@ -97,6 +98,31 @@ def test_steps_give_the_time_left(reporter: Reporter, clock: Clock, seen: list[T
     assert seen[-1].eta_seconds is None
 
 
+@pytest.mark.walk("C5")
+def test_there_is_a_phase_from_the_first_second(reporter: Reporter, seen: list[TrainProgress]) -> None:
+    assert (seen[-1].phase, seen[-1].step, seen[-1].total_steps) == ("loading libraries", 0, 0)
+    reporter.planned(10)
+    reporter.phase(Phase.MODEL)
+    assert (seen[-1].phase, seen[-1].total_steps, reporter.begun) == ("loading the model", 10, False)
+    reporter.planned(None)
+    reporter.begin(0, 10)
+    assert (seen[-1].phase, seen[-1].total_steps, reporter.begun) == ("training", 10, True)
+    with reporter.during(Phase.STORE):
+        assert seen[-1].phase == "waiting for the store"
+    assert seen[-1].phase == "training"
+
+
+@pytest.mark.walk("C6")
+def test_who_was_asked_to_stop_says_what_is_saved(reporter: Reporter, seen: list[TrainProgress]) -> None:
+    reporter.begin(4, 10)
+    reporter.stopping(5)
+    reporter.phase(Phase.SAVING)
+    reporter.phase(Phase.TRAINING)
+    assert seen[-1].phase == "stopping: saving step 5"
+    reporter.phase(Phase.FAILED)
+    assert seen[-1].phase == "failed"
+
+
 def test_logged_numbers(reporter: Reporter, clock: Clock, seen: list[TrainProgress]) -> None:
     reporter.logged({"loss": 2.5, "grad_norm": NAN, "learning_rate": 1e-4, "epoch": 0.5, "num_tokens": 100.0})
     clock.now += 10
@@ -144,8 +170,15 @@ class FakeTorch:
             return False
 
 
+@pytest.mark.parametrize(("bfloat16", "precision"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_computes_in_bfloat16_where_it_can(
+    monkeypatch: pytest.MonkeyPatch, bfloat16: bool, precision: str
+) -> None:
+    monkeypatch.setattr("kubetune_trainer.model.device.computes_bfloat16", lambda: bfloat16)
+    assert detect(0, FakeTorch) == Device("cpu", precision)  # type: ignore[arg-type]
+
+
 def test_a_gpu_that_is_not_there_is_no_cpu() -> None:
-    assert detect(0, FakeTorch) == Device("cpu", "float32")
     with pytest.raises(KubeTuneError, match="none is visible") as caught:
         detect(1, FakeTorch)
     assert caught.value.code is ExitCode.BAD_CONFIG

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore
+from kubetune_trainer.checkpoints.runstate import RunState
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 from tests.support.training import SOURCES, Jobs, Trainer, rows
@@ -88,6 +89,28 @@ def test_torch_is_not_imported() -> None:
 )
 def test_bad_data(jobs: Jobs, content: str, reason: str, said: str) -> None:
     refused(jobs.job(data=content), ExitCode.BAD_DATA, reason, said)
+
+
+@pytest.mark.walk("W1")
+def test_rows_other_than_the_preflights(jobs: Jobs) -> None:
+    job = jobs.job(dataset_sha256="ab" * 32)
+    refused(job, ExitCode.BAD_DATA, "DataChanged", "abababababababab", "the preflight counted them", "create it again")
+
+
+@pytest.mark.walk("W1")
+def test_rows_other_than_those_the_run_began_with(jobs: Jobs) -> None:
+    job = jobs.job()
+    assert job.run("prepare") == 0, job.log
+    known = json.loads((job.folder / "work/inputs/inputs.json").read_text())
+    state = RunState.claim(jobs.store, job.config.output, known["configSha256"])
+    state.learns_from(known["datasetSha256"])
+    assert job.run("prepare") == 0, job.log
+    path = jobs.server.root / job.config.dataset.uri.removeprefix("s3://")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(50)))
+    refused(job, ExitCode.BAD_DATA, "DataChanged", known["datasetSha256"][:16], "began to learn from them")
+    # Under other settings it is another run, which begins anew with what is there.
+    job.config = dataclasses.replace(job.config, lora=Lora(rank=2))
+    assert job.run("prepare") == 0, job.log
 
 
 @pytest.mark.parametrize(

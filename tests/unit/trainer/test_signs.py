@@ -8,7 +8,7 @@ import pytest
 
 from kubetune_contract import Suggestion, TrainProgress
 from kubetune_trainer.reporting.report import Reporter
-from kubetune_trainer.reporting.signs import Signs, flat_loss, memory_near_limit, overfitting, slow_input
+from kubetune_trainer.reporting.signs import Signs, flat_loss, loss_rose, memory_near_limit, overfitting, slow_input
 
 
 def curve(start: float, end: float, count: int, noise: float = 0.0, seed: int = 1) -> list[tuple[int, float]]:
@@ -36,6 +36,36 @@ def test_flat_loss(losses: list[tuple[int, float]], flat: bool) -> None:
     if found:
         assert found.reason == "FlatLoss"
         assert "raise learningRate" in found.message
+
+
+@pytest.mark.walk("S3")
+@pytest.mark.parametrize(
+    ("losses", "mean", "rose"),
+    [
+        ([6.45, 7.0, 8.9, 9.7, 10.28], 8.5, True),
+        ([6.45], 8.9, True),
+        ([2.0] * 10 + [2.1] * 10, 2.05, False),
+        ([2.0, 1.5], 1.7, False),
+        ([2.0], 1.9, False),
+        ([2.0], None, False),
+        ([], 2.0, False),
+        ([0.0, 0.5], 0.2, False),
+        ([0.01, 0.02], 0.02, False),
+    ],
+    ids=["rate 1.0", "one value and a mean", "a little", "fell", "one value, fell", "lost", "none", "zero", "learned"],
+)
+def test_a_loss_that_rose(losses: list[float], mean: float | None, rose: bool) -> None:
+    found = loss_rose(losses, mean, 1.0)
+    assert (found is not None) is rose
+    if found:
+        assert found.reason == "LossRose"
+        assert "Lower learningRate (now 1)" in found.message
+    assert flat_loss([(number, value) for number, value in enumerate([*losses] * 8)]) is None or not rose
+
+
+@pytest.mark.walk("S3")
+def test_a_loss_that_has_risen_far_is_not_told_to_learn_faster() -> None:
+    assert flat_loss(curve(2.0, 9.0, 40, 0.02)) is None
 
 
 @pytest.mark.parametrize("seed", range(50))

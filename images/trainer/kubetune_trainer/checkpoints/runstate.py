@@ -78,6 +78,8 @@ class RunDocument:
     active_seconds: float = 0.0
     tokens: int = 0
     """Tokens learned up to ``latest``."""
+    dataset_sha256: str | None = None
+    """The rows it learns from; None until an attempt has begun to."""
     recovery: tuple[RecoveryStep, ...] = ()
 
 
@@ -174,6 +176,11 @@ class RunState:
         return self._document.tokens
 
     @property
+    def dataset_sha256(self) -> str | None:
+        """The rows this run has begun to learn from."""
+        return self._document.dataset_sha256
+
+    @property
     def active_seconds(self) -> float:
         """Time all attempts have spent in training, this one's up to now."""
         return self._earlier + self._now() - self._since
@@ -181,6 +188,11 @@ class RunState:
     def record(self, *, latest: Latest | None = None, best: Best | None = None, tokens: int | None = None) -> None:
         """Notes a checkpoint that is complete; ``tokens`` are those learned up to ``latest``."""
         self._change(**{k: v for k, v in {"latest": latest, "best": best, "tokens": tokens}.items() if v is not None})
+
+    def learns_from(self, dataset_sha256: str) -> None:
+        """Notes the rows, once."""
+        if self.dataset_sha256 is None:
+            self._change(dataset_sha256=dataset_sha256)
 
     def rewind(self, latest: Latest | None, tokens: int = 0) -> None:
         """Goes back to an earlier checkpoint (None: to the beginning); a best one that came after is forgotten."""
@@ -264,6 +276,14 @@ class RunState:
         if document is None or document.attempt != self.attempt:
             raise SupersededError(document.attempt if document else "unknown")
         return found[1]
+
+
+def known_dataset(store: Store, folder: str, config_sha256: str) -> str | None:
+    """The rows that the run below ``folder`` learns from under this configuration; None where nothing is known."""
+    uri = f"{folder.rstrip('/')}/{NAME}"
+    found = _read(store, uri)
+    document = _parse(found[0], uri) if found else None
+    return document.dataset_sha256 if document and document.config_sha256 == config_sha256 else None
 
 
 def _read(store: Store, uri: str) -> tuple[bytes, str] | None:

@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.artifacts import fetch
 from kubetune_shared.store import is_out_of_reach
+from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.job import Job
 from kubetune_trainer.model.loading import all_finite
 from kubetune_trainer.patience import patiently
@@ -93,6 +94,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         asked, due = ranks.agreed(self._job.stop.requested, self._cadence.due(step))
         if asked:
             control.should_training_stop = True
+            self._job.reporter.stopping(step)
         if self._cadence.enabled and (asked or due) and not ended:
             self._ask_to_save(control)
 
@@ -150,11 +152,17 @@ class Saving(TrainerCallback):  # type: ignore[misc]
     def _take_over(self, inputs: Inputs, before: int | None) -> Restored | None:
         job = self._job
         folder = Folder(job.store, checkpoint_folder(job.config))
-        inherited = patiently(lambda: stored(folder), "looking for checkpoints", job.stop)
+        inherited = patiently(lambda: stored(folder), "looking for checkpoints", job.stop, job.reporter)
         sha, dest = config_sha256(job.config), work_dir() / "restored"
         found = patiently(
-            lambda: restore(folder, sha, dest, job.state.latest, before), "fetching a checkpoint", job.stop
+            lambda: restore(folder, sha, dest, job.state.latest, before),
+            "fetching a checkpoint",
+            job.stop,
+            job.reporter,
         )
+        if found:
+            since = f"the checkpoint of step {found.step} ({found.uri})"
+            check_unchanged(job.config.dataset, inputs.dataset_sha256, found.dataset_sha256, since)
         self._remember(found)
         shelf = Shelf(job.store, job.config.hyperparameters.save_total_limit, inherited, found.step if found else -1)
         meta = manifest_meta(job.config, inputs, {})
@@ -172,6 +180,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]
                 lambda: state.rewind(Latest(found.step, found.uri) if found else None, found.tokens if found else 0),
                 "going back to an earlier checkpoint",
                 self._job.stop,
+                self._job.reporter,
             )
         if found and state.latest:
             best = state.best
@@ -216,7 +225,12 @@ class Saving(TrainerCallback):  # type: ignore[misc]
             return None
         target = work_dir() / "best" / str(known.step)
         try:
-            patiently(lambda: fetch(self._job.store, known.uri, target), "fetching the best checkpoint", self._job.stop)
+            patiently(
+                lambda: fetch(self._job.store, known.uri, target),
+                "fetching the best checkpoint",
+                self._job.stop,
+                self._job.reporter,
+            )
         except KubeTuneError as error:
             if is_out_of_reach(error) or error.code is ExitCode.PREEMPTED:
                 raise

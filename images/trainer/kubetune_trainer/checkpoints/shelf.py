@@ -50,6 +50,8 @@ class Restored:
     path: Path
     tokens: int
     """Tokens learned up to it."""
+    dataset_sha256: str | None = None
+    """The rows it was learned from."""
 
 
 def stored(folder: Folder) -> list[Checkpoint]:
@@ -87,8 +89,10 @@ def restore(
                 raise
             log.warning("checkpoint %s is damaged (%s); trying the one before", checkpoint.uri, error.message)
             continue
-        tokens = found[0].config.get("tokens")
-        return Restored(checkpoint.step, checkpoint.uri, target, tokens if isinstance(tokens, int) else 0)
+        manifest = found[0]
+        tokens = manifest.config.get("tokens")
+        learned = tokens if isinstance(tokens, int) else 0
+        return Restored(checkpoint.step, checkpoint.uri, target, learned, manifest.dataset_sha256)
     return None
 
 

@@ -22,6 +22,7 @@ from kubetune_contract import (
     ExitCode,
     FailureSummary,
     KubeTuneError,
+    Phase,
     Suggestion,
     TrainSummary,
     from_json,
@@ -82,6 +83,7 @@ def _make(job: Job, kinds: Iterable[str]) -> KubeTuneError | None:
     Raises KubeTuneError (PREEMPTED) when asked to stop.
     """
     log.info("exporting %s", " and ".join(kinds))
+    job.reporter.phase(Phase.EXPORTING)
     outcome = exports_dir() / "outcome.json"
     process = subprocess.Popen(
         [sys.executable, "-m", "kubetune_trainer.exports.exporter", *kinds],

@@ -55,6 +55,8 @@ class Watch(TrainerCallback):  # type: ignore[misc]
                 log.info("step %d of %d: %s %.9g", state.global_step, state.max_steps, name, values[name])
         self._reporter.logged(values)
         self._reporter.memory(peak_vram(torch))
+        for trouble in self._tracker.troubles:
+            self._reporter.suggest(trouble)
         self._tracker.metrics(values, state.global_step)
         diverged = self._guard.watch(state.global_step, values)
         if self._guard.doubtful and not diverged and not all_finite(kwargs["model"]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from peft.optimizers import create_loraplus_optimizer
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 
-from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError, Method, TrainConfig
+from kubetune_contract import Hyperparameters, Method, TrainConfig
 from kubetune_trainer.data.encoding import Tokenised
 from kubetune_trainer.data.packing import Collator, PackedSFTTrainer, pack
 
@@ -22,6 +21,7 @@ from .device import Device
 from .loading import linear_layers
 from .sft import lora_arguments, loraplus_arguments, sft_arguments
 from .sharding import shard_on
+from .targets import missing_targets, unknown_targets
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,8 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
     except ValueError as error:
         if "target module" not in str(error).lower():
             raise
-        raise _unknown(config.lora.target_modules, config, material.model) from error
+        wanted, layers = config.lora.target_modules, linear_layers(material.model)
+        raise unknown_targets(wanted, config.base_model, layers) from error
     if config.method is Method.QLORA:
         # TRL makes them bfloat16, where small updates are lost and which loss scaling on older cards cannot handle.
         for parameter in trainer.model.parameters():
@@ -75,21 +76,9 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
 
 
 def _check_targets(config: TrainConfig, model: Any) -> None:
-    """peft passes over a name that it does not find as long as it finds another."""
-    names = [f".{name}" for name, _ in model.named_modules()]
-    wanted = () if config.lora.target_modules == ("all-linear",) else config.lora.target_modules
-    missing = [target for target in wanted if not any(name.endswith(f".{target}") for name in names)]
+    missing = missing_targets(config.lora.target_modules, [name for name, _ in model.named_modules()])
     if missing:
-        raise _unknown(missing, config, model)
-
-
-def _unknown(targets: Sequence[str], config: TrainConfig, model: Any) -> KubeTuneError:
-    return KubeTuneError(
-        ExitCode.BAD_CONFIG,
-        "UnknownTargetModules",
-        f"lora.targetModules: {config.base_model} has no layer {' or '.join(targets)} that an adapter can be put on; "
-        f"it has {', '.join(linear_layers(model))} (or use all-linear)",
-    )
+        raise unknown_targets(missing, config.base_model, linear_layers(model))
 
 
 def _dataset(data: Tokenised, hyper: Hyperparameters) -> Dataset:

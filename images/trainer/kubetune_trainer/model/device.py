@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_shared.cpus import computes_bfloat16
 
 from .capability import Capability, Precision, check_capability, precision_for
 
@@ -40,7 +41,7 @@ def detect(gpus: int, torch: Any, index: int = 0) -> Device:
     would be worse than a message; GPUTooOld or GPUTooNew when torch has no code for it.
     """
     if gpus == 0:
-        return Device("cpu", "float32")
+        return Device("cpu", "bfloat16" if computes_bfloat16() else "float32")
     if not torch.cuda.is_available():
         raise KubeTuneError(
             ExitCode.BAD_CONFIG,

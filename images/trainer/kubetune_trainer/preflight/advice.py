@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kubetune_contract import Suggestion, TrainConfig
+from kubetune_contract import Hyperparameters, Suggestion, TrainConfig
 
 from .profile import Lengths, Plan, percentiles
 
@@ -78,11 +78,7 @@ def _about_settings(seen: Seen) -> Iterator[tuple[str, str]]:
     if not hyper.packing and waste > MUCH_PADDING:
         yield "UsePacking", f"{waste:.0%} of what would be computed is padding; packing: true leaves it out"
     if plan.steps < FEW_STEPS:
-        yield (
-            "FewSteps",
-            f"only {plan.steps} optimizer steps are planned; lower gradientAccumulationSteps "
-            f"({hyper.gradient_accumulation_steps}) or raise numTrainEpochs",
-        )
+        yield "FewSteps", f"only {plan.steps} optimizer steps are planned; {_more_steps(hyper)}"
     if seen.tracker_problem:
         yield (
             "TrackerUnreachable",
@@ -93,6 +89,14 @@ def _about_settings(seen: Seen) -> Iterator[tuple[str, str]]:
             "NoConditionalWrites",
             "the object store ignores conditional writes: two pods of one job could overwrite each other's run state",
         )
+
+
+def _more_steps(hyper: Hyperparameters) -> str:
+    if hyper.max_steps is not None:
+        return f"raise maxSteps ({hyper.max_steps}), or leave it out and let numTrainEpochs decide"
+    if hyper.gradient_accumulation_steps > 1:
+        return f"lower gradientAccumulationSteps ({hyper.gradient_accumulation_steps}) or raise numTrainEpochs"
+    return f"raise numTrainEpochs ({hyper.num_train_epochs:g}), or train on more rows"
 
 
 def _batches(seen: Seen) -> float:

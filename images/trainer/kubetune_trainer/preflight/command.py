@@ -14,9 +14,9 @@ from pathlib import Path
 from kubetune_contract import (
     ExitCode,
     Fit,
-    KubeTuneError,
     Method,
     PreflightSummary,
+    RowSettings,
     Suggestion,
     TrainConfig,
     exit_when_asked,
@@ -30,19 +30,22 @@ from kubetune_shared.rows import Row, digest
 from kubetune_shared.store import Store
 from kubetune_trainer.exports.exportable import check_exports
 from kubetune_trainer.model.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
+from kubetune_trainer.model.targets import missing_targets, modules_of, unknown_targets
 from kubetune_trainer.prepare import check_chat_template, fetch_rows
+from kubetune_trainer.processes.place import processes
 from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
 from kubetune_trainer.validate import validate
 from kubetune_trainer.workspace import work_dir
 
 from . import surroundings, tokens
 from .advice import Seen, suggestions
+from .byrows import by_rows
 from .costs import Costs, Cpu, Task, on_cpu, on_gpus, startup, work
 from .disk import checkpoint_bytes, disk_bytes
 from .estimate import recipe
 from .fit import Verdict, verdict
 from .profile import Lengths, Plan, duplicates, histogram, leaks, percentiles, plan
-from .shapes import ModelShape, ShapeError, model_shape
+from .shapes import ModelShape, ShapeError, adaptable, model_shape
 from .summary import fitted, rounded, table
 
 log = logging.getLogger(__name__)
@@ -124,7 +127,8 @@ def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path)
 def summarise(config: TrainConfig, outline: Outline, data: Data, output: surroundings.Output) -> PreflightSummary:
     """Everything that was found out."""
     lengths, held = data.train_lengths, data.validation_lengths
-    planned = plan(lengths.kept, config.hyperparameters, config.processes or max(1, config.gpus))
+    config, settings = settle(config, lengths)
+    planned = plan(lengths.kept, config.hyperparameters, processes(config))
     shape, problem = shape_of(config, outline)
     found = judge(config, shape, data.longest) if shape else Verdict(Fit.UNKNOWN, problem)
     costs = cost(config, task_of(config, outline, shape, data, planned), found) if shape else Costs()
@@ -167,27 +171,39 @@ def summarise(config: TrainConfig, outline: Outline, data: Data, output: surroun
             checkpoint_bytes=checkpoint_bytes(config, shape) if shape else 0,
             upload_bytes_per_second=round(output.bytes_per_second),
             suggestions=tuple(one for one in (*told, *suggestions(seen)) if one),
+            settings=settings,
         )
     )
+
+
+def settle(config: TrainConfig, lengths: Lengths) -> tuple[TrainConfig, RowSettings | None]:
+    """``config`` with what the number of rows decides where nobody else has."""
+    hyper, count = config.hyperparameters, processes(config)
+    sequences = plan(lengths.kept, hyper, count).sequences
+    chosen, settings = by_rows(sequences, hyper, config.unset_hyperparameters or (), count)
+    return dataclasses.replace(config, hyperparameters=chosen, unset_hyperparameters=None), settings
 
 
 def shape_of(config: TrainConfig, outline: Outline) -> tuple[ModelShape | None, str]:
     """The model's dimensions, or why they cannot be told.
 
-    Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when the adapter's layers are not in the model.
+    Raises KubeTuneError as ``check_targets``.
     """
+    check_targets(config, outline)
     try:
-        shape = model_shape(outline.config, outline.tensors)
+        return model_shape(outline.config, outline.tensors), ""
     except ShapeError as error:
         return None, f"the size of {config.base_model} cannot be told: {error}"
-    if config.method is not Method.FULL and shape.linears and not shape.targets(config.lora.target_modules):
-        raise KubeTuneError(
-            ExitCode.BAD_CONFIG,
-            "UnknownTargetModules",
-            f"lora.targetModules {', '.join(config.lora.target_modules)} are not in {config.base_model}; it has "
-            f"{', '.join(shape.linear_names)} (or use all-linear)",
-        )
-    return shape, ""
+
+
+def check_targets(config: TrainConfig, outline: Outline) -> None:
+    """Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when a layer to be adapted is not in the model."""
+    modules = modules_of(outline.tensors)
+    if config.method is Method.FULL or not modules:
+        return
+    missing = missing_targets(config.lora.target_modules, modules)
+    if missing:
+        raise unknown_targets(missing, config.base_model, adaptable(outline.tensors) or modules)
 
 
 def judge(config: TrainConfig, shape: ModelShape, longest: int) -> Verdict:

@@ -169,8 +169,9 @@ def _larger(known: Iterable[Accelerator], needed: int) -> Iterator[str]:
 
 
 def _on_cpu(config: TrainConfig, shape: ModelShape, main_memory: int) -> str:
-    # 32-bit weights, of which only QLoRA's are smaller.
-    run: Recipe = dataclasses.replace(recipe(config), weight_bytes=4, autocast_copies=False)
+    # The most of what CPUs do: 32-bit weights (only QLoRA's are smaller) where they have no bfloat16, and where they
+    # have it, copies in bfloat16 of the weights that are trained.
+    run: Recipe = dataclasses.replace(recipe(config), weight_bytes=4)
     needed = estimate(shape, run).total + LIBRARIES
     enough = "" if needed <= TIGHT * main_memory else ", which may not be enough: raise spec.resources.memory"
     return (

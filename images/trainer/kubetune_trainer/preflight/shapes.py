@@ -73,11 +73,6 @@ class ModelShape:
         """Weights of the largest of ``linears``."""
         return max((linear.parameters for linear in self.linears), default=0)
 
-    @cached_property
-    def linear_names(self) -> tuple[str, ...]:
-        """What adapters may be put on, without the place in the model."""
-        return tuple(sorted({linear.name.rpartition(".")[2] for linear in self.linears}))
-
     def targets(self, modules: Iterable[str]) -> tuple[Linear, ...]:
         """The linear layers that peft would put an adapter on for ``target_modules=modules``."""
         wanted = tuple(modules)
@@ -123,6 +118,11 @@ def model_shape(config: Mapping[str, Any], tensors: Mapping[str, tuple[int, ...]
         tied=tied,
         idle_experts=_idle_experts(text, sizes),
     )
+
+
+def adaptable(tensors: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """Names of the linear layers that an adapter may be put on, by their place in the model."""
+    return [linear.name for linear in _linears(tensors, transposed=False)]
 
 
 def _linears(tensors: Mapping[str, tuple[int, ...]], *, transposed: bool) -> Iterable[Linear]:

@@ -53,6 +53,8 @@ def _findings(summary: PreflightSummary, currency: str) -> Iterator[tuple[str, s
         "plan",
         f"{summary.steps} steps, {summary.tokens_per_epoch} tokens per epoch, {summary.masked_share:.0%} without loss",
     )
+    if summary.settings:
+        yield "settings", summary.settings.reason
     yield "fit", f"{summary.fit}: {summary.fit_message}" if summary.fit is not Fit.FITS else summary.fit_message
     if summary.memory:
         parts = {name: getattr(summary.memory, name) for name in _PARTS}

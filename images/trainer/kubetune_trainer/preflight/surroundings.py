@@ -14,6 +14,7 @@ from pathlib import Path
 
 from kubetune_contract import Tracking
 from kubetune_shared.store import ConflictError, Store, UnsupportedError
+from kubetune_shared.store_errors import output_errors
 
 PROBE_BYTES = 4 << 20
 MATRIX = 1024
@@ -33,7 +34,11 @@ class Output:
 
 def try_output(store: Store, output: str) -> Output:
     """Writes below ``output`` and removes it again. Raises KubeTuneError as every write does."""
-    probe = f"{output.rstrip('/')}/.probe-{secrets.token_hex(8)}"
+    with output_errors():
+        return _try_output(store, f"{output.rstrip('/')}/.probe-{secrets.token_hex(8)}")
+
+
+def _try_output(store: Store, probe: str) -> Output:
     try:
         conditional = _is_conditional(store, probe)
         data = os.urandom(PROBE_BYTES)

@@ -41,5 +41,6 @@ def publish_when_possible(job: Job, folder: Path, uri: str, *, kind: str, meta: 
         lambda: publish(job.store, folder, uri, kind=kind, meta=meta, guard=job.state.confirm),
         "publishing",
         job.stop,
+        job.reporter,
         latest.step if latest else None,
     )

@@ -35,8 +35,11 @@ def config_sha256(config: TrainConfig) -> str:
     """Names everything that decides the run's result.
 
     Not what only says where it runs: an operator that was upgraded, or a node that came, must not cost the checkpoints.
+    Nor the digest of the rows, which is compared by itself (data/unchanged.py), because a change of them must be told.
     """
-    bare = dataclasses.replace(config, image=None, preset=None, placement=Placement())
+    bare = dataclasses.replace(
+        config, image=None, preset=None, placement=Placement(), unset_hyperparameters=None, dataset_sha256=None
+    )
     return hashlib.sha256(dumps(bare).encode()).hexdigest()
 
 

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from kubetune_contract import RecoveryStep, TrainConfig, TrainSummary, dumps
+from kubetune_contract import RecoveryStep, Suggestion, TrainConfig, TrainSummary, dumps
 from kubetune_contract.paths import TERMINATION_LIMIT
 from kubetune_trainer.job import Job
 from kubetune_trainer.patience import patiently
@@ -32,6 +32,7 @@ from .ladder import (
     taken,
 )
 
+SUGGESTION_CHARACTERS = 200
 FLUSH_SECONDS = 10.0
 """How long the tracker may take before the process replaces itself."""
 
@@ -90,12 +91,23 @@ def record(job: Job, steps: Sequence[RecoveryStep]) -> None:
         log.warning("%s at step %d: %s", step.kind, step.step, step.message)
         known = job.state.recovery
         if step not in known:
-            patiently(lambda step=step: job.state.add_recovery(step), "noting a recovery", job.stop)  # type: ignore[misc]
+            patiently(
+                lambda step=step: job.state.add_recovery(step),  # type: ignore[misc]
+                "noting a recovery",
+                job.stop,
+                job.reporter,
+            )
     job.reporter.recovered(job.state.recovery)
 
 
 def fitting(summary: TrainSummary) -> TrainSummary:
-    """``summary`` with as much of its recovery as a termination message has room for, the newest kept longest."""
+    """``summary`` with as much of its recovery as a termination message has room for, the newest kept longest.
+
+    Long suggestions are cut first: their beginning says what is the matter.
+    """
+    if len(dumps(summary).encode()) > TERMINATION_LIMIT:
+        cut = tuple(Suggestion(one.reason, one.message[:SUGGESTION_CHARACTERS]) for one in summary.suggestions)
+        summary = dataclasses.replace(summary, suggestions=cut)
     kept = list(summary.recovery)
     for number, step in enumerate(kept):
         if len(dumps(dataclasses.replace(summary, recovery=tuple(kept))).encode()) <= TERMINATION_LIMIT:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from kubetune_contract import Phase
 from kubetune_trainer.recovery.exhaustion import peak_vram
 from kubetune_trainer.tracking.tracker import Tracker
 
@@ -41,6 +42,10 @@ class Observer(TrainerCallback):  # type: ignore[misc]
         if self._began is not None and self._idle_since is not None:
             self._reporter.suggest(self._signs.stepped(self._waited, now - self._began + self._waited))
         self._idle_since = time.monotonic()
+        if control.should_evaluate:
+            self._reporter.phase(Phase.EVALUATING)
+        elif control.should_save:
+            self._reporter.phase(Phase.SAVING)
 
     def on_log(
         self,
@@ -61,9 +66,11 @@ class Observer(TrainerCallback):  # type: ignore[misc]
         self._rest()
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._reporter.phase(Phase.SAVING if control.should_save else Phase.TRAINING)
         self._rest()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._reporter.phase(Phase.TRAINING)
         self._rest()
 
     def _rest(self) -> None:

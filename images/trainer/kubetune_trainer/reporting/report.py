@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from kubetune_contract import RecoveryStep, Suggestion, TrainProgress
+from kubetune_contract import Phase, RecoveryStep, Suggestion, TrainProgress, stopping
 
 _LOGGED = {
     "loss": "loss",
@@ -34,7 +35,10 @@ class Reporter:
         self._tokens: tuple[float, float] | None = None
         self._active: Callable[[], float] | None = None
         self._lock = threading.Lock()
-        self.progress = TrainProgress("preparing", 0, 0, now())
+        self.begun = False
+        """Whether the training loop has begun: until then memory that runs out is the loading's."""
+        self._stopping = False
+        self.progress = TrainProgress(Phase.LIBRARIES, 0, 0, now())
         publish(self.progress)
 
     def counting(self, active: Callable[[], float]) -> None:
@@ -47,13 +51,36 @@ class Reporter:
         self._update(step=step, last_checkpoint=step, last_checkpoint_at=at, tokens=tokens, best_step=best)
 
     def phase(self, phase: str) -> None:
-        """``preparing``, ``training``, ``publishing``, ``done`` or ``failed``."""
-        self._update(phase=phase, eta_seconds=self.progress.eta_seconds if phase == "training" else None)
+        """What is being done now. Once it is stopping, nothing that follows from that shows."""
+        if self._stopping and phase != Phase.FAILED:
+            return
+        during = phase in {Phase.TRAINING, Phase.EVALUATING, Phase.SAVING}
+        self._update(phase=str(phase), eta_seconds=self.progress.eta_seconds if during else None)
+
+    def stopping(self, step: int) -> None:
+        """Asked to stop: ``step`` is saved, and then it ends."""
+        self.phase(stopping(step))
+        self._stopping = True
+
+    @contextmanager
+    def during(self, phase: str) -> Iterator[None]:
+        """``phase``, and afterwards the one before."""
+        before = self.progress.phase
+        self.phase(phase)
+        try:
+            yield
+        finally:
+            self.phase(before)
+
+    def planned(self, total: int | None) -> None:
+        """Steps of the whole run, as far as they can be told before it begins."""
+        if total:
+            self._update(total_steps=total)
 
     def begin(self, step: int, total: int) -> None:
         """Training starts, or goes on, after ``step`` steps of ``total``."""
-        self._last_step_at = self._now()
-        self._update(phase="training", step=step, total_steps=total)
+        self._last_step_at, self.begun = self._now(), True
+        self._update(phase=Phase.TRAINING, step=step, total_steps=total)
 
     def stepped(self, step: int) -> None:
         """An optimizer step is done."""

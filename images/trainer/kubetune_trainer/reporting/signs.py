@@ -24,6 +24,8 @@ SLOW_STEPS = 20
 SLOW_SHARE = 0.2
 SLOW_SECONDS = 10.0
 NEAR_LIMIT = 0.95
+ROSE_SHARE = 0.25
+"""A loss that ends this much above where it began has risen, however few values tell."""
 
 Curve = Sequence[tuple[int, float]]
 """Steps and values, in order."""
@@ -63,12 +65,32 @@ def flat_loss(losses: Curve) -> Suggestion | None:
     first, last = [[value for _, value in chosen] for chosen in (losses[:part], losses[-part:])]
     start, end = statistics.fmean(first), statistics.fmean(last)
     error = math.sqrt((statistics.variance(first) + statistics.variance(last)) / part)
-    if end < LEARNED or start - end + 2 * error >= FLAT_SHARE * start:
+    # One that has risen wants the opposite of what a flat one does: see loss_rose.
+    if end < LEARNED or end >= start * (1 + ROSE_SHARE) or start - end + 2 * error >= FLAT_SHARE * start:
         return None
     return Suggestion(
         "FlatLoss",
         f"the training loss stays at {end:.3g} (it began at {start:.3g}; {len(losses)} values up to step "
         f"{losses[-1][0]}): raise learningRate, or look whether the data can teach anything new",
+    )
+
+
+def loss_rose(losses: Sequence[float], mean: float | None, learning_rate: float) -> Suggestion | None:
+    """LossRose when the training ended clearly worse than it began.
+
+    ``losses`` are all that were logged; with only one of them, the ``mean`` over the run tells where it went.
+    """
+    if not losses or losses[0] <= 0:
+        return None
+    part = max(1, len(losses) // 4)
+    start = statistics.fmean(losses[:part])
+    end = statistics.fmean(losses[-part:]) if len(losses) > 1 else mean
+    if end is None or not math.isfinite(end) or end < start * (1 + ROSE_SHARE) or end < LEARNED:
+        return None
+    return Suggestion(
+        "LossRose",
+        f"the training loss rose from {start:.3g} to {end:.3g}: the result is most likely worse than the base model. "
+        f"Lower learningRate (now {learning_rate:g}) to a tenth, and compare with an Evaluation before you serve it",
     )
 
 

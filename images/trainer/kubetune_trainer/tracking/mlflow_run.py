@@ -6,7 +6,9 @@ Every call may be made again: a request that seemed to fail may have arrived.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
@@ -14,38 +16,69 @@ from mlflow.exceptions import MlflowException
 
 from kubetune_contract import Owner, Tracking
 
-from .tracked import Data, Point, Version
+from .tracked import Data, Place, Point, RefusedError, Version
 
 UID_TAG = "kubetune.uid"
+CONFIG_TAG = "kubetune.config.sha256"
+TRY_AGAIN = {408, 429}
+"""HTTP statuses below 500 that say: later."""
+MAY_PASS = {401, 403, 404}
 DIGEST_CHARS = 36
 """MLflow's limit for a dataset's digest; the whole one is in a tag of the run."""
 
 
 class Run:
-    """The run of one job: one, however often its pod was started."""
+    """The run of one job under one configuration: one, however often its pod was started.
 
-    def __init__(self, tracking: Tracking, owner: Owner) -> None:
-        """Finds or creates it. Raises whatever the client raises."""
+    Every method raises RefusedError for what the server will not have, and whatever else the client raises.
+    """
+
+    def __init__(self, tracking: Tracking, owner: Owner, config_sha256: str) -> None:
+        """Finds or creates it."""
         self._client = MlflowClient(tracking_uri=tracking.uri)
-        self._owner = owner
+        self._owner, self._config_sha256 = owner, config_sha256
         self._last: dict[str, int] = {}
         self._is_new = True
-        self.id = self._find_or_create(tracking.experiment)
+        with refusals():
+            found = self._find_or_create(tracking.experiment)
+        self.id = str(found.run_id)
+        self.place = Place(tracking.uri, tracking.experiment, str(found.experiment_id), self.id, str(found.run_name))
 
-    def log(self, points: Sequence[Point], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Adds to the curves and facts; a point at or before the last one of its curve is left out.
+    def log_points(self, points: Sequence[Point]) -> None:
+        """Adds to the curves; a point at or before the last one of its curve is left out.
 
         MLflow only ever appends: the steps that a resumed training repeats would otherwise be there twice.
         """
-        new = {(point.key, point.step): point for point in points if point.step > self._last_step(point.key)}
-        self._client.log_batch(
-            self.id,
-            metrics=[Metric(point.key, point.value, point.millis, point.step) for point in new.values()],
-            params=[Param(*pair) for pair in params.items()],
-            tags=[RunTag(*pair) for pair in tags.items()],
-        )
+        with refusals():
+            new = {(point.key, point.step): point for point in points if point.step > self._last_step(point.key)}
+            metrics = [Metric(point.key, point.value, point.millis, point.step) for point in new.values()]
+            self._client.log_batch(self.id, metrics=metrics)
         for key, step in new:
             self._last[key] = max(step, self._last_step(key))
+
+    def log_params(self, params: Mapping[str, str]) -> None:
+        """All that can be: MLflow never changes a parameter, and refuses the others along with one that it has."""
+        try:
+            with refusals():
+                self._client.log_batch(self.id, params=[Param(*pair) for pair in params.items()])
+                return
+        except RefusedError as error:
+            if error.may_pass or len(params) == 1:
+                raise
+        refused = {}
+        for pair in params.items():
+            try:
+                with refusals():
+                    self._client.log_param(self.id, *pair)
+            except RefusedError as error:
+                refused[pair[0]] = str(error)
+        if refused:
+            raise RefusedError(f"{', '.join(refused)}: {next(iter(refused.values()))}")
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Facts about the run; a later value replaces an earlier one."""
+        with refusals():
+            self._client.log_batch(self.id, tags=[RunTag(*pair) for pair in tags.items()])
 
     def add_data(self, data: Data) -> None:
         """The dataset as an input of the run; the same one is there once."""
@@ -58,10 +91,15 @@ class Run:
             profile=json.dumps(counts),
         )
         tags = [InputTag("mlflow.data.context", "training")]
-        self._client.log_inputs(self.id, datasets=[DatasetInput(dataset, tags)])
+        with refusals():
+            self._client.log_inputs(self.id, datasets=[DatasetInput(dataset, tags)])
 
     def register(self, version: Version) -> str:
         """``name/version`` of this job's version of the model, which is created unless it is there."""
+        with refusals():
+            return self._register(version)
+
+    def _register(self, version: Version) -> str:
         try:
             self._client.create_registered_model(version.name)
         except MlflowException as error:
@@ -83,7 +121,8 @@ class Run:
 
     def end(self, status: str) -> None:
         """``FINISHED``, ``FAILED`` or ``KILLED``."""
-        self._client.set_terminated(self.id, status)
+        with refusals():
+            self._client.set_terminated(self.id, status)
 
     def _last_step(self, key: str) -> int:
         """Where a curve ends on the server; -1 for one that is not there yet."""
@@ -92,22 +131,39 @@ class Run:
             self._last[key] = max((point.step for point in history), default=-1)
         return self._last[key]
 
-    def _find_or_create(self, experiment: str) -> str:
+    def _find_or_create(self, experiment: str) -> Any:
+        """The run's info. One of this job under another configuration is another run: its curve is not this one's."""
         found = self._client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
-        runs = self._client.search_runs(
-            [experiment_id], filter_string=f"tags.`{UID_TAG}` = '{self._owner.uid}'", max_results=1
-        )
-        if runs:
+        runs = self._client.search_runs([experiment_id], filter_string=f"tags.`{UID_TAG}` = '{self._owner.uid}'")
+        mine = [run for run in runs if run.data.tags.get(CONFIG_TAG, self._config_sha256) == self._config_sha256]
+        for other in runs:
+            if other not in mine and other.info.status == "RUNNING":
+                self._client.set_terminated(other.info.run_id, "KILLED")
+        if mine:
             self._is_new = False
-            self._client.update_run(runs[0].info.run_id, status="RUNNING")
-            return str(runs[0].info.run_id)
+            self._client.update_run(mine[0].info.run_id, status="RUNNING")
+            return mine[0].info
         tags = {
             UID_TAG: self._owner.uid,
+            CONFIG_TAG: self._config_sha256,
             "kubetune.namespace": self._owner.namespace,
             "kubetune.name": self._owner.name,
         }
         created = self._client.create_run(
             experiment_id, run_name=f"{self._owner.namespace}/{self._owner.name}", tags=tags
         )
-        return str(created.info.run_id)
+        return created.info
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Tells what is refused for good from what may be taken later."""
+    try:
+        yield
+    except MlflowException as error:
+        status = int(error.get_http_status_code())
+        if not 400 <= status < 500 or status in TRY_AGAIN:
+            raise
+        said = str(error.message).strip().partition("\n")[0][:300]
+        raise RefusedError(said, may_pass=status in MAY_PASS) from error

@@ -9,7 +9,7 @@ from typing import Any
 
 import kubetune_contract
 import kubetune_shared
-from kubetune_contract import Method, TrainConfig, TrainSummary, dumps
+from kubetune_contract import Method, Phase, TrainConfig, TrainSummary, dumps
 from kubetune_trainer.job import Job
 from kubetune_trainer.reporting.hardware import describe
 from kubetune_trainer.workspace import Inputs
@@ -83,9 +83,12 @@ def track_results(job: Job, summary: TrainSummary) -> TrainSummary:
     registered = job.config.tracking.registered_model if job.config.tracking else None
     if registered:
         tracker.register(Version(registered, artifact.uri, tags | _origin(job.config, summary)))
+    job.reporter.phase(Phase.TRACKER)
     tracker.finish("FINISHED")
+    told = {one.reason: one for one in (*summary.suggestions, *tracker.troubles)}
     return dataclasses.replace(
         summary,
+        suggestions=tuple(told.values()),
         mlflow_run_id=tracker.run_id or summary.mlflow_run_id,
         model_version=tracker.model_version or summary.model_version,
     )

@@ -1,7 +1,8 @@
 """The MLflow run of a job: found again by the job's uid, fed in batches from a thread, never in the training's way.
 
 With the tracking server down, everything is kept and sent when it answers again; what is still unsent at the end is
-tried for FINISH_SECONDS more and then given up with a warning: a lost curve is no reason to lose a model.
+tried for FINISH_SECONDS more and then given up with a warning: a lost curve is no reason to lose a model. What the
+server refuses for good is left out at once, and told: neither the rest of the run nor the model's version waits for it.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kubetune_contract import Owner, Tracking
+from kubetune_contract import Owner, Suggestion, Tracking
 
-from .tracked import Data, Point, Version
+from .tracked import Data, Point, RefusedError, Version, how_to_see
 
 if TYPE_CHECKING:
     from .mlflow_run import Run
@@ -42,11 +43,13 @@ class _Outbox:
 class Tracker:
     """The run of one job. Every method but ``finish`` returns at once; without a tracking server nothing is done."""
 
-    def __init__(self, tracking: Tracking | None, owner: Owner) -> None:
+    def __init__(self, tracking: Tracking | None, owner: Owner, config_sha256: str = "") -> None:
         self.run_id: str | None = None
         self.model_version: str | None = None
         """``name/version`` in the registry, once it is there."""
-        self._tracking, self._owner = tracking, owner
+        self._tracking, self._owner, self._config_sha256 = tracking, owner, config_sha256
+        self._refusals: dict[str, str] = {}
+        self._incomplete = ""
         self._outbox, self._lock = _Outbox(), threading.Lock()
         self._ended = threading.Event()
         self._final: str | None = None
@@ -100,7 +103,29 @@ class Tracker:
         self._ended.set()
         self._thread.join(seconds)
         if self._thread.is_alive():
-            log.warning("tracking server %s did not take everything; the run there is incomplete", self._tracking.uri)
+            version = "" if self.model_version else ", and no model version is registered"
+            self._incomplete = (
+                f"the tracking server {self._tracking.uri} did not take everything within {seconds:.0f} s of the end; "
+                f"the run there is incomplete{version}. The published result is whole"
+            )
+            log.warning("%s", self._incomplete)
+
+    @property
+    def troubles(self) -> tuple[Suggestion, ...]:
+        """What the server refused or did not take, for the user to know."""
+        found = []
+        if self._refusals:
+            told = "; ".join(f"{what} ({said})" for what, said in self._refusals.items())
+            found.append(
+                Suggestion(
+                    "TrackerRefused",
+                    f"the tracking server refused {told}"[:700]
+                    + ". Everything else was sent; the result is not affected",
+                )
+            )
+        if self._incomplete:
+            found.append(Suggestion("TrackerIncomplete", self._incomplete))
+        return tuple(found)
 
     def pause(self, seconds: float) -> None:
         """Sends what is left but lets the run go on: this process is about to be replaced."""
@@ -114,6 +139,8 @@ class Tracker:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        # An address that only pods can open; see how_to_see.
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
         run: Run | None = None
         while True:
             last = self._ended.wait(FLUSH_SECONDS if run else 0.1)
@@ -121,10 +148,15 @@ class Tracker:
                 run = run or self._open()
                 self._flush(run)
                 if last and self._final:
-                    run.end(self._final)
-                    self._register(run)
+                    self._end(run, self._final)
                 if last:
                     return
+            except RefusedError as error:
+                if last:
+                    self._refused("this run", error)
+                    return
+                self._warn(error)
+                time.sleep(FLUSH_SECONDS)
             except Exception as error:  # any failure of a tracker is survivable
                 self._warn(error)
                 time.sleep(1 if last else FLUSH_SECONDS)
@@ -133,7 +165,7 @@ class Tracker:
         from .mlflow_run import Run  # noqa: PLC0415 (MLflow's import takes seconds; not in the training's way here)
 
         assert self._tracking  # noqa: S101 (the thread is only started with it)
-        run = Run(self._tracking, self._owner)
+        run = Run(self._tracking, self._owner, self._config_sha256)
         self.run_id = run.id
         return run
 
@@ -144,12 +176,16 @@ class Tracker:
                 points = self._outbox.points[:BATCH]
                 params = dict(list(self._outbox.params.items())[:100])
                 tags = dict(list(self._outbox.tags.items())[:100])
-            if data:
-                run.add_data(data)
-            if points or params or tags:
-                run.log(points, params, tags)
-            elif not data:
+            if not (data or points or params or tags):
                 return
+            if data:
+                self._part("the dataset", lambda data=data: run.add_data(data))  # type: ignore[misc]
+            if params:
+                self._part("parameters", lambda params=params: run.log_params(params))  # type: ignore[misc]
+            if tags:
+                self._part("tags", lambda tags=tags: run.log_tags(tags))  # type: ignore[misc]
+            if points:
+                self._part("metrics", lambda points=points: run.log_points(points))  # type: ignore[misc]
             with self._lock:
                 self._outbox.data = None
                 del self._outbox.points[: len(points)]
@@ -159,11 +195,30 @@ class Tracker:
                     if self._outbox.tags.get(key) == value:
                         del self._outbox.tags[key]
 
-    def _register(self, run: Run) -> None:
+    def _end(self, run: Run, status: str) -> None:
+        self._part("the run's end", lambda: run.end(status))
         with self._lock:
             version = self._outbox.version
         if version and not self.model_version:
-            self.model_version = run.register(version)
+            self._part(f"model version {version.name}", lambda: self._register(run, version))
+        log.info("%s", how_to_see(run.place))
+
+    def _register(self, run: Run, version: Version) -> None:
+        self.model_version = run.register(version)
+
+    def _part(self, what: str, send: Callable[[], None]) -> None:
+        """Sends it, or leaves it out where it is refused for good; the others do not wait for it."""
+        try:
+            send()
+        except RefusedError as error:
+            if error.may_pass and not self._ended.is_set():
+                raise
+            self._refused(what, error)
+
+    def _refused(self, what: str, error: RefusedError) -> None:
+        if what not in self._refusals:
+            self._refusals[what] = str(error)
+            log.warning("the tracking server refused %s: %s", what, error)
 
     def _warn(self, error: Exception) -> None:
         level = logging.DEBUG if self._warned else logging.WARNING

@@ -1,4 +1,4 @@
-"""The demo's task: which package of the standard library was this function written for?
+"""The small model's task: which package of the standard library was this function written for?
 
 Questions are functions of files the model has never read; the answer is the package's name, so it can be checked.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .corpus import Function, Part, SourceFile, functions
+from tests.demo.library import Function, Part, SourceFile, functions
 
 MIN_CHARACTERS = 150
 MAX_CHARACTERS = 700
-"""About 230 tokens of the demo's tokenizer: question and answer stay below 256."""
+"""About 230 tokens of the small model's tokenizer: question and answer stay below 256."""
 
 
 @dataclass(frozen=True)

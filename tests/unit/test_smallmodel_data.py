@@ -1,4 +1,4 @@
-"""The demo's corpus and questions: disjoint by file, checkable, the same on every run."""
+"""The small model's corpus and questions: disjoint by file, checkable, the same on every run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,19 @@ from collections import Counter
 
 import pytest
 
-from tests.demo.corpus import Part, SourceFile, functions, library_root, read_library, split_by_file
-from tests.demo.task import MAX_CHARACTERS, MIN_CHARACTERS, Item, Limits, chat_row, majority_share, make_items, question
+from tests.demo.library import Part, SourceFile, functions, library_root, read_library
+from tests.smallmodel.example import EXAMPLE
+from tests.smallmodel.split import split_by_file
+from tests.smallmodel.task import (
+    MAX_CHARACTERS,
+    MIN_CHARACTERS,
+    Item,
+    Limits,
+    chat_row,
+    majority_share,
+    make_items,
+    question,
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +124,8 @@ def test_too_small_a_library_is_refused_with_a_sentence() -> None:
 
 def test_a_file_that_does_not_parse_gives_no_functions() -> None:
     assert list(functions(SourceFile("lib2to3/bad.py", "print 'two'\n"))) == []
+
+
+def test_example_question_is_of_the_trained_size_and_not_from_the_library(library: list[SourceFile]) -> None:
+    assert MIN_CHARACTERS <= len(EXAMPLE) <= MAX_CHARACTERS
+    assert not any("async def echo(" in file.text for file in library)

@@ -1,4 +1,4 @@
-"""The Python standard library's own sources, split by file: the raw material of the demo's model and data.
+"""The Python standard library's own sources: what the demo's and the small model's questions are made of.
 
 Everything here is a pure function of the interpreter's library: one Python version gives one corpus on every machine.
 """
@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import ast
 import enum
-import hashlib
 import sysconfig
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +34,6 @@ class Part(enum.StrEnum):
     TRAIN = "train"
     VALIDATION = "validation"
     TEST = "test"
-
-
-TEST_SHARE = 0.2
-VALIDATION_SHARE = 0.05
-LARGE = 0.3
 
 
 @dataclass(frozen=True)
@@ -86,30 +80,6 @@ def read_library(root: Path) -> list[SourceFile]:
             seen.add(text)
             files.append(SourceFile(relative.as_posix(), text))
     return files
-
-
-def split_by_file(files: Iterable[SourceFile]) -> dict[Part, list[SourceFile]]:
-    """Deals whole files to the parts, package by package, in the order of their paths' hashes.
-
-    Modules outside any package are all for training: nothing is asked about them. A package's first files make up its
-    share of the test text, the next ones that of the validation text; a file that alone is LARGE of its package stays
-    with the training text, which would have too little of the package otherwise.
-    """
-    groups: dict[str | None, list[SourceFile]] = {}
-    for file in files:
-        groups.setdefault(file.package, []).append(file)
-    parts: dict[Part, list[SourceFile]] = {part: [] for part in Part}
-    parts[Part.TRAIN] += groups.pop(None, [])
-    for group in groups.values():
-        total = sum(len(file.text) for file in group)
-        dealt = 0
-        for file in sorted(group, key=lambda file: hashlib.sha256(file.path.encode()).digest()):
-            if len(file.text) > LARGE * total or dealt >= (TEST_SHARE + VALIDATION_SHARE) * total:
-                parts[Part.TRAIN].append(file)
-                continue
-            parts[Part.TEST if dealt < TEST_SHARE * total else Part.VALIDATION].append(file)
-            dealt += len(file.text)
-    return {part: sorted(chosen, key=lambda file: file.path) for part, chosen in parts.items()}
 
 
 def functions(file: SourceFile) -> Iterator[Function]:

@@ -1,4 +1,4 @@
-"""Makes the demo's base model: a tokenizer and a small Llama, trained from nothing on source code.
+"""Makes the small base model: a tokenizer and a small Llama, trained from nothing on source code.
 
 Runs in a pod of the trainer's image, which has the libraries.
 """

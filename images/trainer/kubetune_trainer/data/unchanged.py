@@ -1,0 +1,26 @@
+"""Are the rows those that this run began with? Pure.
+
+Rows that were replaced under a run would be mixed with what the run has learned already, and its records would name one
+of both. So such a run ends, permanently and with both digests.
+"""
+
+from __future__ import annotations
+
+from kubetune_contract import Dataset, ExitCode, KubeTuneError
+
+SHOWN = 16
+"""Digits of a digest that a person compares."""
+
+
+def check_unchanged(dataset: Dataset, now: str, before: str | None, since: str) -> None:
+    """Raises KubeTuneError (BAD_DATA, DataChanged) when the rows' digest is not the one known ``since`` then."""
+    if before is None or before == now:
+        return
+    where = " and ".join(uri for uri in (dataset.uri, dataset.validation_uri) if uri)
+    raise KubeTuneError(
+        ExitCode.BAD_DATA,
+        "DataChanged",
+        f"the rows at {where} have changed since {since}: their digest was {before[:SHOWN]} and is {now[:SHOWN]} now. "
+        "Nothing was mixed, and this job is over. To train on the new rows, delete this job and create it again, or "
+        "create another; to train on the old ones, put them back first. A file name per version of the data avoids it",
+    )

@@ -1,0 +1,101 @@
+"""Parts that should run for ever: one that ends or hangs is noticed, whatever it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+import pytest
+
+from kubetune.kube.client import Client
+from kubetune.kube.kinds import FINETUNEJOB
+from kubetune.main import HelperError, supervise
+from kubetune.runtime.controller import Key
+from kubetune.runtime.health import LAG_LIMIT, Health
+from kubetune.runtime.metrics import Metrics
+from kubetune.runtime.queue import WorkQueue
+from kubetune.runtime.resync import Resync
+from kubetune.runtime.seen import Seen
+
+
+class Lister:
+    """Stands in for the client: fails in the ways given, then lists nothing for ever."""
+
+    def __init__(self, *failures: Exception) -> None:
+        self.failures = list(failures)
+        self.listed = 0
+
+    async def pages(self, *_: Any) -> AsyncIterator[list[dict[str, Any]]]:
+        if self.failures:
+            raise self.failures.pop(0)
+        self.listed += 1
+        yield []
+
+
+def resync(lister: Lister) -> Resync:
+    metrics = Metrics([FINETUNEJOB.kind])
+    queue: WorkQueue[Key] = WorkQueue(time.monotonic)
+    return Resync(cast(Client, lister), queue, Seen(), metrics.phases)
+
+
+@pytest.mark.parametrize("failure", [ValueError("no JSON"), KeyError("metadata"), OSError("gone")])
+async def test_a_listing_that_fails_in_any_way_is_tried_again(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kubetune.runtime.resync.RETRY_SECONDS", 0.0)
+    lister = Lister(failure, failure)
+    looking = resync(lister)
+    task = asyncio.create_task(looking.run((FINETUNEJOB,), (), 3600))
+    await asyncio.wait_for(looking.done_once.wait(), 10)
+    assert lister.listed == 1
+    task.cancel()
+
+
+async def test_a_resync_that_hangs_shows_in_the_health() -> None:
+    looking = resync(Lister())
+    health = Health(WorkQueue(time.monotonic), looking, Metrics([FINETUNEJOB.kind]))
+    assert health.problem() is None, "not begun"
+    looking.due = time.monotonic() + 60
+    assert health.problem() is None
+    looking.due = time.monotonic() - LAG_LIMIT - 1
+    assert "periodic look" in (health.problem() or "")
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()
+
+
+async def fails() -> None:
+    raise RuntimeError("by accident")
+
+
+async def ends() -> None:
+    return None
+
+
+@pytest.mark.parametrize(("part", "says"), [(fails, "by accident"), (ends, "resync has ended")])
+async def test_a_helper_that_ends_ends_the_operator(part: Any, says: str) -> None:
+    cancelled = asyncio.Event()
+
+    async def watches() -> None:
+        try:
+            await for_ever()
+        finally:
+            cancelled.set()
+
+    healthy = asyncio.create_task(for_ever(), name="timers")
+    with pytest.raises(HelperError, match=says):
+        await supervise(watches(), [healthy, asyncio.create_task(part(), name="resync")])
+    assert cancelled.is_set()
+    healthy.cancel()
+
+
+async def test_the_end_of_the_watches_is_passed_on() -> None:
+    healthy = asyncio.create_task(for_ever())
+    await supervise(ends(), [healthy])
+    with pytest.raises(RuntimeError, match="by accident"):
+        await supervise(fails(), [healthy])
+    assert not healthy.done()
+    healthy.cancel()
