@@ -25,7 +25,8 @@ from kubetune.modeldeployment.api import DeploymentCondition, DeploymentPhase, M
 from kubetune.modeldeployment.api import Reason as DeploymentReason
 from kubetune.workload.main_memory import fewer_tries
 from kubetune.workload.run import JobObservation
-from kubetune_contract import TrainProgress
+from kubetune_contract import Phase, TrainProgress
+from kubetune_contract import stopping as contract_stopping
 from tests.support.objects import failure_summary
 from tests.support.observed import job, pod, waiting
 from tests.support.situations import (
@@ -256,6 +257,13 @@ def test_what_the_pod_does_is_told(phase: str) -> None:
 @pytest.mark.parametrize("phase", ["stopping: saving step 12", "waiting for MLflow", "done", "Loading libraries"])
 def test_what_the_trainer_adds_to_a_word_is_about_the_moment(phase: str) -> None:
     assert condition(judge(custom(), running(phase=phase, loss=1.5)), "Succeeded")["reason"] != "Running"
+
+
+@pytest.mark.walk("C5")
+def test_every_phase_of_the_contract_is_known() -> None:
+    """But for the one that a pod has for a moment before it ends, and whose end tells more."""
+    assert [phase for phase in Phase if stage_of(phase) is None] == [Phase.FAILED]
+    assert stage_of(contract_stopping(12)) is stage_of(Phase.STOPPING)
 
 
 @settings(deadline=None)
