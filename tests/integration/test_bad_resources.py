@@ -26,7 +26,10 @@ FILES = (Path(__file__).with_name("bad_resources.yaml"), os.environ.get("KUBETUN
 CASES = [case for file in FILES if file for case in read(Path(file))]
 BARE = "badcr-bare"
 """The namespace without a Secret, as the manifests name it."""
-ids = {"ids": lambda case: case.name}
+
+
+def _name(case: Bad) -> str:
+    return case.name
 
 
 def _dry_run(kube: Kube, manifest: Object) -> str | None:
@@ -43,7 +46,7 @@ def _dry_run(kube: Kube, manifest: Object) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.where == "apply"], **ids)
+@pytest.mark.parametrize("case", [case for case in CASES if case.where == "apply"], ids=_name)
 def test_is_refused(kube: Kube, case: Bad, record_property: Record) -> None:
     said = _dry_run(kube, case.manifest)
     assert said, "it was taken"
@@ -119,7 +122,7 @@ STATUS = [
 @pytest.mark.walk("W13")
 @pytest.mark.usefixtures("operator")
 @pytest.mark.parametrize(("nodes", "keys"), [(0, True), (1, True), (1, False)], ids=["no node", "node", "no keys"])
-@pytest.mark.parametrize("case", STATUS, **ids)
+@pytest.mark.parametrize("case", STATUS, ids=_name)
 def test_is_told(admin: Api, bare: Kube, case: Bad, nodes: int, keys: bool, record_property: Record) -> None:
     """There is neither kubelet nor scheduler: what nobody has, no pod needs to wait for to know."""
     if keys and case.manifest["metadata"].get("namespace") != BARE:

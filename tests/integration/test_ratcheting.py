@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
+from kubetune.common.meta import Resource
 from kubetune.crdgen import crd
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
@@ -29,11 +31,11 @@ BEFORE = {
     "margin": made("evl", "gate", {"metric": "exactMatch", "margin": 5}),
 }
 BEFORE["same model"]["spec"]["candidate"] = {"uri": "s3://models/base"}
-MODELS = {"FineTuneJob": FineTuneJob, "Evaluation": Evaluation}
+MODELS: dict[str, type[Resource]] = {"FineTuneJob": FineTuneJob, "Evaluation": Evaluation}
 
 
 def _crd(kind: str, *, ruled: bool) -> Object:
-    document = crd(MODELS[kind])  # type: ignore[type-abstract]
+    document = crd(MODELS[kind])
     spec = document["spec"]
     document["metadata"]["name"] = f"{spec['names']['plural']}.{GROUP}"
     spec["group"] = GROUP
@@ -68,13 +70,13 @@ def test_objects_from_before_the_rules_go_on(admin: Api) -> None:
     stored = {}
     for index, (what, manifest) in enumerate(BEFORE.items()):
         obj = copy.deepcopy(manifest) | {"apiVersion": f"{GROUP}/v1alpha1", "metadata": {"name": f"old-{index}"}}
-        wait_for(lambda obj=obj: _create(admin, obj), 30, lambda what=what: f"{what} is not taken")
+        wait_for(partial(_create, admin, obj), 30, f"{what} is not taken".__str__)
         stored[what] = obj
     for kind in MODELS:
         admin.apply(CRDS, _crd(kind, ruled=True))
     for what, obj in stored.items():
         fresh = obj | {"metadata": {"name": "fresh"}}
-        wait_for(lambda fresh=fresh: _is_refused(admin, fresh), 30, lambda what=what: f"{what} is still taken")
+        wait_for(partial(_is_refused, admin, fresh), 30, f"{what} is still taken".__str__)
         name = obj["metadata"]["name"]
         admin.request("PATCH", _path(obj, name, "status"), {"status": {"observedGeneration": 1}}, MERGE)
         assert admin.request("PATCH", _path(obj, name), {"spec": {"suspend": True}}, MERGE)["spec"]["suspend"], what

@@ -142,7 +142,9 @@ class Proxy:
         is_watch = "watch" in request.query
         if not is_watch:
             with self._lock:
-                self._counts[request.method, *place(request.path)] += 1
+                # A dry run changes nothing: it asks.
+                method = "GET" if "dryRun" in request.query else request.method
+                self._counts[method, *place(request.path)] += 1
         for fault in self.faults:
             if fault.served < fault.times and fault.matches(request):
                 return fault.answer()

@@ -245,7 +245,10 @@ def test_what_no_node_can_take_is_told_while_it_is_checked() -> None:
 
 def test_the_preflight_names_the_secrets_of_what_comes_after_it() -> None:
     """Where nobody may ask for them, its pod tells of one that is missing before anything is trained."""
-    spec = {"credentials": {"huggingFaceSecret": "token"}, "evaluation": {"dataset": {"uri": "hf://a/b"}}}
+    spec: dict[str, Any] = {
+        "credentials": {"huggingFaceSecret": "token"},
+        "evaluation": {"dataset": {"uri": "hf://a/b"}},
+    }
     container = judge(custom(preflight={}, **spec)).create[0]["spec"]["template"]["spec"]["containers"][0]
     named = [one["valueFrom"]["secretKeyRef"]["name"] for one in container["env"] if "valueFrom" in one]
     assert "token" in named

@@ -113,9 +113,10 @@ def judge(model: Model, choice: ModelChoice, gate: str | None, evaluation: Evalu
             Reason.EVALUATION_NOT_FOUND,
             f"Evaluation {gate!r} does not exist in this namespace. Create it or correct requireVerdict.",
         )
-    if _has_ended(evaluation):
+    unfinished = _judge_progress(gate, evaluation)
+    if unfinished is None:
         return _judge_verdict(model, gate, evaluation)
-    return judge_spec(choice, gate, evaluation) or _judge_progress(gate, evaluation)
+    return judge_spec(choice, gate, evaluation) or unfinished
 
 
 def judge_spec(choice: ModelChoice, gate: str, evaluation: Evaluation) -> Admission | None:
@@ -133,11 +134,6 @@ def judge_spec(choice: ModelChoice, gate: str, evaluation: Evaluation) -> Admiss
             candidate.uri or "", candidate.adapter_uri
         )
     return _of_another(gate, _written(candidate), _written(choice)) if is_other else None
-
-
-def _has_ended(evaluation: Evaluation) -> bool:
-    succeeded = get_condition(evaluation.status.conditions, JobCondition.SUCCEEDED)
-    return succeeded is not None and succeeded.status is ConditionStatus.TRUE
 
 
 def _written(choice: ModelChoice) -> str:
