@@ -104,6 +104,8 @@ def _kubectl(text: str) -> Check | None:
         asked = re.sub(r"--timeout=\S+", "--timeout=1s", text)
         said = "condition met|timed out waiting for the condition"
         return Check("run for 1 s, since it waits", f"{{ {asked} || true; }} 2>&1 | grep -E '{said}'")
+    # What a page applies may be there from another page, with other settings, which an update would refuse.
+    text = re.sub(r"^kubectl( -n \S+)? apply\b", r"kubectl\1 create", text)
     tried = re.sub(rf"\bkubectl( -n \S+)? {_CHANGING}\b", r"kubectl\1 \2 --dry-run=server", text)
     return Check("dry-run: --dry-run=server" if tried != text else "run", tried)
 

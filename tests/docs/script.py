@@ -73,7 +73,9 @@ def adapted(fence: Fence, values: Mapping[str, str]) -> str:
 
 def run(fences: Sequence[Fence], values: Mapping[str, str], folder: Path, env: Mapping[str, str]) -> list[Step]:
     """Runs the blocks in one bash, as they stand there. Raises AssertionError at the first that fails."""
-    parts = [f"echo '{_BEGIN}{n}'\n{adapted(fence, values)}\necho '{_END}{n}'\n" for n, fence in enumerate(fences)]
+    parts = [
+        f"echo '{_BEGIN}{n}'\n{adapted(fence, values)}\nprintf '\\n{_END}{n}\\n'\n" for n, fence in enumerate(fences)
+    ]
     script = folder / "script.sh"
     script.write_text(_PROLOGUE + "".join(parts))
     steps: list[Step] = []
@@ -90,7 +92,7 @@ def run(fences: Sequence[Fence], values: Mapping[str, str], folder: Path, env: M
             elif line.startswith(_END):
                 steps[-1].seconds = time.monotonic() - started
                 print(f"   {steps[-1].told()}", flush=True)
-            elif steps:
+            elif steps and line:
                 steps[-1].lines.append(line)
                 before = f"{before}\n{line}"[-4000:]
     assert process.returncode == 0, f"{steps[-1].told() if steps else script}\n{before}"

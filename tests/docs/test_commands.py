@@ -47,7 +47,8 @@ def look(shell: Shell, check: Check) -> None:
     elif check.shell:
         done = shell.run(check.shell)
         # What the page makes may be there already; anything else is a mistake.
-        good = done.returncode == 0 or re.search(r"\(AlreadyExists\)|already exists", done.stderr)
+        said = [line for line in done.stderr.splitlines() if re.match(r"error|Error|The .* is invalid", line)]
+        good = done.returncode == 0 or (said and all(re.search("AlreadyExists|already exists", line) for line in said))
         assert good, f"{check.shell}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 

@@ -147,3 +147,5 @@ def test_a_script_stops_at_the_first_block_that_fails(tmp_path: Path) -> None:
         run(blocks, {}, tmp_path, {})
     assert not (tmp_path / "late").exists()
     assert [step.text for step in run(blocks[:1], {}, tmp_path, {})] == ["a"]
+    unended = Fence("p", 1, "sh", "printf '{}'")
+    assert [step.text for step in run([unended, blocks[0]], {}, tmp_path, {})] == ["{}", "a"]
