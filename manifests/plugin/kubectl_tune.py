@@ -60,14 +60,12 @@ class Found(NamedTuple):
 def folder_of(obj: dict[str, Any], what: str | None) -> Found:
     """What to take of a FineTuneJob or an Evaluation. Raises TuneError, naming what there is."""
     kind, status, name = obj["kind"], obj.get("status") or {}, obj["metadata"]["name"]
-    there = {}
     if kind == "Evaluation":
-        there = {"report": status.get("report")}
+        published = [("report", status.get("report"))]
     else:
-        for one in (status.get("artifact"), *(status.get("exports") or ())):
-            if one:
-                there[one["kind"]] = one
-    there = {key: value for key, value in there.items() if value}
+        folders = (status.get("artifact"), *(status.get("exports") or ()))
+        published = [(folder["kind"], folder) for folder in folders if folder]
+    there: dict[str, dict[str, Any]] = {key: folder for key, folder in published if folder}
     if not there:
         raise TuneError(f"{kind} {name} has published nothing (yet): its phase is {status.get('phase', 'unknown')}")
     chosen = what or next(iter(there))

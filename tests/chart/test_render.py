@@ -16,6 +16,19 @@ GOLDEN = Path(__file__).with_name("golden.yaml")
 EXTERNAL = ("objectStore.external.endpoint=https://s3.example.com", "tracking.external.uri=http://mlflow.example.com")
 
 
+def test_the_operator_knows_whose_the_secret_is() -> None:
+    """So that a missing Secret's message can say where to copy it from."""
+
+    def told(*sets: str) -> str:
+        env = named(render(*sets), "Deployment", "-operator")["spec"]["template"]["spec"]["containers"][0]["env"]
+        found: str = next(one["value"] for one in env if one["name"] == "KUBETUNE_STORE_SECRET_NAMESPACE")
+        return found
+
+    assert told() == NAMESPACE
+    assert told("objectStore.external.endpoint=https://s3.example.com") == ""
+    assert told("objectStore.createSecret=false") == ""
+
+
 def test_lint() -> None:
     done = helm("lint", "--strict", str(CHART))
     assert done.returncode == 0, done.stdout + done.stderr

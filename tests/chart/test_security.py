@@ -37,7 +37,10 @@ def _rights(role: Object) -> set[tuple[str, str]]:
 def test_the_operator_may_do_no_more_than_it_does() -> None:
     rights = _rights(named(render(), "ClusterRole", "-operator"))
     assert not any("*" in right for right in rights)
-    assert not any(resource in ("secrets", "pods/exec", "pods/log", "roles") for resource, _ in rights)
+    assert not any(resource in ("pods/exec", "pods/log", "roles") for resource, _ in rights)
+    assert {verb for resource, verb in rights if resource == "secrets"} == {"create"}, "to ask, by a dry run, for names"
+    without = _rights(named(render("rbac.checkSecrets=false"), "ClusterRole", "-operator"))
+    assert rights - without == {("secrets", "create")}
     spec_writes = {right for right in rights if right[0] in ("finetunejobs", "modeldeployments")}
     assert {verb for _, verb in spec_writes} == {"get", "list", "watch"}
 

@@ -131,6 +131,10 @@ def test_uris(text: str, parts: tuple[str, ...]) -> None:
         "hf://owner",
         "hf://owner/model/file",
         "hf://owner/model@",
+        "hf://owner/model@..",
+        "hf://owner/model@a/../b",
+        "s3://models/a\x00b",
+        "s3://models/a\x1b[31mb",
     ],
 )
 def test_what_is_no_uri(text: str) -> None:

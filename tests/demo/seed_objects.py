@@ -55,6 +55,8 @@ def _pod(settings: Settings, source: Source, arguments: Sequence[str]) -> Object
         "env": [
             {"name": "PYTHONPATH", "value": f"/opt/kubetune:{MOUNT}"},
             {"name": "KUBETUNE_STORE_ENDPOINT", "value": settings.endpoint},
+            # The log's last line is what the demo shows.
+            {"name": "TQDM_DISABLE", "value": "1"},
             *(_secret(settings.secret, name) for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")),
         ],
         "resources": {"requests": {"cpu": "500m", "memory": "1Gi"}, "limits": {"memory": "4Gi"}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -79,7 +80,10 @@ def _fill(shell: Shell) -> None:
     # Without hooks: nothing here runs a pod.
     shell.must("helm template kubetune charts/kubetune -n kubetune --no-hooks | kubectl apply -n kubetune -f -")
     texts = [text for _, text in yaml_blocks()]
-    texts += [path.read_text() for path in sorted((ROOT / "manifests/examples").rglob("*.yaml"))]
     for text in texts:
-        done = shell.run("kubectl create -f -", text)
+        # A page that prints a manifest applies it from a file of its name.
+        (shell.folder / f"{yaml.safe_load(text)['metadata']['name']}.yaml").write_text(text)
+    texts += [path.read_text() for path in sorted((ROOT / "manifests/examples").rglob("*.yaml"))]
+    for namespace, text in itertools.product(("default", "kubetune"), texts):
+        done = shell.run(f"kubectl create -n {namespace} -f -", text)
         assert done.returncode == 0 or "AlreadyExists" in done.stderr, f"{text}\n{done.stderr}"

@@ -78,11 +78,11 @@ def _make(text: str) -> Check | None:
 
 
 def _parsed(text: str) -> Check | None:
-    found = re.match(r"(?:sudo )?python3 -m (images\.build|tests\.cluster) ", text)
+    found = re.match(r"(?:sudo )?python3 -m (images\.build|tests\.cluster) |manifests/plugin/(kubectl-tune) ", text)
     if not found:
         return None
     words = tuple(shlex.split(text[found.end() :]))
-    return Check("dry-run: its own parser takes the arguments", parser=(found[1], *words))
+    return Check("dry-run: its own parser takes the arguments", parser=(found[1] or found[2], *words))
 
 
 def _helm(text: str) -> Check | None:
@@ -100,6 +100,10 @@ def _kubectl(text: str) -> Check | None:
     if re.search(r" (-w|--watch)\b", text):
         # Its own log says when the server has taken the watch; a refusal ends it without.
         return Check("run until it watches", f"grep -q watch=true < <(timeout {WATCH_SECONDS} {text} -v=6 2>&1)")
+    if text.startswith("kubectl wait "):
+        asked = re.sub(r"--timeout=\S+", "--timeout=1s", text)
+        said = "condition met|timed out waiting for the condition"
+        return Check("run for 1 s, since it waits", f"{{ {asked} || true; }} 2>&1 | grep -E '{said}'")
     tried = re.sub(rf"\bkubectl( -n \S+)? {_CHANGING}\b", r"kubectl\1 \2 --dry-run=server", text)
     return Check("dry-run: --dry-run=server" if tried != text else "run", tried)
 

@@ -16,8 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+from kubetune.evaluation.decide import PROBLEM_SECONDS
+from kubetune.settings import Settings
 from kubetune.workload.misfit import explain_misfit
-from kubetune.workload.run import JobObservation, read_run
+from kubetune.workload.secrets import HUB_FIELD, HUB_KEYS, SecretUse, check_secrets
 from kubetune_contract import (
     Accelerator,
     Dataset,
@@ -32,7 +34,6 @@ from kubetune_shared.rows import read_rows
 from kubetune_shared.store import Store
 from kubetune_trainer.preflight.estimate import GIB
 from kubetune_trainer.preflight.fit import verdict
-from tests.support.observed import job, pod, waiting
 from tests.support.s3 import s3_server
 from tests.unit.trainer.published import MODELS
 
@@ -87,12 +88,11 @@ def many_faults() -> str:
 
 
 def no_secret() -> str:
-    """As the kubelet tells it."""
-    text = 'secret "kubetune-object-store" not found'
-    stuck = pod(node="n1", started=True, containers={"train": waiting("CreateContainerConfigError", text)})
-    stuck["metadata"]["namespace"] = "team-a"
-    fact = read_run(JobObservation(job(), (stuck,)), main="train").running
-    return f"{fact.reason}: {fact.message}"
+    """One that the user's own spec names."""
+    use = SecretUse("hugging-face", HUB_KEYS, HUB_FIELD, is_named=True)
+    problem = check_secrets(frozenset({use.name}), (use,), "team-a", Settings(), PROBLEM_SECONDS)
+    assert problem
+    return f"{problem.reason}: {problem.message}"
 
 
 def no_gpu() -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import re
+import runpy
 import textwrap
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 
 import pytest
@@ -22,7 +24,19 @@ MANIFESTS = sorted((ROOT / "manifests").rglob("*.yaml"))
 COMMANDS = [command for path in pages() for command in shell_commands(path)]
 COMMANDS += [command for path in MANIFESTS for command in comment_commands(path)]
 EXAMPLES = sorted((ROOT / "manifests/examples").rglob("*.yaml"))
-PARSERS = {"images.build": images_parser, "tests.cluster": cluster_parser}
+
+
+def _tune(words: Sequence[str]) -> object:
+    """The plugin's own parser; the plugin is a program, no module of a package."""
+    namespace = runpy.run_path(str(ROOT / "manifests/plugin/kubectl_tune.py"), run_name="kubectl_tune")
+    return namespace["parse"](words)
+
+
+PARSERS: dict[str, Callable[[Sequence[str]], object]] = {
+    "images.build": lambda words: images_parser().parse_args(words),
+    "tests.cluster": lambda words: cluster_parser().parse_args(words),
+    "kubectl-tune": _tune,
+}
 KEYS = "objectStore.external.endpoint=https://s3.example.com"
 
 
@@ -42,7 +56,7 @@ def parse_error(module: str, *words: str) -> str:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            PARSERS[module]().parse_args(list(words))
+            PARSERS[module](words)
     except SystemExit as error:
         return said.getvalue() if error.code else ""
     return ""
@@ -131,6 +145,8 @@ def test_a_mistake_is_noticed(shell: Shell) -> None:
         "helm install kubetune charts/kubetune -n kubetune --set no.such=value",
         "make no-such-target",
         "python3 -m images.build import-k3d",
+        "kubectl wait --for=condition=Finished ftj/no-such --timeout=8h",
+        "manifests/plugin/kubectl-tune take evaluation/demo --output x",
     ):
         check = rule(Command("p", 1, text))
         assert check, text

@@ -13,6 +13,7 @@ import pytest
 from tests.demo.environment import Environment, install, load_images, local_cluster
 from tests.demo.seed import Seeder
 from tests.demo.settings import read_settings
+from tests.smallmodel.source import SMALL_MODEL
 from tests.support.points import Record
 
 from .conftest import checkout
@@ -57,7 +58,7 @@ def base(environment: Environment, tmp_path_factory: pytest.TempPathFactory) -> 
     settings = read_settings(environment.kube)
     environment.kube.make_namespace("docs-seed")
     environment.kube.copy_secret(settings.secret, "kubetune", "docs-seed")
-    seeder = Seeder(environment.kube, settings, "docs-seed")
+    seeder = Seeder(environment.kube, settings, "docs-seed", SMALL_MODEL)
     print(f"\nbase model: {seeder.run()}", flush=True)
     return f"{seeder.prefix}/base"
 
@@ -87,13 +88,15 @@ def test_the_first_model(environment: Environment, base: str, tmp_path: Path, re
     record_property(
         "point", f"{SCRIPT}: {len(page)} blocks, {waited / 60:.1f} min of waiting, {own:.1f} min of one's own"
     )
-    record_property("point", f"{SCRIPT}: the base {base} in place of the hub's, for pods have no network here")
+    record_property(
+        "point", f"{SCRIPT}: the tests' small base, {base}, in place of the hub's: pods have no network here"
+    )
 
 
 def _check_results(steps: list[Step], folder: Path) -> None:
     trained = step(steps, "kubectl wait ftj/first").text
     assert re.search(r"^(Go|NoGo|Inconclusive): .+", trained, re.MULTILINE), trained
-    report = (folder / "my-model/report.html").read_text()
+    report = (folder / "my-model/report/report.html").read_text()
     assert report.lower().startswith("<!doctype html>")
     assert re.search(r"\b(Go|NoGo|Inconclusive)\b", report)
     answer = json.loads(step(steps, "curl --silent http://localhost:8000/v1/chat").lines[-1])

@@ -50,7 +50,7 @@ def test_kubectl_wait_ends_on_a_failed_job(kube: Kube, kubelet: Kubelet, kubectl
 def test_the_reason_stands_in_every_kinds_columns(kube: Kube, kubelet: Kubelet, kubectl: Any) -> None:
     fail(kube, kubelet)
     metadata = {"metadata": {"name": "demo"}}
-    evaluation = {"candidate": {"fineTuneJobRef": {"name": "demo"}}, "dataset": {"uri": "s3://d/t.jsonl"}}
+    evaluation = {"candidate": {"fineTuneJobRef": {"name": "demo"}}, "dataset": {"uri": "s3://data/test.jsonl"}}
     deployment = {"model": {"fineTuneJobRef": {"name": "demo"}}}
     for kind, spec in (("Evaluation", evaluation), ("ModelDeployment", deployment)):
         whole = {"apiVersion": "kubetune.io/v1alpha1", "kind": kind, **metadata, "spec": spec}

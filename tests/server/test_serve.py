@@ -17,7 +17,7 @@ import pytest
 
 from kubetune_contract import Engine
 
-from .conftest import Server, Servers
+from .conftest import READY_SECONDS, Server, Servers
 
 PROMPTS = ["say hello", "0 1 2 3", "the quick brown"]
 
@@ -124,7 +124,7 @@ def test_an_engine_that_cannot_start_says_why_in_a_sentence(servers: Servers) ->
     arguments = ("--hf-overrides", '{"max_position_embeddings": 64}')
     server = servers.make(engine=Engine(dtype="float32", max_model_len=4096, extra_args=arguments))
     assert server.run("fetch") == 0, server.log
-    code = server.run("serve")
+    code = server.start("serve").wait(READY_SECONDS)
     assert code not in {0, 137}, server.log
     told = server.termination
     assert told["reason"] == "EngineFailed", server.log

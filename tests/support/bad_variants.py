@@ -1,24 +1,27 @@
 """Further variants of every kind of fault: short name of the kind, field, a bad value, the words of the refusal; and
 values that look odd and are right."""
 
+# ruff: noqa: RUF005 (lists of a line each are read more easily than one of ten)
 from __future__ import annotations
 
 from typing import Any
 
+_Case = tuple[str, str, Any, tuple[str, ...]]
 _LONG = "a" * 64
 _GPU: dict[str, Any] = {"gpu": 1}
 _EVAL = {"dataset": {"uri": "s3://data/test.jsonl"}}
 _EXISTS = {"operator": "Exists"}
 
 
-def _each(short: str, field: str, values: list[Any], *words: str) -> list[tuple[str, str, Any, tuple[str, ...]]]:
-    return [(short, field, value, words or (f"spec.{field}",)) for value in values]
+def _each(short: str, field: str, values: list[Any], *words: str) -> list[_Case]:
+    found: list[_Case] = [(short, field, value, words or (f"spec.{field}",)) for value in values]
+    return found
 
 
-def _resource(member: str, values: list[Any], **beside: Any) -> list[tuple[str, str, Any, tuple[str, ...]]]:
+def _resource(member: str, values: list[Any], **beside: Any) -> list[_Case]:
     """Of every kind that has resources."""
     places = (("ftj", "resources"), ("evl", "resources"), ("mdep", "resources"), ("ftj", "evaluation"))
-    found = []
+    found: list[_Case] = []
     for short, place in places:
         for value in values:
             asked = {**beside, member: value}
@@ -28,7 +31,7 @@ def _resource(member: str, values: list[Any], **beside: Any) -> list[tuple[str, 
     return found
 
 
-BAD = [
+BAD: list[_Case] = [
     *_resource("memory", [8, "8", "16", "100m", "600m", "512m", "1k", "12Ki", "16M", 4096, "8GB", "8gi", "-8Gi", "0"]),
     *_resource("gpuMemory", ["24", 24, "24576", "12000m", "24k", "16Mi", "24GB"], **_GPU),
     *_resource("cpu", ["8Gi", "8G", "500M", "0", "-1", "100u", "2 cores", 0, "1e9"]),
@@ -100,9 +103,11 @@ BAD = [
         for short in ("ftj", "evl", "mdep")
         for toleration in (
             {}, {"key": ""}, {"operator": "Equal"}, {"value": "x"}, {"key": "gpu", **_EXISTS, "value": "true"},
-            {"key": "/gpu", **_EXISTS}, {"key": "gpu", "value": "a b"}, {"key": "gpu", "value": "x-"},
+            {"key": "/gpu", **_EXISTS},
+            {"key": "gpu", "value": "a b"}, {"key": "gpu", "value": "x-"},
             {"key": "gpu", **_EXISTS, "effect": "NoRun"}, {"key": "gpu", "operator": "In", "value": "x"},
-            {**_EXISTS, "tolerationSeconds": 5}, {"key": "g", **_EXISTS, "effect": "NoSchedule", "tolerationSeconds": 5},
+            {**_EXISTS, "tolerationSeconds": 5},
+            {"key": "g", **_EXISTS, "effect": "NoSchedule", "tolerationSeconds": 5},
         )
     ],
     ("ftj", "evaluation", {"dataset": {"uri": "s3://data/t", "format": "text"}}, ("spec.evaluation.dataset.format",)),
@@ -155,7 +160,8 @@ VALID: list[tuple[str, str, Any]] = [
             ["--enable-prefix-caching"], ["--kv-cache-dtype", "fp8"], ["-O3"], ["--max-logprobs", "-1"],
             ['--hf-overrides={"rope": {"a": 1}}'], ["--override-generation-config", '{"temperature": 0.5}'],
             ["--model-impl=transformers"], ["--tokenizer-mode", "slow"], ["--config-format=hf"], ["--quantization=awq"],
-            ["--hf-overrides.a.b=1"], ["--enable-lora-bias"], ["--dtypes"], ["--chat-template-content-format", "string"],
+            ["--hf-overrides.a.b=1"], ["--enable-lora-bias"], ["--dtypes"],
+            ["--chat-template-content-format", "string"],
             ["-q", "awq"], ["--revision=a/b"],
         )
     ],

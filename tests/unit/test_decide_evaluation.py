@@ -302,3 +302,40 @@ def test_its_time_does_not_begin_again_when_it_is_resumed() -> None:
     )
     assert status.failure is not None
     assert "20s of it before it was last resumed" in status.failure.message
+
+
+SAME = {"name": "b", "uri": BASE, "adapterUri": ARTIFACT}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"baselines": [{"name": "a", "uri": BASE}, SAME]}, ["spec.baselines", "spec.candidate", "'b'"]),
+        ({"dataset": {"uri": "s3://data/train.jsonl/"}}, ["spec.dataset.uri", "'demo'"]),
+    ],
+)
+def test_what_only_the_job_shows_to_be_senseless_is_refused(spec: Any, words: list[str]) -> None:
+    job = finished_job(dataset={"uri": "s3://data/train.jsonl"})
+    status, decision = run(evaluation(**spec), Observed(jobs={"demo": job}))
+    assert decision.create == ()
+    assert condition(status, "Accepted")[:2] == ("False", "InvalidSpec")
+    assert [word for word in words if word not in condition(status, "Accepted")[2]] == []
+
+
+@pytest.mark.parametrize("job", [running_job(), finished_job()], ids=["waiting", "finished"])
+def test_a_missing_secret_is_told_before_a_pod_waits_for_it(job: Any) -> None:
+    missing = Inputs(missing_secrets=frozenset([SETTINGS.store_secret]))
+    status, decision = run(evaluation(), Observed(jobs={"demo": job}, inputs=missing))
+    assert (decision.create, decision.requeue_after) == ((), 5.0)
+    assert condition(status, "Accepted")[:2] == ("False", "SecretNotFound")
+
+
+@pytest.mark.walk("W13")
+def test_nothing_is_accepted_above_what_it_names_and_nobody_finds() -> None:
+    status, _ = run(evaluation(), Observed(jobs={"demo": failed_job()}))
+    assert condition(status, "Accepted")[:2] == ("False", "FineTuneJobFailed")
+    obj = evaluation()
+    state = {"terminated": {"exitCode": 77, "reason": "Error", "message": "no"}}
+    dead = JobObservation(live_job(obj, "Failed", "PodFailurePolicy"), (pod("Failed", state),))
+    status, _ = run(obj, Observed(dead))
+    assert condition(status, "Accepted")[:2] == ("False", "PermissionDenied")

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune.finetunejob.measured import MemoryEstimate, PreflightStatus, RecoveryStatus
@@ -52,12 +52,14 @@ def test_feeding_the_result_back_changes_nothing(name: str, fit: str, evaluation
     assert second.events == ()
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(SITUATIONS.keys() - set(CHECKS))), min_size=1, max_size=6))
 def test_any_history_leads_to_the_same_place(names: list[str]) -> None:
     """Level-triggered: unless it has ended, only the last situation counts, however it came about."""
     assert_only_the_last_counts(names, "Skip")
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(OPEN), max_size=6), st.sampled_from([*OPEN, *CHECKS]))
 def test_any_history_of_checks_leads_to_the_same_place(names: list[str], last: str) -> None:
     assert_only_the_last_counts([*names, last], "Require")

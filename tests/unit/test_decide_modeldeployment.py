@@ -173,6 +173,13 @@ def test_a_missing_job() -> None:
 JUDGEMENTS = [
     (None, "EvaluationNotFound", "create", VersionState.PENDING),
     (evaluation(), "EvaluationNotFinished", "Waits", VersionState.PENDING),
+    (evaluation(gate=None), "EvaluationWithoutGate", "spec.gate", VersionState.REJECTED),
+    (
+        evaluation(candidate={"fineTuneJobRef": {"name": "other"}}),
+        "EvaluationOfAnotherModel",
+        "FineTuneJob 'other'",
+        VersionState.REJECTED,
+    ),
     (judged("NoGo"), "VerdictNoGo", "Train a better model", VersionState.REJECTED),
     (judged("Inconclusive"), "VerdictInconclusive", "more items", VersionState.REJECTED),
     (judged(None), "EvaluationWithoutGate", "spec.gate", VersionState.REJECTED),
@@ -190,6 +197,45 @@ def test_without_go_nothing_is_created(judge: Evaluation | None, reason: str, te
     assert text.lower() in condition(status, "Admitted")[2].lower()
     assert states(status) == [(V1, state)]
     assert (world.seen.deployment, world.seen.service, status.failure) == (None, None, None)
+
+
+HOPELESS = [
+    (evaluation(gate=None), {}, "EvaluationWithoutGate"),
+    (evaluation(candidate={"fineTuneJobRef": {"name": "other"}}), {}, "EvaluationOfAnotherModel"),
+    (None, {"evaluation": {"dataset": {"uri": "s3://data/t"}}}, "EvaluationWithoutGate"),
+]
+
+
+@pytest.mark.parametrize(("judge", "spec", "reason"), HOPELESS)
+def test_a_verdict_that_can_never_count_is_told_before_the_training_ends(
+    judge: Evaluation | None, spec: Any, reason: str
+) -> None:
+    status = World(deployment(requireVerdict=gated()), running_job(**spec), judge).step()
+    assert condition(status, "Admitted")[:2] == ("False", reason)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason"),
+    [
+        ({"uri": f"{BASE}/"}, "EvaluationNotFinished"),
+        ({"uri": OTHER}, "EvaluationOfAnotherModel"),
+        ({"uri": BASE, "adapterUri": OTHER}, "EvaluationOfAnotherModel"),
+        ({"fineTuneJobRef": {"name": "demo"}}, "EvaluationNotFinished"),
+    ],
+)
+def test_folders_are_compared_before_anything_is_measured(candidate: Any, reason: str) -> None:
+    judge = evaluation(candidate=candidate, baselines=[{"name": "b", "uri": "s3://x/y"}])
+    status = World(deployment(model={"uri": BASE}, requireVerdict=gated()), judge=judge).step()
+    assert condition(status, "Admitted")[:2] == ("False", reason)
+
+
+def test_a_missing_secret_keeps_a_version_from_being_made() -> None:
+    world = World(deployment())
+    world.observe(inputs=Inputs(missing_secrets=frozenset([SETTINGS.store_secret])))
+    status = world.step()
+    assert condition(status, "Accepted")[:2] == ("False", "SecretNotFound")
+    assert (world.seen.deployment, status.phase) == (None, "Pending")
+    assert world.decision.requeue_after
 
 
 def test_go_opens_the_gate() -> None:
@@ -374,7 +420,10 @@ ENGINE_WORDS = (
 
 
 @pytest.mark.walk("W11")
-@pytest.mark.parametrize(("state", "previous"), [({}, " --previous"), ({"state": {"running": {}}}, " --previous")])
+@pytest.mark.parametrize(
+    ("state", "previous"),
+    [({}, " --previous"), ({"state": {"terminated": {"exitCode": 1, "message": ENGINE_WORDS}}}, "")],
+)
 def test_a_dead_engines_whole_log_is_one_command_away(state: Object, previous: str) -> None:
     world = World(deployment())
     world.step()

@@ -12,15 +12,18 @@ from kubetune.finetunejob.api import Reason
 from kubetune.finetunejob.decide import decide
 from kubetune.finetunejob.observed import Observed
 from kubetune.settings import Settings
+from kubetune.workload.gpu import Hardware
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
+from tests.support.nodes import gpu_node
 from tests.support.objects import failure_summary
-from tests.support.observed import job, pod
+from tests.support.observed import job, pod, waiting
 from tests.support.situations import (
     NOW,
     SITUATIONS,
     check_failed,
     checked,
+    checking,
     condition,
     custom,
     judge,
@@ -210,3 +213,53 @@ def test_rows_that_changed_end_the_job_with_their_own_reason() -> None:
     assert (decision.status["phase"], failure["reason"], failure["exitCode"]) == ("Failed", "DataChanged", 65)
     assert "abab and is cdcd now" in condition(decision, "Succeeded")["message"]
     assert condition(decision, "Succeeded")["reason"] == Reason.DATA_CHANGED
+
+
+EVALUATED = {"evaluation": {"dataset": {"uri": "configmap://items/test.jsonl"}}}
+STUCK = waiting("CreateContainerConfigError", 'secret "kubetune-object-store" not found')
+
+
+@pytest.mark.walk("C9")
+@pytest.mark.walk("W13")
+@pytest.mark.parametrize(
+    ("spec", "inputs", "reason", "words"),
+    [
+        ({}, Inputs(missing_secrets=frozenset(["kubetune-object-store"])), "SecretNotFound", "kubetune-object-store"),
+        (EVALUATED, Inputs(config_maps={"items": None}), "ConfigMapNotFound", "spec.evaluation.dataset.uri"),
+        (EVALUATED, Inputs(config_maps={"items": frozenset("a")}), "ConfigMapNotFound", "no key test.jsonl"),
+    ],
+)
+@pytest.mark.parametrize("fit", ["Require", "Skip"])
+def test_what_is_missing_holds_no_pod(fit: str, spec: Any, inputs: Inputs, reason: str, words: str) -> None:
+    decision = judge(custom(**spec, preflight={"fit": fit}), Observed(inputs=inputs))
+    assert (decision.create, decision.requeue_after) == ((), 5.0)
+    accepted = condition(decision, "Accepted")
+    assert (accepted["status"], accepted["reason"]) == ("False", reason)
+    assert words in accepted["message"]
+
+
+@pytest.mark.walk("W13")
+@pytest.mark.parametrize(
+    "observed", [check_failed(66), check_failed(77), checking(node="n", containers={"preflight": STUCK})]
+)
+def test_nothing_is_accepted_above_what_a_pod_found_missing(observed: Observed) -> None:
+    decision = judge(custom(preflight={}), observed)
+    accepted, summary = condition(decision, "Accepted"), condition(decision, "Succeeded")
+    assert accepted["status"] == "False"
+    assert accepted["reason"] == summary["reason"]
+
+
+def test_what_no_node_can_take_is_told_while_it_is_checked() -> None:
+    hardware = Hardware((gpu_node("pc", count=0),))
+    decision = judge(custom(preflight={}, resources={"memory": "100Ti"}), replace(checking(), hardware=hardware))
+    scheduled = condition(decision, "Scheduled")
+    assert (scheduled["status"], scheduled["reason"]) == ("False", "NoSuitableNode")
+    assert "spec.resources.memory asks for 100Ti" in scheduled["message"]
+
+
+def test_the_preflight_names_the_secrets_of_what_comes_after_it() -> None:
+    """Where nobody may ask for them, its pod tells of one that is missing before anything is trained."""
+    spec = {"credentials": {"huggingFaceSecret": "token"}, "evaluation": {"dataset": {"uri": "hf://a/b"}}}
+    container = judge(custom(preflight={}, **spec)).create[0]["spec"]["template"]["spec"]["containers"][0]
+    named = [one["valueFrom"]["secretKeyRef"]["name"] for one in container["env"] if "valueFrom" in one]
+    assert "token" in named

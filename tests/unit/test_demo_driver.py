@@ -102,6 +102,8 @@ def test_manifests_tell_one_story(story: Story) -> None:
     assert served["spec"]["model"]["fineTuneJobRef"]["name"] == job["metadata"]["name"]
     assert served["spec"]["requireVerdict"]["evaluationRef"]["name"] == job["metadata"]["name"]
     assert "gpu" not in job["spec"]["resources"]
+    # YAML reads 5e-4 as text; a number needs its point.
+    assert isinstance(job["spec"]["hyperparameters"]["learningRate"], float)
     folder = f"s3://kubetune/{story.source.name}"
     assert job["spec"]["baseModel"]["uri"] == f"{folder}/base"
     assert job["spec"]["dataset"]["uri"] == f"{folder}/data/train.jsonl"

@@ -373,7 +373,7 @@ def asking(gpus: int = 0, **requests: str) -> Object:
     ("requests", "words"),
     [
         ({"memory": "64Gi"}, "pc has 32 GiB of main memory for pods, and spec.resources.memory asks for 64Gi"),
-        ({"cpu": "8500m"}, "pc has 8 CPUs for pods, and spec.resources.cpu asks for 8500m"),
+        ({"cpu": "8500m"}, "pc has 8 CPUs for pods, and spec.resources.cpu asks for 8.5"),
         ({"memory": "32Gi", "cpu": "8"}, None),
         ({}, None),
     ],

@@ -47,7 +47,8 @@ def test_a_refusal_keeps_the_rest_of_the_status() -> None:
     error = ApiError(403, "Forbidden", 'jobs "x" is forbidden: exceeded quota: none')
     decision = refuse_by_server(raw(phase="Running", attempts=2), error, NOW)
     assert (decision.status["phase"], decision.status["attempts"]) == ("Running", 2)
-    (condition,) = decision.status["conditions"]
+    condition, summary = decision.status["conditions"]
+    assert (summary["type"], summary["reason"]) == ("Succeeded", "QuotaExceeded"), "what kubectl get shows"
     assert (condition["type"], condition["status"], condition["reason"]) == ("Accepted", "False", "QuotaExceeded")
     assert decision.requeue_after
     again = refuse_by_server(raw(**decision.status), error, NOW)

@@ -37,7 +37,7 @@ class Lister:
 def resync(lister: Lister) -> Resync:
     metrics = Metrics([FINETUNEJOB.kind])
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)
-    return Resync(cast(Client, lister), queue, Seen(), metrics.phases)
+    return Resync(cast(Client, lister), queue, Seen(), metrics.inventory)
 
 
 @pytest.mark.parametrize("failure", [ValueError("no JSON"), KeyError("metadata"), OSError("gone")])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune.common.job_status import JobCondition, JobPhase
@@ -25,7 +25,8 @@ from kubetune.modeldeployment.api import DeploymentCondition, DeploymentPhase, M
 from kubetune.modeldeployment.api import Reason as DeploymentReason
 from kubetune.workload.main_memory import fewer_tries
 from kubetune.workload.run import JobObservation
-from kubetune_contract import TrainProgress
+from kubetune_contract import Phase, TrainProgress
+from kubetune_contract import stopping as contract_stopping
 from tests.support.objects import failure_summary
 from tests.support.observed import job, pod, waiting
 from tests.support.situations import (
@@ -258,6 +259,14 @@ def test_what_the_trainer_adds_to_a_word_is_about_the_moment(phase: str) -> None
     assert condition(judge(custom(), running(phase=phase, loss=1.5)), "Succeeded")["reason"] != "Running"
 
 
+@pytest.mark.walk("C5")
+def test_every_phase_of_the_contract_is_known() -> None:
+    """But for the one that a pod has for a moment before it ends, and whose end tells more."""
+    assert [phase for phase in Phase if stage_of(phase) is None] == [Phase.FAILED]
+    assert stage_of(contract_stopping(12)) is stage_of(Phase.STOPPING)
+
+
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_word_for_what_it_does_is_taken(phase: str) -> None:
     decision = judge(custom(), running(phase=phase, loss=1.5))
@@ -372,6 +381,7 @@ def test_capitals(text: str, expected: str) -> None:
     assert capitalised(text) == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(max_size=20), max_size=4))
 def test_joined_sentences_have_one_space_and_an_end(parts: list[str]) -> None:
     joined = sentences(*parts)

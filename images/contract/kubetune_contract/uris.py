@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from .errors import ExitCode, KubeTuneError
@@ -54,7 +55,9 @@ def parse(uri: str) -> Uri:
         raise UriError(uri, f"is not a valid {scheme}:// URI")
     parts = match.groupdict()
     path = parts["path"].strip("/")
-    if ".." in path.split("/"):
+    if any(unicodedata.category(character) == "Cc" for character in uri):
+        raise UriError(uri, "must not contain control characters")
+    if ".." in path.split("/") or ".." in (parts.get("revision") or ""):
         raise UriError(uri, "must not contain '..'")
     if scheme == "s3" and not path:
         raise UriError(uri, "needs a key after the bucket")

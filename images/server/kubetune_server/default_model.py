@@ -89,8 +89,7 @@ def naming(body: bytes, tuned: str, base: str) -> bytes:
     """A refusal of a model's name with the names there are, the tuned one first."""
     data = _object(body)
     error = data.get("error")
-    found = _UNKNOWN.match(str(error.get("message", ""))) if isinstance(error, dict) else None
-    if found is None:
+    if not isinstance(error, dict) or not (found := _UNKNOWN.match(str(error.get("message", "")))):
         return body
     error["message"] = f"{found[0]} Ask for {tuned} (the tuned model) or {base} (its base)."
     return json.dumps(data).encode()

@@ -95,14 +95,14 @@ class Store:
                 ]
         return found
 
-    def children(self, bucket: str, folder: str = "") -> list[str]:
+    def children(self, bucket: str, folder: str = "") -> tuple[str, ...]:
         """The first names in a folder of the bucket, folders with a ``/`` at their end; at most 1,000."""
         prefix = f"{folder}/" if folder else ""
         with self._errors(f"s3://{bucket}/{folder}", "list"):
             page = self._client.list_objects_v2(Bucket=bucket, Prefix=prefix, Delimiter="/")
         names = [entry["Prefix"] for entry in page.get("CommonPrefixes", ())]
         names += [entry["Key"] for entry in page.get("Contents", ())]
-        return sorted(name.removeprefix(prefix) for name in names if name != prefix)
+        return tuple(sorted(name.removeprefix(prefix) for name in names if name != prefix))
 
     def read(self, uri: str) -> bytes:
         """The whole object. For small ones: manifests, reports."""

@@ -19,6 +19,7 @@ from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import Hardware, check_shares
 from kubetune.workload.inputs import Inputs, Problem
 from kubetune.workload.main_memory import fewer_tries
+from kubetune.workload.misfit import expect_placement
 from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling
 from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
 from kubetune.workload.status import (
@@ -93,15 +94,24 @@ def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
     if isinstance(models, Unresolved) and models.obstacle is not Obstacle.NOT_FINISHED:
         return _unresolved(evaluation, models, now)
     if missing:
-        return _refuse(evaluation, missing, now, PROBLEM_SECONDS)
+        placement = _foresee(evaluation, known, settings, observed.hardware) if known else None
+        return _refuse(evaluation, missing, now, PROBLEM_SECONDS, placement)
     if isinstance(models, Unresolved):
         return _unresolved(evaluation, models, now)
     senseless = find_senseless(evaluation, models, observed.jobs)
     if senseless:
         return _refuse(evaluation, senseless, now, None)
-    run = read_run(JobObservation(), main=EVALUATE)
+    made = build(evaluation, models, settings, observed.hardware.runtime_class)
+    placement = None if made["spec"]["suspend"] else _foresee(evaluation, models, settings, observed.hardware)
+    run = read_run(JobObservation(placement=placement), main=EVALUATE)
     decision = _conclude(evaluation, accepted(), run, now, candidate=measured_model(models.candidate))
-    return replace(decision, create=(build(evaluation, models, settings, observed.hardware.runtime_class),))
+    return replace(decision, create=(made,), requeue_after=run.recheck_after)
+
+
+def _foresee(evaluation: Evaluation, models: Models, settings: Settings, hardware: Hardware) -> Fact | None:
+    """Why no node can take the pod that is about to be made."""
+    made = build(evaluation, models, settings, hardware.runtime_class)
+    return expect_placement(made["spec"]["template"]["spec"], hardware)
 
 
 def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> Decision:
@@ -121,9 +131,12 @@ def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> 
     return _conclude(evaluation, failed, run, now)
 
 
-def _refuse(evaluation: Evaluation, problem: Problem, now: datetime, again: float | None) -> Decision:
-    fact = Fact(ConditionStatus.FALSE, problem.reason, problem.message)
-    return replace(_conclude(evaluation, fact, refused_run(problem), now), requeue_after=again)
+def _refuse(
+    evaluation: Evaluation, problem: Problem, now: datetime, again: float | None, placement: Fact | None = None
+) -> Decision:
+    fact, run = Fact(ConditionStatus.FALSE, problem.reason, problem.message), refused_run(problem)
+    run = replace(run, scheduled=placement) if placement else run
+    return replace(_conclude(evaluation, fact, run, now), requeue_after=again)
 
 
 def _follow(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:

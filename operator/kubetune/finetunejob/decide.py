@@ -15,7 +15,7 @@ from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Problem
 from kubetune.workload.misfit import expect_placement
-from kubetune.workload.run import JobObservation, Run, read_run
+from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
 from kubetune.workload.status import accepted, is_final, refused_run
 from kubetune_contract import Fit
 
@@ -37,7 +37,7 @@ from .holding import (
 )
 from .observed import Look, Observed
 from .preflight import Preflight, known_result, read_preflight, run_before_training
-from .progress import Live, at_rest, follow, saved
+from .progress import at_rest, follow, saved
 from .resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
 from .stages import tell
 from .turn import could_stop, wants_to_start
@@ -78,7 +78,10 @@ def _refuse(look: Look, problem: Problem, again: float, preflight: Preflight | N
     fact = Fact(ConditionStatus.FALSE, problem.reason, problem.message)
     waiting = Fact(ConditionStatus.UNKNOWN, problem.reason, "Nothing is started before the spec is accepted.")
     preflight = preflight or known_result(look.job) or Preflight(waiting)
-    return replace(conclude(look, fact, preflight, refused_run(problem)), requeue_after=again)
+    run = refused_run(problem)
+    # Whoever mends what is missing should not learn only then that no node will do.
+    run = run if problem.reason in {Reason.INVALID_SPEC, Reason.NAME_CONFLICT} else _foresee(look, run)
+    return replace(conclude(look, fact, preflight, run), requeue_after=again)
 
 
 def _check(look: Look, preflight: Preflight) -> Decision:
@@ -166,7 +169,8 @@ def _hold(look: Look, preflight: Preflight, run: Run) -> Decision:
     shown = {"active_seconds": used(look), "progress": at_rest(progress, preflight.figures, run)}
     decision = conclude(look, accepted(), preflight, run, **shown)
     if job.spec.queue_name is None:
-        return replace(decision, stop=stop_pods(look) if patch else (), patch=patch, requeue_after=run.recheck_after)
+        stop = stop_pods(look) if child and not is_suspended(child) else ()
+        return replace(decision, stop=stop, patch=patch, requeue_after=run.recheck_after)
     # What is known only from the Job must be on record before the Job goes.
     if job.status.phase not in {JobPhase.SUSPENDING, JobPhase.SUSPENDED} or child is None:
         return replace(decision, requeue_after=0.0)
@@ -184,22 +188,23 @@ def _follow(look: Look, preflight: Preflight, run: Run) -> Decision:
         run, shown = queued(observed.wait, run)
         decision = conclude(look, accepted(), preflight, run, active_seconds=used(look), **shown)
         return replace(decision, patch=give_back(look), requeue_after=observed.wait.again)
-    said = observed.progress if run.phase is JobPhase.RUNNING else None
+    if run.phase is JobPhase.RUNNING:
+        return replace(_watch(look, preflight, run), patch=patch)
+    return replace(conclude(look, accepted(), preflight, run), patch=patch, requeue_after=run.recheck_after)
+
+
+def _watch(look: Look, preflight: Preflight, run: Run) -> Decision:
+    """Its pod works: what it says of itself is shown, now and then."""
+    job, said, settings = look.job, look.observed.progress, look.settings
     is_new = run.pod not in (job.status.pods or ())
     kept = at_rest(job.status.progress, preflight.figures, run) if is_new else job.status.progress
     live = follow(job.status, said, settings.progress_write_seconds, kept=kept)
     reported = said.active_seconds if said and live.is_new else None
-    cost = charge(job.status.cost, reported, job.spec, settings, observed.product)
-    if run.phase is not JobPhase.RUNNING:
-        live = Live.stored(job.status)
-        del live.members["progress"]
-    elif live.members["progress"]:
-        run = tell(run, live.members["progress"].phase)
+    cost = charge(job.status.cost, reported, job.spec, settings, look.observed.product)
+    shown = live.members["progress"]
+    run = tell(run, shown.phase if shown else None)
     decision = conclude(look, accepted(), preflight, run, cost=cost, **live.members)
-    waits = [run.recheck_after] if run.recheck_after else []
-    if run.phase is JobPhase.RUNNING:
-        waits.append(settings.poll_seconds)
-    return replace(decision, patch=patch, requeue_after=min(waits, default=None))
+    return replace(decision, requeue_after=min(settings.poll_seconds, run.recheck_after or settings.poll_seconds))
 
 
 def _ref(job: FineTuneJob, name: str) -> Ref:

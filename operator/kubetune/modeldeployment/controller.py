@@ -13,12 +13,14 @@ from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, FINETUNEJOB, MODELDEPLOYMENT, POD, SERVICE, Resource
-from kubetune.kube.reads import read_inputs, read_placement, read_runtime_class, read_warnings
+from kubetune.kube.reads import read_inputs, read_nodes, read_placement, read_runtime_class, read_warnings
 from kubetune.kube.secrets import SecretCheck
 from kubetune.runtime.controller import Key
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
 from kubetune.workload.inputs import Inputs
+from kubetune.workload.misfit import explain_misfit, is_choosy_spec
+from kubetune.workload.pod import outline
 from kubetune.workload.pods import newest
 from kubetune.workload.resolution import job_names
 from kubetune.workload.secrets import needed_secrets
@@ -62,7 +64,7 @@ class ModelDeploymentController:
             service=service,
             pods=tuple(pods),
             warnings=await self._warnings(client, pods),
-            placement=await self._placement(client, pods),
+            placement=await self._placement(client, obj, pods),
             runtime_class=await self._runtime_class(client, obj),
             job=parsed_job,
             evaluation=Evaluation.parse(evaluation) if evaluation else None,
@@ -106,10 +108,15 @@ class ModelDeploymentController:
         found = await asyncio.gather(*(read_warnings(client, pod) for pod in stuck[:EXPLAINED_PODS]))
         return tuple(event for events in found for event in events)
 
-    async def _placement(self, client: Client, pods: list[Object]) -> Fact | None:
-        """Pods of one ModelDeployment wait for the same."""
+    async def _placement(self, client: Client, obj: ModelDeployment, pods: list[Object]) -> Fact | None:
+        """Pods of one ModelDeployment wait for the same; before the first there is what it will ask for."""
         waiting = newest(pod for pod in pods if not pod["spec"].get("nodeName"))
-        return await read_placement(client, waiting) if waiting else None
+        if waiting:
+            return await read_placement(client, waiting)
+        if pods or not is_choosy_spec(obj.spec):
+            return None
+        nodes = await read_nodes(client)
+        return None if nodes is None else explain_misfit(outline(obj.spec, self._settings), nodes)
 
     async def _runtime_class(self, client: Client, obj: ModelDeployment) -> str:
         is_named = obj.spec.runtime_class_name or self._settings.runtime_class

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
@@ -19,7 +19,7 @@ from kubetune.workload.status import accepted
 
 from .api import ModelDeployment, Reason
 from .resources import child, recreates, used_uris
-from .rollout import Digest, Ledger, Loading, Release, admit, advance, judge_spec, read_ledger
+from .rollout import Digest, Ledger, Loading, Release, admit, advance, judge_spec, read_ledger, without_gate
 
 Object = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Observed:
     warnings: tuple[Object, ...] = ()
     """Warning Events about pods of which no container has begun."""
     placement: Fact | None = None
-    """Why no node takes the GPUs of a pod that is on none, as nodes and labels tell; None when they do not."""
+    """Why no node takes a pod that is on none or not made yet, as nodes and labels tell; None when they do not."""
     runtime_class: str = ""
     """The RuntimeClass that exists for pods with a GPU, looked up where nobody names one."""
     job: FineTuneJob | None = None
@@ -95,21 +95,26 @@ def make_plan(
     if isinstance(found, Problem):
         ledger = advance(ledger, None, loading, digest, one_at_a_time=one_at_a_time)
         if found.reason == Reason.FINE_TUNE_JOB_NOT_FINISHED:
-            return Plan(accepted(), _judge_ahead(deployment, observed, found), ledger)
-        return Plan(_refused(found), _undecided(found.reason), ledger)
+            waiting = Fact(ConditionStatus.UNKNOWN, found.reason, found.message)
+            return Plan(accepted(), _judge_ahead(deployment, observed, waiting), ledger)
+        return Plan(_refused(found), _judge_ahead(deployment, observed, _undecided(found.reason)), ledger)
     admission = admit(found, deployment.spec.model, _gate(deployment), observed.evaluation, ledger)
     ledger = advance(ledger, found if admission.admitted else None, loading, digest, one_at_a_time=one_at_a_time)
     status = ConditionStatus.TRUE if admission.admitted else ConditionStatus.FALSE
     return Plan(accepted(), Fact(status, admission.reason, admission.message), ledger, found)
 
 
-def _judge_ahead(deployment: ModelDeployment, observed: Observed, waiting: Problem) -> Fact:
+def _judge_ahead(deployment: ModelDeployment, observed: Observed, waiting: Fact) -> Fact:
     """The condition Admitted while the model is waited for: a verdict that can never count is told at once."""
     gate, evaluation = _gate(deployment), observed.evaluation
     hopeless = judge_spec(deployment.spec.model, gate, evaluation) if gate and evaluation else None
+    template = observed.job.spec.evaluation if observed.job and observed.job.metadata.name == gate else None
+    if gate and evaluation is None and template and template.gate is None:
+        # The Evaluation of that name that the job will bring along.
+        hopeless = without_gate(gate)
     if hopeless:
         return Fact(ConditionStatus.FALSE, hopeless.reason, hopeless.message)
-    return Fact(ConditionStatus.UNKNOWN, waiting.reason, waiting.message)
+    return waiting
 
 
 def find_release(
@@ -126,11 +131,13 @@ def find_release(
     release = Release(model, job=name, evaluation=_gate(deployment))
     namespace, used = deployment.metadata.namespace, used_uris(release)
     needed = needed_secrets(settings, deployment.spec, used)
-    return (
-        check_inputs(observed.inputs, used, namespace, _named(deployment))
-        or check_secrets(observed.inputs.missing_secrets, needed, namespace, settings, RECHECK_SECONDS)
-        or release
+    missing = check_inputs(observed.inputs, used, namespace, _named(deployment)) or check_secrets(
+        observed.inputs.missing_secrets, needed, namespace, settings, RECHECK_SECONDS
     )
+    if missing and observed.placement and not observed.pods:
+        # Whoever mends it should not learn only then that no node will do.
+        return replace(missing, message=f"{missing.message} {observed.placement.message}")
+    return missing or release
 
 
 def cache_uris(deployment: ModelDeployment) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def judge_spec(choice: ModelChoice, gate: str, evaluation: Evaluation) -> Admiss
     """Why the verdict can never count, whatever it will be: its Evaluation has no gate, or its candidate is another
     model. None while that is not plain from what is written."""
     if evaluation.spec.gate is None:
-        return _without_gate(gate)
+        return without_gate(gate)
     candidate = evaluation.spec.candidate
     asked, measured = choice.fine_tune_job_ref, candidate.fine_tune_job_ref
     if asked and measured:
@@ -154,7 +154,8 @@ def _of_another(gate: str, measured: str, asked: str) -> Admission:
     )
 
 
-def _without_gate(gate: str) -> Admission:
+def without_gate(gate: str) -> Admission:
+    """The answer about an Evaluation that gives no verdict."""
     return _refused(
         Reason.EVALUATION_WITHOUT_GATE,
         f"Evaluation {gate!r} (spec.requireVerdict.evaluationRef) has no gate and therefore no verdict. Name one with "
@@ -238,7 +239,7 @@ def _judge_verdict(model: Model, gate: str, evaluation: Evaluation) -> Admission
         what = _show(measured.uri, measured.adapter_uri) if measured else "nothing"
         return _of_another(gate, what, _show(model.uri, model.adapter_uri))
     if status.verdict is None:
-        return _without_gate(gate)
+        return without_gate(gate)
     because = f": {status.verdict_message.rstrip('.')}" if status.verdict_message else ""
     if status.verdict is Verdict.GO:
         return Admission(True, Reason.ADMITTED, f"Evaluation {gate!r} says Go{because}.")

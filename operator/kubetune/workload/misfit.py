@@ -144,9 +144,10 @@ def _faults(node: GpuNode, demand: Demand | None, pod_spec: Object) -> Iterable[
     memory, cores = _requested(pod_spec, "memory"), _requested(pod_spec, "cpu")
     if node.main_memory_bytes is not None and memory > node.main_memory_bytes:
         has = format_memory(node.main_memory_bytes)
-        yield f"has {has} of main memory for pods, and spec.resources.memory asks for {_written(pod_spec, 'memory')}"
+        asked = _written(pod_spec, "memory")
+        yield f"has {has} of main memory for pods, and spec.resources.memory asks for {asked}"
     if node.cores is not None and cores > node.cores:
-        yield f"has {node.cores.normalize():f} CPUs for pods, and spec.resources.cpu asks for {_written(pod_spec, 'cpu')}"
+        yield f"has {node.cores.normalize():f} CPUs for pods, and spec.resources.cpu asks for {cores.normalize():f}"
 
 
 def _requested(pod_spec: Object, resource: str) -> Decimal:
@@ -155,11 +156,11 @@ def _requested(pod_spec: Object, resource: str) -> Decimal:
 
 
 def _written(pod_spec: Object, resource: str) -> str:
-    """The amount as its user wrote it: ours have one main container."""
-    asked: list[str] = [
-        one["resources"]["requests"][resource] for one in pod_spec["containers"] if one.get("resources")
-    ]
-    return " and ".join(asked)
+    """The amount as its user wrote it; CPUs as a number, for the API server makes 4k of 4000."""
+    if resource == "cpu":
+        return f"{_requested(pod_spec, resource).normalize():f}"
+    asked = (one.get("resources", {}).get("requests", {}).get(resource, "") for one in pod_spec.get("containers", ()))
+    return " and ".join(filter(None, asked))
 
 
 def _faults_of_gpus(node: GpuNode, demand: Demand) -> Iterable[str]:

@@ -124,6 +124,12 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
     return {"metadata": metadata, "spec": spec}
 
 
+def outline(options: PodOptions, settings: Settings) -> Object:
+    """The part of a pod's spec that decides on its node, of a pod that is not made yet."""
+    plan = PodPlan({}, "", options, (), None, Container("main", "", "", ""), 0)
+    return {"containers": [{"name": "main", "resources": _resources(settings, options)}], **_placement(settings, plan)}
+
+
 def _container(container: Container, common: Object, resources: Object) -> Object:
     return {
         "name": container.name,

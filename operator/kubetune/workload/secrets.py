@@ -50,13 +50,16 @@ def needed_secrets(settings: Settings, options: PodOptions, wanted: Iterable[str
 def check_secrets(
     missing: frozenset[str], needed: Iterable[SecretUse], namespace: str, settings: Settings, again: float
 ) -> Problem | None:
-    """The first Secret that is known to be missing; it is looked for again after ``again`` seconds."""
+    """All Secrets that are known to be missing; they are looked for again after ``again`` seconds."""
+    texts = []
     for use in needed:
         if use.name in missing:
             source = settings.store_secret_namespace if use.name == settings.store_secret else ""
-            waits = f"It is looked for every {again:g} seconds, and no pod is held ready for it."
-            return Problem(SECRET_NOT_FOUND, f"{explain_missing(use, namespace, source)} {waits}")
-    return None
+            texts.append(explain_missing(use, namespace, source))
+    if not texts:
+        return None
+    texts.append(f"It is looked for every {again:g} seconds, and no pod is held ready for it.")
+    return Problem(SECRET_NOT_FOUND, " ".join(texts))
 
 
 def explain_missing(use: SecretUse, namespace: str, source: str = "") -> str:

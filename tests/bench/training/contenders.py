@@ -17,6 +17,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer, DataCollatorForSeq2Seq, Trainer, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
+from kubetune_shared.cpus import computes_bfloat16
 from kubetune_shared.rows import load_rows
 from kubetune_trainer.data.encoding import Encoder
 from kubetune_trainer.processes.stop import StopRequest
@@ -39,7 +40,7 @@ def arguments(plan: Plan) -> dict[str, Any]:
         "lr_scheduler_type": "cosine",
         "optim": "adamw_torch",
         "seed": plan["seed"],
-        "bf16": gpu and torch.cuda.is_bf16_supported(),
+        "bf16": torch.cuda.is_bf16_supported() if gpu else computes_bfloat16(),
         "use_cpu": not gpu,
         "dataloader_pin_memory": gpu,
         "gradient_checkpointing": False,
