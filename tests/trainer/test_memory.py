@@ -129,11 +129,11 @@ def test_the_pods_own_limit_is_met_by_the_ladder_and_not_by_the_kernel(
     jobs: Jobs, wide_base: None, record_property: Record
 ) -> None:
     """What the pod may use of main memory is a ceiling for allocations, so that a rung is taken in place of a kill."""
-    data = [{"text": wide.text(256, seed)} for seed in range(16)]
+    data = [{"text": wide.text(512, seed)} for seed in range(16)]
     hyper = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "max_steps": 1, "logging_steps": 1}
     job = wide.job(jobs, data, hyperparameters=hyper)
     assert job.run("prepare") == 0, job.log
-    limit = int(0.9 * wide.GIB)
+    limit = int(0.75 * wide.GIB)
     job.environment["KUBETUNE_MEMORY_LIMIT"] = str(limit)
     process = job.start("train")
     most = 0

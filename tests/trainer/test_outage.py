@@ -120,7 +120,7 @@ def test_a_store_away_in_the_middle_and_at_the_end(
     assert later["step"] < 400
     switch.off()
     wait_for(job, process, "publishing must wait", seconds=400)
-    assert job.progress()["phase"] == "publishing"
+    assert job.progress()["phase"] == "waiting for the store"
     time.sleep(1)
     switch.on()
     assert process.wait(180) == 0, job.log

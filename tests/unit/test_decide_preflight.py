@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from kubetune.finetunejob.api import Reason
 from kubetune.finetunejob.decide import decide
 from kubetune.finetunejob.observed import Observed
 from kubetune.settings import Settings
@@ -15,7 +16,8 @@ from kubetune.workload.gpu import Hardware
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
 from tests.support.nodes import gpu_node
-from tests.support.observed import job, waiting
+from tests.support.objects import failure_summary
+from tests.support.observed import job, pod, waiting
 from tests.support.situations import (
     NOW,
     SITUATIONS,
@@ -199,6 +201,18 @@ def test_a_registry_without_a_server_is_refused() -> None:
     spec = {"tracking": {"registeredModel": "support"}}
     assert "spec.tracking.uri" in condition(judge(custom(**spec)), "Accepted")["message"]
     assert decide(custom(**spec), Observed(), NOW, Settings(tracking_uri="http://mlflow:5000")).create
+
+
+@pytest.mark.walk("W1")
+def test_rows_that_changed_end_the_job_with_their_own_reason() -> None:
+    said = failure_summary(65, "DataChanged", "the rows at s3://data/x have changed: abab and is cdcd now")
+    dead = pod("p1", phase="Failed", started=True, init={"prepare": {"terminated": {"exitCode": 65, "message": said}}})
+    ended = job(final="Failed", reason="PodFailurePolicy", failed=1)
+    decision = judge(custom(), Observed(run=JobObservation(ended, (dead,))))
+    failure = decision.status["failure"]
+    assert (decision.status["phase"], failure["reason"], failure["exitCode"]) == ("Failed", "DataChanged", 65)
+    assert "abab and is cdcd now" in condition(decision, "Succeeded")["message"]
+    assert condition(decision, "Succeeded")["reason"] == Reason.DATA_CHANGED
 
 
 EVALUATED = {"evaluation": {"dataset": {"uri": "configmap://items/test.jsonl"}}}

@@ -43,9 +43,9 @@ def patiently(
             except KubeTuneError as error:
                 if error.code is not ExitCode.UNAVAILABLE or time.monotonic() >= deadline:
                     raise
+                if pause == FIRST_PAUSE:
+                    waiting.enter_context(reporter.during(Phase.STORE))
                 log.warning("%s must wait, trying again in %.0f s: %s", doing, pause, error.message)
-            if pause == FIRST_PAUSE:
-                waiting.enter_context(reporter.during(Phase.STORE))
             if stop.wait(pause):
                 raise preempted(f"while {doing} waited for the object store", checkpoint)
             pause = min(pause * 2, 30.0)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ from kubetune_trainer.checkpoints.uploader import Saved, Stored, Uploader, worth
 from tests.support.ports import free_port
 from tests.support.s3 import s3_server
 
-META = {"config": {"configSha256": "this"}}
+META: dict[str, Any] = {"config": {"configSha256": "this"}, "datasetSha256": "ab" * 32}
 
 
 @pytest.fixture
@@ -69,6 +70,7 @@ def test_the_newest_are_kept_and_the_last_is_restored(store: Store, folder: str,
     found = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest)
     assert found is not None
     assert (found.step, found.path, found.tokens) == (100, tmp_path / "restored/checkpoint-100", 1000)
+    assert found.dataset_sha256 == META["datasetSha256"]
     assert (found.path / "optimizer.pt").read_text().startswith("momentum of 100")
     earlier = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest, before=100)
     assert earlier is not None

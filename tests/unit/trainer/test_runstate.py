@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_contract import ExitCode, KubeTuneError, ObjectStore, RecoveryStep
+from kubetune_contract import Dataset, ExitCode, KubeTuneError, ObjectStore, Owner, RecoveryStep, TrainConfig
 from kubetune_shared.store import ConflictError, Store, UnsupportedError
-from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
+from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError, known_dataset
+from kubetune_trainer.job import Job
+from kubetune_trainer.processes.stop import StopRequest
+from kubetune_trainer.reporting.report import Reporter
+from kubetune_trainer.tracking.tracker import Tracker
+from kubetune_trainer.train import begin_with
+from kubetune_trainer.workspace import Inputs
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 
@@ -200,3 +206,24 @@ def test_conditional_writes_of_the_real_store(known_server: S3Server, tmp_path: 
     with pytest.raises(ConflictError):
         store.put_if(b"5", uri, second)
     assert store.find_tagged(uri) is None
+
+
+@pytest.mark.walk("W1")
+def test_the_rows_a_run_began_with_are_remembered_and_others_refused(store: Store, folder: str) -> None:
+    first = RunState.claim(store, folder, "sha")
+    assert (first.dataset_sha256, known_dataset(store, folder, "sha")) == (None, None)
+    first.learns_from("ab" * 32)
+    first.learns_from("cd" * 32)
+    assert known_dataset(store, folder, "sha") == "ab" * 32
+    config = TrainConfig(1, Owner("team", "demo", "u"), "s3://m/x", Dataset("s3://d/x"), folder, ObjectStore())
+    again = RunState.claim(store, folder, "sha")
+    again.rewind(None)
+    reporter = Reporter(lambda _: None, lambda: 0.0)
+    job = Job(config, store, reporter, Tracker(None, config.owner), StopRequest(), again)
+    begin_with(job, Inputs("sha", "/model", "ab" * 32, 1, 0))
+    with pytest.raises(KubeTuneError, match="abababababababab and is cdcdcdcdcdcdcdcd") as refused:
+        begin_with(job, Inputs("sha", "/model", "cd" * 32, 1, 0))
+    assert refused.value.reason == "DataChanged"
+    # Under other settings it is another run, which begins anew with what is there.
+    assert known_dataset(store, folder, "other") is None
+    assert RunState.claim(store, folder, "other").dataset_sha256 is None

@@ -59,7 +59,7 @@ class Activations:
 
 LEAST = Activations(6, 2.5, 0, 4, width=2)
 LIKELY = Activations(27, 5, 0, 10)
-MOST = Activations(32, 6, 3, 12)
+MOST = Activations(32, 6, 1, 12)
 
 
 @dataclass(frozen=True)
