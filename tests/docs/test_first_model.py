@@ -99,12 +99,15 @@ def _check_results(steps: list[Step], folder: Path) -> None:
     report = (folder / "my-model/report/report.html").read_text()
     assert report.lower().startswith("<!doctype html>")
     assert re.search(r"\b(Go|NoGo|Inconclusive)\b", report)
-    answer = json.loads(step(steps, "curl --silent http://localhost:8000/v1/chat").lines[-1])
+    said = step(steps, "curl --silent http://localhost:8000/v1/chat")
+    # Between kubectl's own words about the forwarded port.
+    answer = json.loads(next(line for line in said.lines if line.startswith("{")))
     assert answer["model"] == "first"
     assert answer["choices"][0]["message"]["role"] == "assistant"
-    said = step(steps, "chat.py").text
-    assert re.search(r"^first: \S", said, re.MULTILINE), said
-    assert re.search(r"^first-base: ", said, re.MULTILINE), said
+    told = step(steps, "chat.py").text
+    # What a small model says to one question is no promise: it may be nothing.
+    assert re.search(r"^first:", told, re.MULTILINE), told
+    assert re.search(r"^first-base:", told, re.MULTILINE), told
     assert "first-again" in step(steps, "kubectl patch mdep").text
     assert re.search(r"^kubetune_", step(steps, "localhost:8080/metrics").text, re.MULTILINE)
 
@@ -116,7 +119,9 @@ def _check_what_is_left(steps: list[Step], folder: Path) -> None:
     named = (folder / "named.yaml").read_text()
     unnamed = (folder / "unnamed.txt").read_text().split()
     assert any("/first/" in found for found in unnamed), "the deleted job's Evaluation left its report"
-    assert not any("/first-again/" in found for found in unnamed)
+    kept = set((folder / "folders.txt").read_text().split()) - set(unnamed)
+    assert any("/first-again/" in found for found in kept), "the Evaluation that stays keeps its report"
+    assert not any(Path(found).name in named for found in unnamed)
     served = re.search(r"adapterUri: s3://kubetune/(\S+)", named)
     assert served, "the deployment names what it serves"
     assert not any(served[1].startswith(found) for found in unnamed)
