@@ -109,8 +109,8 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
     job.stop.check()
-    if device.kind == "cpu" and not ranks.several():
-        # Several processes share the pod's memory, and none knows what is left of it.
+    if device.kind == "cpu" and device.precision == "float32" and not ranks.several():
+        # Measured in 32 bits only. Several processes share the pod's memory, and none knows what is left of it.
         ceiling.lower(ceiling.allowed())
     job.reporter.phase(Phase.CHECKPOINT)
     saving = Saving(job, inputs, trainer)

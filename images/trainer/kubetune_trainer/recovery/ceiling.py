@@ -9,6 +9,7 @@ then, and taken away after the last step, and by every process that begins (limi
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import resource
@@ -50,6 +51,13 @@ def lift() -> None:
     """Takes it away."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
+def give_back() -> None:
+    """Has glibc return what was freed: what it keeps for itself counts against the ceiling."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim:
+        trim(0)
 
 
 def status(name: str) -> int | None:
