@@ -108,15 +108,15 @@ class Hyperparameters(ApiModel):
     """Peak learning rate. 1e-4 to 3e-4 suits adapters, a tenth of that method full. Default 2e-4, with method full
     2e-5."""
     num_train_epochs: float | None = Field(default=None, gt=0, le=1000)
-    """Passes over the data; ignored when maxSteps is set. Default by the number of rows: 3, up to 5 for few, 2 from
-    10,000 rows on, 1 from 50,000; 3 without a preflight."""
+    """Passes over the data; ignored when maxSteps is set. Default 3; the preflight makes it up to 5 for few rows,
+    2 from 10,000 rows on and 1 from 50,000."""
     max_steps: int | None = Field(default=None, ge=1, le=10_000_000)
     """Optimizer steps to train. Unset: numTrainEpochs decides."""
     per_device_train_batch_size: int | None = Field(default=None, ge=1, le=1024)
     """Sequences per forward pass and GPU; lower it first when memory does not suffice. Default 4."""
     gradient_accumulation_steps: int | None = Field(default=None, ge=1, le=4096)
     """Forward passes per optimizer step; the effective batch is this times perDeviceTrainBatchSize times the GPUs.
-    Default by the number of rows, for 4, 8 or 16 rows per optimizer step; 4 without a preflight."""
+    Default 4; the preflight makes it what gives 4, 8 or 16 rows per optimizer step, by the number of rows."""
     max_sequence_length: int | None = Field(default=None, ge=8, le=1_048_576)
     """Tokens per sequence; longer rows are cut at the end and counted in status.results.truncatedRows. Default 1024."""
     warmup_ratio: float | None = Field(default=None, ge=0, le=1)

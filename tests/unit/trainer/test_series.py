@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -22,7 +23,8 @@ NUMBERS = {
 
 def served() -> list[Metric]:
     """What ``/metrics`` says of a progress in which every number is known."""
-    progress = dataclasses.replace(TrainProgress("training", 1, 1, 1.0), **dict.fromkeys(NUMBERS, 3))
+    known: dict[str, Any] = dict.fromkeys(NUMBERS, 3)
+    progress = dataclasses.replace(TrainProgress("training", 1, 1, 1.0), **known)
 
     class Collector:
         def collect(self) -> Iterator[Metric]:
