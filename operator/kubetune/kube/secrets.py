@@ -6,7 +6,9 @@ Where this operator may not ask (the chart's rbac.checkSecrets is off), the kube
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 
 from .client import Client
@@ -24,10 +26,13 @@ class SecretCheck:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._until: dict[tuple[str, str], float] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        """In a namespace one asks at a time: the others find the answer, in the order in which they came."""
 
     async def missing(self, client: Client, namespace: str, names: Iterable[str]) -> frozenset[str]:
         """Those of ``names`` that surely do not exist."""
-        return frozenset([name for name in dict.fromkeys(names) if await self._is_missing(client, namespace, name)])
+        async with self._turns[namespace]:
+            return frozenset([name for name in dict.fromkeys(names) if await self._is_missing(client, namespace, name)])
 
     async def _is_missing(self, client: Client, namespace: str, name: str) -> bool:
         key, now = (namespace, name), self._clock()
