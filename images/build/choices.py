@@ -57,8 +57,8 @@ def has_cpu_torch(wheels: Path | None) -> bool:
 class Facts:
     """What decides about torch and the server. `built` and `index_answers` are asked only where it matters."""
 
-    gpu: str | None
-    """Where there is a GPU, in words; None where there is none."""
+    gpu: tuple[bool, str]
+    """Whether there is a GPU, and the words that say where, or that there is none."""
     has_wheel: bool
     built: Callable[[str], bool]
     index_answers: Callable[[], bool]
@@ -84,7 +84,7 @@ def settle(wishes: Wishes, facts: Facts) -> Settled:
     that is named, or from PyTorch's index when it answers; else PyPI's build, which runs on a CPU as well. What was
     built before is kept, so that an index that comes and goes rebuilds nothing.
     """
-    gpu, reason = facts.gpu is not None, facts.gpu or "no GPU was found"
+    gpu, reason = facts.gpu
     if wishes.gpu is not None:
         gpu, reason = wishes.gpu, "--gpu" if wishes.gpu else "--no-gpu"
 

@@ -60,10 +60,13 @@ def index_answers(url: str) -> bool:
         return False
 
 
-def look(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> str | None:
-    """Where a GPU is: words for the line that says why, or None."""
+def look(environment: Mapping[str, str] = os.environ, root: Path = Path("/")) -> tuple[bool, str]:
+    """Whether a GPU was found, and the words for the line that says why."""
     if gpu_here(root):
-        return "this machine has an NVIDIA driver"
-    if gpu_in_cluster(environment):
-        return "a node of the cluster that KUBECONFIG names has a GPU"
-    return None
+        return True, "this machine has an NVIDIA driver"
+    found = gpu_in_cluster(environment)
+    if found:
+        return True, "a node of the cluster that KUBECONFIG names has a GPU"
+    if found is None and environment.get("KUBECONFIG"):
+        return False, "no GPU here, and the cluster that KUBECONFIG names does not answer; --gpu if it has one"
+    return False, "no GPU was found"

@@ -99,3 +99,8 @@ def condition(resource: Object | None, kind: str) -> Object:
 def is_true(resource: Object | None, kind: str) -> bool:
     """Whether the condition holds."""
     return condition(resource, kind).get("status") == "True"
+
+
+def is_false(resource: Object | None, kind: str) -> bool:
+    """Whether the condition is there and does not hold."""
+    return condition(resource, kind).get("status") == "False"

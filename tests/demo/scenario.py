@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from .ask import ask
-from .kube import KINDS, Kube, Object, is_true
+from .kube import KINDS, Kube, Object, is_false, is_true
 from .shell import DemoError
 from .story import Answered, Story
 from .watch import deployment_line, evaluation_line, follow, job_line
@@ -58,7 +58,15 @@ class Scenario:
         """Creates the three objects; what an interrupted run left goes on."""
         for found in self.objects:
             print(f"   kubectl apply: {found['kind']} {found['metadata']['name']}", flush=True)
-        self.kube.apply(self.namespace, self.objects)
+        try:
+            self.kube.apply(self.namespace, self.objects)
+        except DemoError as error:
+            if "cannot be changed" not in str(error):
+                raise
+            text = (
+                f"another version's demo is under way here: `kubectl delete namespace {self.namespace}`, then run again"
+            )
+            raise DemoError(text) from error
 
     def train(self) -> None:
         """Follows the FineTuneJob to its result."""
@@ -116,10 +124,13 @@ class Scenario:
 
 
 def start_over_if_finished(kube: Kube, name: str) -> None:
-    """Removes the objects of a demo that ran to its end, so that this one measures everything anew."""
+    """Removes the objects of a demo that ran to its end or failed, so that this one measures everything anew."""
     namespace = kube.get(name, "namespace", name)
-    if namespace and FINISHED in namespace["metadata"].get("annotations", {}):
-        print("   an earlier demo ran to its end here: its objects are removed and made anew", flush=True)
+    if namespace is None:
+        return
+    has_failed = any(is_false(job, "Succeeded") for job in kube.list(name, "finetunejobs"))
+    if has_failed or FINISHED in namespace["metadata"].get("annotations", {}):
+        print("   an earlier demo has ended here: its objects are removed and made anew", flush=True)
         kube.run("delete", ",".join(KINDS), "--all", "-n", name, "--wait", timeout=300)
         kube.run("annotate", "namespace", name, f"{FINISHED}-")
 

@@ -15,7 +15,7 @@ DRIVER = "this machine has an NVIDIA driver"
 
 
 def facts(gpu: str | None = None, *, wheel: bool = False, built: tuple[str, ...] = (), index: bool = False) -> Facts:
-    return Facts(gpu, wheel, lambda variant: variant in built, lambda: index)
+    return Facts((gpu is not None, gpu or "no GPU was found"), wheel, lambda variant: variant in built, lambda: index)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_neither_index_nor_store_is_asked_where_a_gpu_decides() -> None:
     def never(*_: object) -> bool:
         raise AssertionError("asked")
 
-    assert settle(Wishes(), Facts(DRIVER, False, never, never)).torch == "cuda"
+    assert settle(Wishes(), Facts((True, DRIVER), False, never, never)).torch == "cuda"
 
 
 @pytest.mark.parametrize("name", ["dev/nvidiactl", "proc/driver/nvidia/version"])
@@ -64,7 +64,7 @@ def test_a_driver_is_found_by_its_files(tmp_path: Path, name: str) -> None:
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).touch()
     assert surroundings.gpu_here(tmp_path)
-    assert surroundings.look({}, tmp_path) == DRIVER
+    assert surroundings.look({}, tmp_path) == (True, DRIVER)
 
 
 def node(capacity: dict[str, str], labels: dict[str, str] | None = None) -> dict[str, object]:
@@ -87,23 +87,27 @@ def test_a_node_with_a_gpu_is_recognised(nodes: dict[str, object], expected: boo
     assert surroundings.has_gpu(nodes) is expected
 
 
-@pytest.mark.parametrize(("amount", "expected"), [("1", True), ("0", None)])
-def test_the_cluster_that_kubeconfig_names_is_asked(tmp_path: Path, amount: str, expected: bool | None) -> None:
+@pytest.mark.parametrize(("amount", "expected"), [("1", True), ("0", False)])
+def test_the_cluster_that_kubeconfig_names_is_asked(tmp_path: Path, amount: str, expected: bool) -> None:
     nodes = json.dumps(node({"nvidia.com/gpu": amount}))
     kubectl = tmp_path / "kubectl"
     kubectl.write_text(f"#!/bin/sh\nprintf '%s' '{nodes}'\n")
     kubectl.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "KUBECONFIG": "/somewhere"}
     empty = tmp_path / "root"
-    assert bool(surroundings.look(environment, empty)) is bool(expected)
-    assert surroundings.look({"PATH": environment["PATH"]}, empty) is None
+    assert surroundings.look(environment, empty)[0] is expected
+    assert surroundings.look({"PATH": environment["PATH"]}, empty) == (False, "no GPU was found")
 
 
 def test_a_cluster_that_does_not_answer_decides_nothing(tmp_path: Path) -> None:
     kubectl = tmp_path / "kubectl"
     kubectl.write_text("#!/bin/sh\nexit 1\n")
     kubectl.chmod(0o755)
-    assert surroundings.gpu_in_cluster({"PATH": f"{tmp_path}:/bin", "KUBECONFIG": "/somewhere"}) is None
+    environment = {"PATH": f"{tmp_path}:/bin", "KUBECONFIG": "/somewhere"}
+    assert surroundings.gpu_in_cluster(environment) is None
+    found, words = surroundings.look(environment, tmp_path / "root")
+    assert not found
+    assert "does not answer" in words
 
 
 @pytest.fixture
