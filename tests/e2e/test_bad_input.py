@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from kubetune_shared.artifacts import fetch, publish
 from kubetune_shared.store import Store
 from tests.demo.kube import Kube, Object, condition, is_true
 
@@ -19,11 +22,12 @@ MALFORMED = b"""\
 
 
 @pytest.fixture(scope="module", autouse=True)
-def wrong(installation: Installation, namespace: str, store: Store) -> None:
+def wrong(installation: Installation, namespace: str, store: Store, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Everything wrong at once: the tests only wait for what is said about it."""
     prefix = installation.prefix
     store.write(MALFORMED, f"{prefix}/e2e/malformed.jsonl")
-    base = {"uri": f"{prefix}/base"}
+    base, again = {"uri": f"{prefix}/base"}, {"uri": f"{prefix}/e2e/base-again"}
+    copy_model(store, base["uri"], again["uri"], tmp_path_factory.mktemp("base"))
     compared = evaluation_template(prefix, 8) | {"gate": {"metric": "exactMatch", "margin": 0.1}}
     small = {"resources": {"cpu": "100m", "memory": "3Gi"}}
     installation.kube.apply(
@@ -35,11 +39,18 @@ def wrong(installation: Installation, namespace: str, store: Store) -> None:
             fine_tune_job("no-secret", prefix, 1, credentials={"objectStoreSecret": "missing"}, **small),
             fine_tune_job("no-gpu", prefix, 1, resources={"gpu": 1}),
             resource(
-                "Evaluation", "same", {"candidate": base, "baselines": [{"name": "base", **base}], **compared, **small}
+                "Evaluation", "same", {"candidate": again, "baselines": [{"name": "base", **base}], **compared, **small}
             ),
-            deployment("gated", base, "same"),
+            deployment("gated", again, "same"),
         ],
     )
+
+
+def copy_model(store: Store, source: str, target: str, folder: Path) -> None:
+    """The same model under another URI: it gains nothing, and the API server cannot know that."""
+    made = fetch(store, source, folder)
+    assert made is not None
+    publish(store, folder, target, kind=made.kind, meta={"config": made.config, "libraries": made.libraries})
 
 
 def failed(kube: Kube, namespace: str, name: str) -> Object:
