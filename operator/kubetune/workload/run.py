@@ -141,7 +141,7 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
     elif failure is None:
         failure = Failure(reason=reason, message=f"{message} The failed pod is gone, so its own message is lost.")
         fact = Fact(FALSE, reason, failure.message)
-    elif reason == "BackoffLimitExceeded" and attempts > 1 and is_out_of_main_memory(failure):
+    elif reason == "BackoffLimitExceeded" and _died_alike(observation, main, failure):
         text = f"Attempt {attempts} ended as an earlier one did, so no more are made. {failure.message}"
         fact = Fact(FALSE, failure.reason, text)
     elif reason == "BackoffLimitExceeded" and attempts > 1:
@@ -160,6 +160,13 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
         started=_started(observation),
         finished=parse_time(final.get("lastTransitionTime")),
     )
+
+
+def _died_alike(observation: JobObservation, main: str, last: Failure) -> bool:
+    """Whether main memory has killed the last pod and another one."""
+    dead = [pod for pod in observation.pods if pod.get("status", {}).get("phase") == "Failed"]
+    killed = [pod for pod in dead if is_out_of_main_memory(explain_failure(pod, main))]
+    return is_out_of_main_memory(last) and len(killed) > 1
 
 
 def _suspended(observation: JobObservation, main: str) -> Run:
