@@ -313,6 +313,14 @@ def test_a_new_verdict_against_what_serves_is_told_and_does_not_stop_it() -> Non
     assert (world.version, status.ready_replicas) == (V1, 1)
 
 
+def test_a_version_survives_a_job_that_is_being_deleted() -> None:
+    world = World(deployment())
+    world.step()
+    meta = finished_job().metadata.model_copy(update={"deletion_timestamp": NOW})
+    status = world.serving(job=finished_job().model_copy(update={"metadata": meta}))
+    assert (status.phase, world.version) == ("Ready", V1)
+
+
 def test_a_version_survives_its_job() -> None:
     world = World(deployment())
     world.step()
