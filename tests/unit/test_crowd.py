@@ -105,7 +105,7 @@ class Server:
     ("sees_all", "asked"),
     [(True, [("nodes", None), ("pods", None)]), (False, [("nodes", None), ("pods", None), ("pods", "ns")])],
 )
-async def test_a_thousand_that_wait_look_once(sees_all: bool, asked: Object) -> None:
+async def test_a_thousand_that_wait_look_once(sees_all: bool, asked: list[Any]) -> None:
     server = Server(sees_all=sees_all)
     found = await asyncio.gather(*(read_placement(cast(Client, server), unplaced(LONG_AGO)) for _ in range(1000)))
     assert {fact.reason for fact in found if fact} == {"Unschedulable"}
