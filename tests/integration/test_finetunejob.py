@@ -72,8 +72,9 @@ def test_trains_publishes_and_creates_the_evaluation(
     assert status["artifact"]["uri"] == "s3://kubetune/x/adapter"
     assert status["results"]["trainRows"] == 100
     assert status["mlflowRunID"] == "run-1"
-    assert status["evaluationRef"] == {"name": "demo"}
     assert status["attempts"] == 1
+    wait_for(lambda: kube.status("finetunejob", "demo").get("evaluationRef"), 10, lambda: "no evaluation")
+    assert kube.status("finetunejob", "demo")["evaluationRef"] == {"name": "demo"}
     evaluation = kube.must("evaluation", "demo")
     assert evaluation["metadata"]["ownerReferences"][0]["kind"] == "FineTuneJob"
     assert evaluation["spec"]["candidate"] == {"fineTuneJobRef": {"name": "demo"}}

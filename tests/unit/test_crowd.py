@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
 
+from kubetune.common.conditions import ConditionStatus
+from kubetune.kube.client import Client
+from kubetune.kube.errors import ApiError
+from kubetune.kube.kinds import NODE, POD, Resource
+from kubetune.kube.lately import LATELY_SECONDS, Lately
+from kubetune.kube.reads import read_placement
 from kubetune.workload.crowd import explain_crowd, is_crowd
+from kubetune.workload.explain import Fact
+from kubetune.workload.run import JobObservation, read_run
+from tests.support.nodes import gpu_node
+from tests.support.observed import job
 
 Object = dict[str, Any]
+LONG_AGO = "2026-01-01T00:00:00Z"
 
 
 def pod(
@@ -65,3 +77,78 @@ def test_others_may_hold_it() -> None:
 )
 def test_only_cpu_and_memory_are_its_business(said: str, expected: bool) -> None:
     assert is_crowd(said) is expected
+
+
+def unplaced(created: str, message: str = "0/1 nodes are available: 1 Insufficient cpu.") -> Object:
+    said = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    metadata = {"name": "p1", "namespace": "ns", "creationTimestamp": created}
+    return {"metadata": metadata, "spec": dict(WANTS), "status": {"phase": "Pending", "conditions": [said]}}
+
+
+class Server:
+    """Lists nothing but a node, and counts."""
+
+    def __init__(self, *, sees_all: bool = True) -> None:
+        self.sees_all = sees_all
+        self.asked: list[tuple[str, str | None]] = []
+
+    async def list(self, resource: Resource, namespace: str | None = None, **_: Any) -> list[Object]:
+        self.asked.append((resource.plural, namespace))
+        await asyncio.sleep(0)
+        if namespace is None and resource == POD and not self.sees_all:
+            raise ApiError(403, "Forbidden", "no")
+        return [gpu_node("n1", count=0)] if resource == NODE else []
+
+
+@pytest.mark.walk("C10")
+@pytest.mark.parametrize(
+    ("sees_all", "asked"),
+    [(True, [("nodes", None), ("pods", None)]), (False, [("nodes", None), ("pods", None), ("pods", "ns")])],
+)
+async def test_a_thousand_that_wait_look_once(sees_all: bool, asked: list[Any]) -> None:
+    server = Server(sees_all=sees_all)
+    found = await asyncio.gather(*(read_placement(cast(Client, server), unplaced(LONG_AGO)) for _ in range(1000)))
+    assert {fact.reason for fact in found if fact} == {"Unschedulable"}
+    assert None not in found
+    assert server.asked == asked
+
+
+async def test_what_was_read_before_a_pod_was_made_says_nothing_of_it() -> None:
+    moment, reads = [100.0], []
+
+    async def read() -> int:
+        reads.append(moment[0])
+        return len(reads)
+
+    kept = Lately(lambda: moment[0])
+    assert [await kept.get("a", read, since=0.0) for _ in range(3)] == [1, 1, 1]
+    assert await kept.get("b", read, since=0.0) == 2
+    moment[0] = 104.0
+    assert await kept.get("a", read, since=0.0) == 1
+    assert await kept.get("a", read, since=100.0) == 3, "the second in which it was made may have been before"
+    assert await kept.get("a", read, since=101.0) == 3
+    moment[0] = 104.0 + LATELY_SECONDS
+    assert await kept.get("a", read, since=101.0) == 4
+
+
+async def test_a_read_that_fails_is_not_kept() -> None:
+    async def read() -> int:
+        raise ApiError(500, "No", "no")
+
+    async def answer() -> int:
+        return 1
+
+    kept = Lately(lambda: 100.0)
+    with pytest.raises(ApiError):
+        await kept.get("a", read, since=0.0)
+    assert await kept.get("a", answer, since=0.0) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [("1 Insufficient cpu.", 60.0), ("1 Insufficient memory.", 60.0), ("1 Insufficient nvidia.com/gpu.", 10.0)],
+)
+def test_who_waits_in_a_crowd_looks_again_seldom(message: str, seconds: float) -> None:
+    placement = Fact(ConditionStatus.FALSE, "Unschedulable", "Waits.")
+    run = read_run(JobObservation(job(), (unplaced(LONG_AGO, message),), placement=placement), main="train")
+    assert run.recheck_after == seconds

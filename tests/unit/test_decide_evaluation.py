@@ -124,6 +124,18 @@ def test_a_failed_job_fails_it_for_good() -> None:
         assert (again.create, again.status) == ((), status.to_dict())
 
 
+@pytest.mark.walk("W13")
+def test_a_failed_job_that_is_being_deleted_fails_nothing() -> None:
+    """Whoever deletes it to create it again means the next one."""
+    meta = failed_job().metadata.model_copy(update={"deletion_timestamp": NOW})
+    status, _ = run(evaluation(), Observed(jobs={"demo": failed_job().model_copy(update={"metadata": meta})}))
+    assert (status.phase, condition(status, "Accepted")[:2]) == ("Pending", ("False", "FineTuneJobNotFound"))
+    later = evaluation().model_copy(update={"status": status})
+    started, decision = run(later, Observed(jobs={"demo": finished_job()}))
+    assert len(decision.create) == 1
+    assert condition(started, "Accepted")[0] == "True"
+
+
 @pytest.mark.parametrize(
     ("inputs", "reason"),
     [

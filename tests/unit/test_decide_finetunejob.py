@@ -10,9 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kubetune.common.decision import Decision
+from kubetune.finetunejob.completion import CONFLICT_SECONDS
 from kubetune.finetunejob.measured import MemoryEstimate, PreflightStatus, RecoveryStatus
 from kubetune.finetunejob.observed import Observed
 from kubetune.finetunejob.stages import STAGES
+from kubetune.kube.errors import ApiError
+from kubetune.runtime.refusal import refuse_by_server
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.run import JobObservation
 from kubetune_contract import MemoryEstimate as ContractEstimate
@@ -47,6 +51,8 @@ OPEN = ["nothing yet", "checking", "check is stuck", "check is suspended"]
 def test_feeding_the_result_back_changes_nothing(name: str, fit: str, evaluation: Object | None) -> None:
     spec: Object = {"preflight": {"fit": fit}} | ({"evaluation": evaluation} if evaluation else {})
     first = judge(custom(**spec), SITUATIONS[name])
+    if first.status["phase"] == "Succeeded" and evaluation:
+        first = judge(custom(first.status, **spec), SITUATIONS[name])
     second = judge(custom(first.status, **spec), SITUATIONS[name], NOW + timedelta(hours=1))
     assert second.status == first.status
     assert second.events == ()
@@ -178,7 +184,11 @@ def test_success_records_everything() -> None:
 
 def test_success_creates_the_evaluation_where_the_job_ran() -> None:
     spec = {"evaluation": EVALUATION, "resources": {"gpu": 1}, "nodeSelector": {"gpu": "big"}}
-    decision = judge(custom(**spec), succeeded())
+    recorded = judge(custom(**spec), succeeded())
+    assert (recorded.status["phase"], recorded.create, recorded.requeue_after) == ("Succeeded", (), 0.0)
+    assert recorded.status["artifact"]
+    assert "evaluationRef" not in recorded.status, "nothing about it keeps the result from being recorded"
+    decision = judge(custom(recorded.status, **spec), Observed())
     (evaluation,) = decision.create
     assert (evaluation["kind"], evaluation["metadata"]["name"]) == ("Evaluation", "demo")
     assert evaluation["metadata"]["ownerReferences"][0]["uid"] == OWNER
@@ -190,7 +200,8 @@ def test_success_creates_the_evaluation_where_the_job_ran() -> None:
 
 def test_an_evaluation_of_ours_is_not_created_twice() -> None:
     live = {"metadata": job()["metadata"]}
-    decision = judge(custom(evaluation=EVALUATION), succeeded(evaluation=live))
+    recorded = judge(custom(evaluation=EVALUATION), succeeded()).status
+    decision = judge(custom(recorded, evaluation=EVALUATION), Observed(evaluation=live))
     assert (decision.create, decision.status["evaluationRef"]) == ((), {"name": "demo"})
 
 
@@ -200,9 +211,35 @@ def test_a_foreign_evaluation_is_waited_for() -> None:
     assert decision.create == ()
     assert "evaluationRef" not in decision.status
     assert "delete or rename" in condition(decision, "Succeeded")["message"]
+    waiting = judge(custom(decision.status, evaluation=EVALUATION), Observed(evaluation=live))
+    assert (waiting.create, waiting.status, waiting.requeue_after) == ((), decision.status, CONFLICT_SECONDS)
     later = judge(custom(decision.status, evaluation=EVALUATION), Observed())
     assert [obj["kind"] for obj in later.create] == ["Evaluation"]
     assert later.status["evaluationRef"] == {"name": "demo"}
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "words"),
+    [
+        (ApiError(403, "Forbidden", "exceeded quota: none, requested: count/evaluations=1"), "QuotaExceeded", "none"),
+        (ApiError(422, "Invalid", "spec.dataset: bad"), "InvalidSpec", "spec.dataset: bad"),
+    ],
+)
+def test_a_refused_evaluation_leaves_the_result_alone(error: ApiError, reason: str, words: str) -> None:
+    recorded = judge(custom(evaluation=EVALUATION), succeeded()).status
+    owed = judge(custom(recorded, evaluation=EVALUATION), Observed())
+    raw = {"kind": "FineTuneJob", "metadata": {"generation": 1}, "status": recorded}
+    refused = refuse_by_server(raw, error, NOW, owed.refused)
+    assert {**refused.status, "conditions": []} == {**recorded, "conditions": []}
+    for summary in ("Succeeded", "Finished"):
+        assert condition(refused, summary) == condition(Decision(recorded), summary)
+    told = condition(refused, "Accepted")
+    assert (told["status"], told["reason"], refused.requeue_after) == ("False", reason, 60.0)
+    assert told["message"].startswith("The training has succeeded, but its Evaluation (spec.evaluation) cannot be")
+    assert words in told["message"]
+    again = judge(custom(refused.status, evaluation=EVALUATION), Observed())
+    assert [obj["kind"] for obj in again.create] == ["Evaluation"]
+    assert again.status == owed.status, "the refusal is over once it is created"
 
 
 def test_a_lost_result_is_no_success() -> None:

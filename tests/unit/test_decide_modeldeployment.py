@@ -238,6 +238,65 @@ def test_a_missing_secret_keeps_a_version_from_being_made() -> None:
     assert world.decision.requeue_after
 
 
+LACKING: list[tuple[Object, Object, Object, str]] = [
+    ({}, {}, {"missing_secrets": frozenset([SETTINGS.store_secret])}, "SecretNotFound"),
+    ({"model": {"uri": "pvc://weights/llama"}}, {}, {"claims": {"weights": None}}, "ClaimNotFound"),
+    ({}, {"cache": {"claimName": "models"}}, {"claims": {"models": None}}, "ClaimNotFound"),
+]
+
+
+@pytest.mark.parametrize(("spec", "cache", "lacks", "reason"), LACKING)
+def test_what_answers_stays_ready_although_what_it_came_from_is_missing(
+    spec: Object, cache: Object, lacks: Object, reason: str
+) -> None:
+    world = World(deployment(**spec, **cache))
+    world.observe(inputs=Inputs(claims={"weights": "Bound", "models": "Bound"}))
+    world.step()
+    assert world.serving().phase == "Ready"
+    world.observe(inputs=Inputs(**lacks))
+    status = world.step()
+    assert (status.phase, status.failure, condition(status, "Ready")[0]) == ("Ready", None, "True")
+    assert condition(status, "Accepted")[:2] == ("False", reason)
+    assert condition(status, "Admitted")[0] == "True"
+    assert [(event.reason, event.warning) for event in world.decision.events] == [(reason, True)]
+    assert world.decision.requeue_after
+    world.observe(inputs=Inputs(claims={"weights": "Bound", "models": "Bound"}))
+    assert condition(world.step(), "Accepted")[:2] == ("True", "Accepted")
+
+
+@pytest.mark.parametrize(("spec", "cache", "lacks", "reason"), LACKING)
+def test_pods_that_cannot_follow_are_no_version_before(spec: Object, cache: Object, lacks: Object, reason: str) -> None:
+    """One of two answers: the wanted version, so nothing of it is the one before."""
+    world = World(deployment(replicas=2, **spec, **cache))
+    world.observe(inputs=Inputs(claims={"weights": "Bound", "models": "Bound"}))
+    world.step()
+    world.serving(inputs=Inputs(**lacks))
+    status = world.obj.status
+    assert (status.phase, status.failure, status.ready) == ("Loading", None, "1/2")
+    assert condition(status, "Ready")[:2] == ("False", reason)
+
+
+def test_another_version_that_lacks_something_leaves_the_one_before_serving() -> None:
+    world = World(deployment())
+    world.step()
+    world.serving()
+    world.spec(model={"uri": "pvc://weights/llama"})
+    world.observe(job=None, inputs=Inputs(claims={"weights": None}))
+    status = world.step()
+    assert (status.phase, status.version) == ("ServingPrevious", V1)
+    assert condition(status, "Ready")[:2] == ("False", "ClaimNotFound")
+
+
+def test_a_foreign_service_is_no_version_before() -> None:
+    world = World(deployment())
+    world.step()
+    world.serving()
+    foreign = {"kind": "Service", "metadata": {"name": "demo", "namespace": "team", "uid": "foreign"}, "spec": {}}
+    world.observe(service=foreign)
+    status = world.step()
+    assert (status.phase, condition(status, "Ready")[:2]) == ("Pending", ("False", "NameConflict"))
+
+
 def test_go_opens_the_gate() -> None:
     world = World(deployment(requireVerdict=gated()), judge=judged())
     status = world.step()
@@ -311,6 +370,14 @@ def test_a_new_verdict_against_what_serves_is_told_and_does_not_stop_it() -> Non
     status = world.serving(evaluation=judged("NoGo"))
     assert condition(status, "Admitted")[:2] == ("False", "VerdictNoGo")
     assert (world.version, status.ready_replicas) == (V1, 1)
+
+
+def test_a_version_survives_a_job_that_is_being_deleted() -> None:
+    world = World(deployment())
+    world.step()
+    meta = finished_job().metadata.model_copy(update={"deletion_timestamp": NOW})
+    status = world.serving(job=finished_job().model_copy(update={"metadata": meta}))
+    assert (status.phase, world.version) == ("Ready", V1)
 
 
 def test_a_version_survives_its_job() -> None:

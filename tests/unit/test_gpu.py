@@ -20,7 +20,7 @@ from kubetune.finetunejob.observed import Observed
 from kubetune.finetunejob.resources import build_preflight_job, build_train_job
 from kubetune.settings import Settings
 from kubetune.workload.explain import Fact
-from kubetune.workload.gpu import Demand, Hardware, affinity_of, demand_of, describe, read_demand
+from kubetune.workload.gpu import Demand, Hardware, affinity_of, check_shares, demand_of, describe, read_demand
 from kubetune.workload.misfit import expect_placement, explain_misfit, explain_taken
 from kubetune.workload.nodes import gpu_nodes
 from kubetune.workload.run import JobObservation, read_run
@@ -448,3 +448,23 @@ def test_evaluations_ask_the_same_way() -> None:
 @pytest.mark.parametrize(("count", "text"), [(12 * GIB, "12 GiB"), (mib(24564), "24564 MiB"), (1, "1 MiB")])
 def test_sizes_that_differ_read_differently(count: int, text: str) -> None:
     assert format_memory(count) == text
+
+
+@pytest.mark.parametrize(
+    ("named", "default", "whose"),
+    [
+        (None, SHARED, f"{SHARED} (the operator's default)"),
+        (MIG, GPU, f"{MIG} (spec.resources.gpuResourceName)"),
+        (SHARED, SHARED, f"{SHARED} (spec.resources.gpuResourceName)"),
+        (GPU, SHARED, None),
+        (None, GPU, None),
+    ],
+)
+def test_shares_that_cannot_work_together_are_told_by_who_named_them(
+    named: str | None, default: str, whose: str | None
+) -> None:
+    asked, defaults = Resources(gpu=2, gpu_resource_name=named), Settings(gpu_resource=default)
+    problem = check_shares(asked, defaults)
+    assert (problem is None) == (whose is None)
+    assert problem is None or f"but {whose} counts slices" in problem.message
+    assert check_shares(asked.model_copy(update={"gpu": 1}), defaults) is None

@@ -55,6 +55,16 @@ def test_a_refusal_keeps_the_rest_of_the_status() -> None:
     assert (again.status, again.events) == (decision.status, ())
 
 
+@pytest.mark.parametrize("ended", ["True", "False"])
+def test_a_refusal_leaves_the_end_of_what_has_ended(ended: str) -> None:
+    at = NOW.isoformat().replace("+00:00", "Z")
+    summary = {"type": "Succeeded", "status": ended, "reason": "Ended", "message": "It.", "lastTransitionTime": at}
+    stored = raw(phase="Failed", completionTime=at, conditions=[summary])
+    decision = refuse_by_server(stored, ApiError(422, "Invalid", "bad"), NOW)
+    kept = [condition for condition in decision.status["conditions"] if condition["type"] == "Succeeded"]
+    assert [(one["status"], one["reason"], one["message"]) for one in kept] == [(ended, "Ended", "It.")]
+
+
 def test_an_invalid_child_is_an_invalid_spec() -> None:
     decision = refuse_by_server(raw(), ApiError(422, "Invalid", "spec.template: bad"), NOW)
     assert decision.status["conditions"][0]["reason"] == "InvalidSpec"

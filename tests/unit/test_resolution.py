@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from kubetune.common.model_source import LocalRef, ModelChoice
 from kubetune.finetunejob.api import ArtifactStatus, FineTuneJob
 from kubetune.workload.resolution import Model, Obstacle, Unresolved, resolve, resolve_servable
-from tests.support.models import ARTIFACT, BASE, MANIFEST, finished_job
+from tests.support.models import ARTIFACT, BASE, MANIFEST, NOW, failed_job, finished_job, running_job
 
 CHOICE = ModelChoice(fine_tune_job_ref=LocalRef(name="demo"))
 MERGED = ArtifactStatus(uri="s3://kubetune/x/merged", kind="merged", manifest_sha256="d" * 64, bytes=1)
@@ -33,3 +35,15 @@ def test_a_dora_adapter_without_a_merged_model_is_measured_but_not_served() -> N
     assert isinstance(refused, Unresolved)
     assert refused.obstacle is Obstacle.NOT_SERVABLE
     assert "spec.export.merged: true" in refused.message
+
+
+def deleted(job: FineTuneJob) -> FineTuneJob:
+    return job.model_copy(update={"metadata": job.metadata.model_copy(update={"deletion_timestamp": NOW})})
+
+
+@pytest.mark.parametrize("job", [finished_job(), failed_job(), running_job()])
+def test_a_job_that_is_being_deleted_counts_as_not_there(job: FineTuneJob) -> None:
+    gone = resolve(CHOICE, {"demo": deleted(job)})
+    assert isinstance(gone, Unresolved)
+    assert gone.obstacle is Obstacle.NOT_FOUND
+    assert "is being deleted" in gone.message

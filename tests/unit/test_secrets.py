@@ -11,7 +11,7 @@ import pytest
 
 from kubetune.common.pod_options import Credentials, PodOptions
 from kubetune.kube.errors import ApiError
-from kubetune.kube.secrets import KNOWN_SECONDS, REFUSED_SECONDS, SecretCheck
+from kubetune.kube.secrets import BROKEN_SECONDS, KNOWN_SECONDS, MISSING_SECONDS, REFUSED_SECONDS, SecretCheck
 from kubetune.settings import Settings
 from kubetune.workload.explain import explain_failure, explain_waiting
 from kubetune.workload.secrets import check_secrets, copy_command, needed_secrets
@@ -117,12 +117,13 @@ def ask(check: SecretCheck, server: Any, *names: str) -> set[str]:
     return set(asyncio.run(check.missing(server, "ns", names)))
 
 
-def test_what_is_there_is_asked_for_once_and_what_is_missing_each_time() -> None:
+def test_what_is_there_is_asked_for_once_and_what_is_missing_soon_again() -> None:
     moment = [0.0]
     server, check = Server("a"), SecretCheck(lambda: moment[0])
-    assert [ask(check, server, "a", "b", "b") for _ in range(2)] == [{"b"}, {"b"}]
-    assert server.asked == ["a", "b", "b"]
+    assert [ask(check, server, "a", "b", "b") for _ in range(1000)] == [{"b"}] * 1000
+    assert server.asked == ["a", "b"]
     server.existing = {"b"}
+    moment[0] = MISSING_SECONDS
     assert ask(check, server, "b") == set()
     moment[0] = KNOWN_SECONDS
     assert ask(check, server, "a", "b") == {"a"}
@@ -137,6 +138,42 @@ def test_where_it_may_not_ask_nothing_is_said_to_be_missing() -> None:
     assert ask(check, server, "a") == {"a"}
 
 
-def test_an_outage_is_no_answer() -> None:
+@pytest.mark.parametrize("status", [500, 503])
+def test_a_webhook_that_is_down_stops_nothing_and_is_asked_again_soon(status: int) -> None:
+    moment = [0.0]
+    server, check = Server(refuses=status), SecretCheck(lambda: moment[0])
+    assert [ask(check, server, "a") for _ in range(3)] == [set()] * 3
+    assert server.asked == ["a"]
+    moment[0], server.refuses = BROKEN_SECONDS, 0
+    assert ask(check, server, "a") == {"a"}
+
+
+@pytest.mark.parametrize("status", [0, 429])
+def test_a_server_that_does_not_answer_is_no_answer(status: int) -> None:
+    class Silent(Server):
+        async def could_create(self, obj: Object) -> bool:
+            raise ApiError(status, "No", "no")
+
     with pytest.raises(ApiError):
-        ask(SecretCheck(), Server(refuses=503), "a")
+        ask(SecretCheck(), Silent(), "a")
+
+
+def test_a_namespace_that_waits_for_its_answer_holds_up_no_other() -> None:
+    async def both() -> frozenset[str]:
+        answered = asyncio.Event()
+
+        class Slow(Server):
+            async def could_create(self, obj: Object) -> bool:
+                if obj["metadata"]["namespace"] == "slow":
+                    await answered.wait()
+                return True
+
+        check, server = SecretCheck(), Slow()
+        slow = asyncio.create_task(check.missing(server, "slow", ["a"]))  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+        found = await check.missing(server, "ns", ["a"])  # type: ignore[arg-type]
+        assert not slow.done()
+        answered.set()
+        return found | await slow
+
+    assert asyncio.run(both()) == {"a"}

@@ -137,6 +137,7 @@ def dead(name: str = "p0", code: int = 137, reason: str = "OOMKilled", message: 
     return pod(name, phase="Failed", started=True, containers={"train": state}, **members)
 
 
+FIRST = "2025-12-31T23:59:00Z"
 LATER = "2026-01-01T00:01:00Z"
 ALIVE = pod("p1", node="n1", started=True, ip="1.1.1.1", created=LATER, containers={"train": {"running": {}}})
 CROWDED = pod(
@@ -289,19 +290,25 @@ def test_a_new_thing_to_do_shows_at_once_and_once() -> None:
 @pytest.mark.parametrize(
     ("pods", "counted", "limit", "expected"),
     [
-        ((dead(),), 1, 3, 1),
-        ((dead("a", 69, "Error", created="2026-01-01T00:00:00Z"), dead("b", created=LATER)), 2, 3, 2),
-        ((dead("b", created=LATER),), 2, 3, 2),
-        ((dead("a", 75, "Error"), dead("b", created=LATER)), 1, 3, 1),
         ((dead("a"), dead("b", created=LATER)), 2, 3, 1),
-        ((dead(),), 1, 1, None),
+        ((dead("a"), dead("b", created=LATER)), 1, 3, 1),
+        ((dead("a"), dead("b", created=LATER)), 4, 5, 3),
+        ((dead("a"), dead("b", created=LATER)), 2, 1, None),
+        ((dead("a", 69, "Error", created=FIRST), dead("b"), dead("c", created=LATER)), 3, 3, 2),
+        ((dead("a", created=FIRST), dead("b", 75, "Error"), dead("c", created=LATER)), 2, 3, 1),
+        ((dead("a", created=FIRST), dead("b", 69, "Error"), dead("c", created=LATER)), 3, 5, None),
+        ((dead("a", created=FIRST), dead("b"), dead("c", 69, "Error", created=LATER)), 3, 5, None),
+        ((dead("a"), dead("b", 69, "Error", created=LATER)), 2, 3, None),
+        ((dead("a", 69, "Error"), dead("b", created=LATER)), 2, 3, None),
+        ((dead("b", created=LATER),), 2, 3, None),
+        ((dead(),), 1, 3, None),
         ((dead(),), 1, 0, None),
         ((dead("a", 69, "Error"),), 1, 3, None),
         ((dead("a", 78, "Error"),), 1, 3, None),
         ((), 0, 3, None),
     ],
 )
-def test_out_of_main_memory_is_tried_once_more_at_most(
+def test_out_of_main_memory_twice_in_a_row_is_not_tried_again(
     pods: tuple[Object, ...], counted: int, limit: int, expected: int | None
 ) -> None:
     child = job(failed=counted, backoffLimit=limit)
@@ -323,6 +330,14 @@ def test_the_end_of_it_says_what_helps() -> None:
     assert told["reason"] == "OutOfMemory"
     assert "no more are made" in told["message"]
     assert "spec.resources.memory" in told["message"]
+
+
+@pytest.mark.walk("W6")
+def test_who_ended_otherwise_before_is_not_said_to_have_ended_alike() -> None:
+    ended = job(final="Failed", reason="BackoffLimitExceeded", failed=2, backoffLimit=1)
+    pods = (dead("a", 69, "Error"), dead("b", created=LATER))
+    told = condition(judge(custom(), Observed(JobObservation(ended, pods))), "Succeeded")
+    assert told["message"].startswith("2 attempts failed (backoffLimit 1). The last: OutOfMemory: ")
 
 
 @pytest.mark.walk("W6")

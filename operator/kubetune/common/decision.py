@@ -62,4 +62,6 @@ class Decision:
     delete: tuple[Ref, ...] = ()
     events: tuple[Event, ...] = ()
     """Posted only after the status has been written."""
+    refused: str = ""
+    """What is said first when the API server refuses one of these writes; the status before stays otherwise."""
     requeue_after: float | None = None

@@ -208,4 +208,4 @@ class JobOptions(PodOptions):
     """Longest time it may run, in seconds, over all attempts; after it the object fails. Unset: no limit."""
     backoff_limit: int = Field(default=3, ge=0, le=100)
     """How many times a failed pod is tried again. Failures that cannot go away by themselves (bad data, missing files,
-    denied access) are not tried again."""
+    denied access) are not tried again, and what main memory has killed twice in a row is not tried a third time."""

@@ -9,12 +9,12 @@ from typing import Any
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.decision import Decision, Event
-from kubetune.common.job_status import Failure, JobPhase
+from kubetune.common.job_status import Failure, JobCondition, JobPhase
 from kubetune.common.sentences import sentences
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.run import Run
-from kubetune.workload.status import Stamp, accepted, settle
+from kubetune.workload.status import Stamp, accepted, set_facts, settle
 from kubetune_contract import ContractError, TrainSummary, from_json
 
 from .api import EvaluationRef, FineTuneJob, Reason
@@ -30,10 +30,12 @@ from .uris import artifact_uri
 Object = dict[str, Any]
 
 CONFLICT_SECONDS = 60.0
+_NOT_CREATED = "The training has succeeded, but its Evaluation (spec.evaluation) cannot be created; tried every minute"
 
 
 def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
-    """The training's Job is done: records what it published, and owes the Evaluation."""
+    """The training's Job is done: records what it published. The Evaluation follows in the next pass, so that nothing
+    about it can keep the result from being recorded."""
     summary = _read_summary(run.message)
     if summary is None:
         return _lose(look, preflight, run)
@@ -56,21 +58,25 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
         cost=charge(job.status.cost, summary.active_seconds, job.spec, look.settings, None),
         mlflow_run_id=summary.mlflow_run_id,
         model_version=summary.model_version,
-        evaluation_ref=evaluation.ref,
     )
     events = (*decision.events, *evaluation.events)
-    return replace(decision, create=evaluation.create, events=events, requeue_after=evaluation.again)
+    return replace(decision, events=events, requeue_after=None if job.spec.evaluation is None else 0.0)
 
 
 def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
-    """Ended and recorded: only an Evaluation that could not be created then is still owed."""
-    members, events = settle(job.status, Stamp(now, job.metadata.generation), suspend=job.spec.suspend)
+    """Ended and recorded: only the Evaluation is still owed."""
+    stamp = Stamp(now, job.metadata.generation)
+    members, events = settle(job.status, stamp, suspend=job.spec.suspend)
     status = job.status.model_copy(update=members)
     if status.phase is not JobPhase.SUCCEEDED or status.evaluation_ref or job.spec.evaluation is None:
         return Decision(status=status.to_dict(), events=events)
     evaluation = _Evaluation.of(job, observed)
-    kept = status.model_copy(update={"evaluation_ref": evaluation.ref})
-    return Decision(status=kept.to_dict(), create=evaluation.create, events=events, requeue_after=evaluation.again)
+    if evaluation.ref is None:
+        return Decision(status=status.to_dict(), events=events, requeue_after=evaluation.again)
+    # A refusal that was told until now is over.
+    conditions = set_facts(status.conditions, {JobCondition.ACCEPTED: accepted()}, stamp)
+    kept = status.model_copy(update={"evaluation_ref": evaluation.ref, "conditions": conditions})
+    return Decision(status=kept.to_dict(), create=evaluation.create, events=events, refused=_NOT_CREATED)
 
 
 def _describe(summary: TrainSummary) -> str:

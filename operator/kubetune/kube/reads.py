@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 
 from kubetune.common.labels import MANAGED_BY, MANAGER
@@ -12,12 +13,13 @@ from kubetune.workload.explain import Fact
 from kubetune.workload.gpu import RUNTIME_CLASS, Hardware, read_demand
 from kubetune.workload.inputs import Inputs, needed_claims, needed_config_maps
 from kubetune.workload.misfit import expect_placement, explain_misfit, explain_taken, is_choosy, is_choosy_spec
-from kubetune.workload.pods import condition, container_statuses, is_finished, newest
+from kubetune.workload.pods import condition, container_statuses, is_finished, newest, parse_time
 from kubetune.workload.run import JobObservation, final_condition, is_suspended
 
 from .client import Client, Object
 from .errors import ApiError
 from .kinds import CLAIM, CONFIGMAP, EVENT, JOB, NODE, POD, RUNTIMECLASS
+from .lately import lately
 
 
 async def read_inputs(client: Client, namespace: str, used: Iterable[str]) -> Inputs:
@@ -65,7 +67,11 @@ async def read_placement(client: Client, pod: Object) -> Fact | None:
         return None
     demand, scheduled = read_demand(pod["spec"]), condition(pod, "PodScheduled") or {}
     is_refused = scheduled.get("reason") == "Unschedulable"
-    nodes = await read_nodes(client) if is_choosy(pod["spec"]) or is_refused else None
+    if not is_refused and not is_choosy(pod["spec"]):
+        return None
+    made = parse_time(pod["metadata"].get("creationTimestamp"))
+    since = made.timestamp() if made else time.time()
+    nodes = await lately(client).get("nodes", lambda: read_nodes(client), since=since)
     if nodes is None:
         return None
     misfit = explain_misfit(pod["spec"], nodes)
@@ -73,19 +79,28 @@ async def read_placement(client: Client, pod: Object) -> Fact | None:
         return misfit
     said, namespace = scheduled.get("message", ""), pod["metadata"]["namespace"]
     if demand and demand.resource in said:
-        return explain_taken(pod["spec"], nodes, await _read_our_pods(client, namespace))
-    return explain_crowd(pod["spec"], await _read_our_pods(client, namespace), said) if is_crowd(said) else None
+        return explain_taken(pod["spec"], nodes, await _read_our_pods(client, namespace, since))
+    return explain_crowd(pod["spec"], await _read_our_pods(client, namespace, since), said) if is_crowd(said) else None
 
 
-async def _read_our_pods(client: Client, namespace: str) -> list[Object]:
+async def _read_our_pods(client: Client, namespace: str, since: float) -> list[Object]:
     """Those of every namespace, or of this one where the operator may not read the others."""
-    labels = {MANAGED_BY: MANAGER}
-    try:
-        return await client.list(POD, labels=labels)
-    except ApiError as error:
-        if error.is_forbidden:
-            return await client.list(POD, namespace, labels=labels)
-        raise
+
+    async def read() -> list[Object] | None:
+        try:
+            return await client.list(POD, labels={MANAGED_BY: MANAGER})
+        except ApiError as error:
+            if error.is_forbidden:
+                return None
+            raise
+
+    async def read_here() -> list[Object]:
+        return await client.list(POD, namespace, labels={MANAGED_BY: MANAGER})
+
+    found: list[Object] | None = await lately(client).get("pods", read, since=since)
+    if found is None:
+        found = await lately(client).get(f"pods/{namespace}", read_here, since=since)
+    return found or []
 
 
 async def read_hardware(

@@ -62,7 +62,9 @@ class Plan:
     admitted: Fact
     ledger: Ledger | None
     wanted: Release | None = None
-    """None while the spec stands for no model (yet)."""
+    """None while the spec stands for no model (yet), or for one that must not be made."""
+    asked: str | None = None
+    """The version that the spec stands for, which may lack something or be held; None while nobody knows."""
     is_held: bool = False
     """Something in the way concerns every version: nothing is touched until it is gone."""
 
@@ -87,21 +89,32 @@ def make_plan(
 ) -> Plan:
     """``loading`` is how the active version of the present ledger fares."""
     ledger = read_ledger(*observed.ours(deployment))
-    problem = spec_problem(deployment, observed, settings)
-    if problem:
-        return Plan(_refused(problem), _undecided(problem.reason), ledger, is_held=True)
-    found = find_release(deployment, observed, ledger, settings)
+    held = spec_problem(deployment, observed, settings)
+    found = find_release(deployment, observed, ledger)
     one_at_a_time = recreates(deployment)
     if isinstance(found, Problem):
+        if held:
+            return Plan(_refused(held), _undecided(held.reason), ledger, is_held=True)
         ledger = advance(ledger, None, loading, digest, one_at_a_time=one_at_a_time)
         if found.reason == Reason.FINE_TUNE_JOB_NOT_FINISHED:
             waiting = Fact(ConditionStatus.UNKNOWN, found.reason, found.message)
             return Plan(accepted(), _judge_ahead(deployment, observed, waiting), ledger)
         return Plan(_refused(found), _judge_ahead(deployment, observed, _undecided(found.reason)), ledger)
     admission = admit(found, deployment.spec.model, _gate(deployment), observed.evaluation, ledger)
-    ledger = advance(ledger, found if admission.admitted else None, loading, digest, one_at_a_time=one_at_a_time)
     status = ConditionStatus.TRUE if admission.admitted else ConditionStatus.FALSE
-    return Plan(accepted(), Fact(status, admission.reason, admission.message), ledger, found)
+    admitted = Fact(status, admission.reason, admission.message)
+    missing = held or _find_missing(deployment, observed, found, ledger, settings)
+    if missing:
+        if not held:
+            ledger = advance(ledger, None, loading, digest, one_at_a_time=one_at_a_time)
+        plan = Plan(_refused(missing), admitted, ledger, asked=found.version, is_held=held is not None)
+        if loading.answers and ledger and ledger.active.version == found.version and missing.reason in _LACKS:
+            # What answers has what it needs; a new pod would not come up.
+            return replace(plan, wanted=ledger.active)
+        judged = _undecided(missing.reason) if held else _judge_ahead(deployment, observed, _undecided(missing.reason))
+        return replace(plan, admitted=judged)
+    ledger = advance(ledger, found if admission.admitted else None, loading, digest, one_at_a_time=one_at_a_time)
+    return Plan(accepted(), admitted, ledger, found, asked=found.version)
 
 
 def _judge_ahead(deployment: ModelDeployment, observed: Observed, waiting: Fact) -> Fact:
@@ -117,10 +130,11 @@ def _judge_ahead(deployment: ModelDeployment, observed: Observed, waiting: Fact)
     return waiting
 
 
-def find_release(
-    deployment: ModelDeployment, observed: Observed, ledger: Ledger | None, settings: Settings
-) -> Release | Problem:
+def find_release(deployment: ModelDeployment, observed: Observed, ledger: Ledger | None) -> Release | Problem:
     """What the spec asks for, or why it stands for nothing (yet)."""
+    misspelled = check_spelling(_spec_uris(deployment))
+    if misspelled:
+        return misspelled
     name = next(iter(job_names(deployment.spec.model)), None)
     model = resolve_servable(deployment.spec.model, {name: observed.job} if name else {})
     if isinstance(model, Unresolved):
@@ -128,7 +142,15 @@ def find_release(
         if model.obstacle is Obstacle.NOT_FOUND and ledger and ledger.active.job == name:
             return ledger.active
         return Problem(_REASONS[model.obstacle], model.message)
-    release = Release(model, job=name, evaluation=_gate(deployment))
+    return Release(model, job=name, evaluation=_gate(deployment))
+
+
+def _find_missing(
+    deployment: ModelDeployment, observed: Observed, release: Release, ledger: Ledger | None, settings: Settings
+) -> Problem | None:
+    """What the release needs and the namespace lacks."""
+    if ledger and release is ledger.active:
+        return None
     namespace, used = deployment.metadata.namespace, used_uris(release)
     needed = needed_secrets(settings, deployment.spec, used)
     missing = check_inputs(observed.inputs, used, namespace, _named(deployment)) or check_secrets(
@@ -137,7 +159,7 @@ def find_release(
     if missing and observed.placement and not observed.pods:
         # Whoever mends it should not learn only then that no node will do.
         return replace(missing, message=f"{missing.message} {observed.placement.message}")
-    return missing or release
+    return missing
 
 
 def cache_uris(deployment: ModelDeployment) -> tuple[str, ...]:
@@ -174,6 +196,7 @@ def _named(deployment: ModelDeployment) -> dict[str, str]:
     return {uri: field for field, uri in fields.items() if uri} | caches
 
 
+_LACKS = {Reason.CLAIM_NOT_FOUND, Reason.SECRET_NOT_FOUND, "ConfigMapNotFound"}
 _REASONS = {
     Obstacle.NOT_FOUND: Reason.FINE_TUNE_JOB_NOT_FOUND,
     Obstacle.NOT_FINISHED: Reason.FINE_TUNE_JOB_NOT_FINISHED,

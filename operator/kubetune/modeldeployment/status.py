@@ -71,10 +71,9 @@ class View:
 
     @property
     def serves_previous(self) -> bool:
-        """Whether a version answers, and not the wanted one."""
-        wanted = self.plan.wanted.version if self.plan.wanted else None
+        """Whether a version answers, and not the one that the spec stands for."""
         answering = {pod.version for pod in self.pods if pod.ready}
-        return bool(answering) and wanted not in answering
+        return bool(answering) and self.plan.asked not in answering
 
 
 def describe(
@@ -135,7 +134,7 @@ def _loaded(deployment: ModelDeployment, view: View) -> Fact:
     tally = f"{min(loaded, replicas)} of {replicas} pods have loaded version {version}."
     if loaded >= replicas:
         return Fact(TRUE, Reason.LOADED, tally)
-    obstacle = _creation_problem(view.deployment) or _obstacle(view.current)
+    obstacle = _creation_problem(view.deployment) or _refusal(plan) or _obstacle(view.current)
     return Fact(FALSE, obstacle.reason, f"{tally} {obstacle.message}")
 
 
@@ -143,8 +142,13 @@ def _why_not_wanted(view: View) -> Fact:
     plan, lost = view.plan, _given_up(view.plan)
     if lost:
         return Fact(FALSE, lost.reason, lost.message)
-    blocker = plan.admitted if plan.accepted.status is TRUE else plan.accepted
+    blocker = _refusal(plan) or plan.admitted
     return Fact(FALSE, blocker.reason, blocker.message)
+
+
+def _refusal(plan: Plan) -> Fact | None:
+    """Why no pod is made, when nothing of the spec is accepted."""
+    return None if plan.accepted.status is TRUE else plan.accepted
 
 
 def _ready(deployment: ModelDeployment, view: View, loaded: Fact, settings: Settings) -> Fact:
@@ -209,7 +213,7 @@ def _given_up(plan: Plan) -> Failure | None:
 
 def _failure(view: View, loaded: Fact) -> Failure | None:
     lost = _given_up(view.plan)
-    if lost or not view.plan.runs_as_wanted:
+    if lost or not view.plan.runs_as_wanted or _refusal(view.plan):
         return lost
     if loaded.status is TRUE or loaded.reason in _UNDERWAY or loaded.reason == Reason.SCALED_TO_ZERO:
         return None

@@ -123,7 +123,7 @@ class Reconciler:
             if not (error.is_forbidden or error.is_invalid):
                 raise
             log.warning("refused: %s", error, extra={"key": str(key)})
-            decision = refuse_by_server(raw, error, self._now())
+            decision = refuse_by_server(raw, error, self._now(), decision.refused)
         return await self._conclude(key, raw, decision)
 
     async def _carry_out(self, decision: Decision) -> None:

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Decision, Event
+from kubetune.common.sentences import sentences
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import MODELDEPLOYMENT
 from kubetune.workload.explain import explain_refusal, refusal_reason
@@ -27,13 +28,14 @@ def refuse_unreadable(raw: Object, error: ValidationError, now: datetime) -> Dec
     return _refuse(raw, "InvalidSpec", f"The object does not fit this operator's API: {problems}", now)
 
 
-def refuse_by_server(raw: Object, error: ApiError, now: datetime) -> Decision:
-    """The API server refuses a child: quota, permission, policy (403) or the child itself (400, 422)."""
+def refuse_by_server(raw: Object, error: ApiError, now: datetime, what: str = "") -> Decision:
+    """The API server refuses a child: quota, permission, policy (403) or the child itself (400, 422). ``what`` says
+    first which one, where that is not plain."""
     if error.is_invalid:
         text = f"The API server refuses what follows from this spec: {in_our_words(error.message)}"
-        return _refuse(raw, "InvalidSpec", text, now)
+        return _refuse(raw, "InvalidSpec", sentences(what, text), now)
     text = explain_refusal(error.message)
-    return _refuse(raw, refusal_reason(text), text, now)
+    return _refuse(raw, refusal_reason(text), sentences(what, text), now)
 
 
 def _refuse(raw: Object, reason: str, message: str, now: datetime) -> Decision:
@@ -44,10 +46,11 @@ def _refuse(raw: Object, reason: str, message: str, now: datetime) -> Decision:
     except ValidationError:
         old = ()
     conditions = set_condition(old, "Accepted", False, reason, message, now=now, generation=generation)
-    # The summary, whose reason `kubectl get` shows. What serves already may go on, so Ready stays what it is.
+    # The summary, whose reason `kubectl get` shows. What serves already may go on, so Ready stays what it is; and
+    # so does the end of what has ended.
     summary = "Ready" if raw.get("kind") == MODELDEPLOYMENT.kind else "Succeeded"
     known = get_condition(old, summary)
-    if known is None or known.status is not ConditionStatus.TRUE:
+    if not stored.get("completionTime") and (known is None or known.status is not ConditionStatus.TRUE):
         state = ConditionStatus.FALSE if summary == "Ready" else ConditionStatus.UNKNOWN
         conditions = set_condition(conditions, summary, state, reason, message, now=now, generation=generation)
     status = {

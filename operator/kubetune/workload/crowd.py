@@ -14,7 +14,7 @@ from kubetune.common.units import format_memory
 
 from .explain import Fact
 from .misfit import owner_of
-from .pods import is_finished
+from .pods import condition, is_finished
 
 Object = dict[str, Any]
 
@@ -25,6 +25,12 @@ _TOLD = ("cpu", "memory")
 def is_crowd(said: str) -> bool:
     """Whether the scheduler says that CPU or memory is short."""
     return bool(_short(said))
+
+
+def is_in_crowd(pod: Object) -> bool:
+    """Whether that is what the scheduler says of the pod, which has no node."""
+    said = condition(pod, "PodScheduled") or {}
+    return not pod["spec"].get("nodeName") and said.get("status") == "False" and is_crowd(said.get("message", ""))
 
 
 def _short(said: str) -> list[str]:

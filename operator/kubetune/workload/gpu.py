@@ -51,13 +51,15 @@ def gpu_resource(asked: Resources, settings: Settings) -> str:
 
 
 def check_shares(asked: Resources, settings: Settings) -> Problem | None:
-    """What the schema says of a resource that is named holds for the operator's default, too."""
+    """What the schema says of a resource that is named holds for the operator's default, too, and for an object that is
+    older than that schema."""
     resource = gpu_resource(asked, settings)
     if asked.gpu < 2 or not SHARES.search(resource):
         return None
+    whose = "spec.resources.gpuResourceName" if asked.gpu_resource_name else "the operator's default"
     text = (
-        f"spec.resources.gpu is {asked.gpu}, but {resource}, the operator's default, counts slices or shares of a "
-        "card, which cannot work together: set it to 1, or name whole GPUs in spec.resources.gpuResourceName."
+        f"spec.resources.gpu is {asked.gpu}, but {resource} ({whose}) counts slices or shares of a card, which cannot "
+        "work together: set it to 1, or name whole GPUs in spec.resources.gpuResourceName."
     )
     return Problem("InvalidSpec", text)
 

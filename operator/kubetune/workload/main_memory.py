@@ -1,4 +1,4 @@
-"""A pod that was killed for want of main memory: what killed it once kills it again, so one more try is all it gets."""
+"""Pods that were killed for want of main memory: what killed two in a row kills the next, so there is none."""
 
 from __future__ import annotations
 
@@ -25,17 +25,16 @@ def is_out_of_main_memory(failure: Failure | None) -> bool:
 
 
 def fewer_tries(job: Object, pods: Iterable[Object], main: str) -> Object | None:
-    """The merge patch that leaves the Job one try after the first such death; None when none is due.
+    """The merge patch that ends the Job once its two newest failures are such deaths; None when none is due.
 
-    What it may be lowered to follows from the pods alone: asked again it is the same.
+    One alone takes nothing away: whatever else happens to the next try has the tries that it would have had.
     """
     limit = job["spec"].get("backoffLimit", 0)
     dead = sorted((pod for pod in pods if _counts(pod, main)), key=lambda pod: pod["metadata"]["creationTimestamp"])
     deaths = [is_out_of_main_memory(explain_failure(pod, main)) for pod in dead]
-    if True not in deaths:
+    if deaths[-2:] != [True, True]:
         return None
-    forgotten = max(0, job.get("status", {}).get("failed", 0) - len(dead))
-    allowed = forgotten + deaths.index(True) + 1
+    allowed = max(len(dead), job.get("status", {}).get("failed", 0)) - 1
     return {"spec": {"backoffLimit": allowed}} if allowed < limit else None
 
 

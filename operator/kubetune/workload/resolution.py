@@ -82,11 +82,10 @@ def resolve_servable(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
 
 def result_of(name: str, job: FineTuneJob | None) -> Model | Unresolved:
     """The model that FineTuneJob ``name`` made."""
-    if job is None:
-        return Unresolved(
-            Obstacle.NOT_FOUND,
-            f"FineTuneJob {name!r} does not exist in this namespace. Create it or correct the reference.",
-        )
+    if job is None or job.metadata.deletion_timestamp is not None:
+        # How a job ended goes with it: whoever deletes it to create it again means the next one.
+        what = "does not exist in this namespace. Create it" if job is None else "is being deleted. Create it again"
+        return Unresolved(Obstacle.NOT_FOUND, f"FineTuneJob {name!r} {what} or correct the reference.")
     succeeded = get_condition(job.status.conditions, JobCondition.SUCCEEDED)
     if succeeded is not None and succeeded.status is ConditionStatus.FALSE:
         return Unresolved(

@@ -10,6 +10,7 @@ from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure, JobPhase
 from kubetune.common.sentences import sentences
 
+from .crowd import is_in_crowd
 from .explain import WAITING_TEXT, Fact, explain_failure, explain_missing_pod, explain_waiting
 from .gpu import describe, read_demand
 from .main_memory import is_out_of_main_memory
@@ -20,6 +21,8 @@ Object = dict[str, Any]
 TRUE, FALSE, UNKNOWN = ConditionStatus.TRUE, ConditionStatus.FALSE, ConditionStatus.UNKNOWN
 RECHECK_SECONDS = 10.0
 """A pod that is stuck before its first container shows the reason in Events only, which are not watched for pods."""
+CROWD_SECONDS = 60.0
+"""A pod that waits for CPU or memory is told by an event when it gets them; until then only who holds them changes."""
 STOPPING_SECONDS = 2.0
 """A pod that saves what it has says so to whoever asks, and to nobody else."""
 SUSPENDED_TEXT = "Suspended; set suspend to false to go on."
@@ -141,7 +144,7 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
     elif failure is None:
         failure = Failure(reason=reason, message=f"{message} The failed pod is gone, so its own message is lost.")
         fact = Fact(FALSE, reason, failure.message)
-    elif reason == "BackoffLimitExceeded" and attempts > 1 and is_out_of_main_memory(failure):
+    elif reason == "BackoffLimitExceeded" and _died_alike(observation, main, failure):
         text = f"Attempt {attempts} ended as an earlier one did, so no more are made. {failure.message}"
         fact = Fact(FALSE, failure.reason, text)
     elif reason == "BackoffLimitExceeded" and attempts > 1:
@@ -160,6 +163,13 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
         started=_started(observation),
         finished=parse_time(final.get("lastTransitionTime")),
     )
+
+
+def _died_alike(observation: JobObservation, main: str, last: Failure) -> bool:
+    """Whether main memory has killed the last pod and another one."""
+    dead = [pod for pod in observation.pods if pod.get("status", {}).get("phase") == "Failed"]
+    killed = [pod for pod in dead if is_out_of_main_memory(explain_failure(pod, main))]
+    return is_out_of_main_memory(last) and len(killed) > 1
 
 
 def _suspended(observation: JobObservation, main: str) -> Run:
@@ -234,6 +244,7 @@ def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
     waiting = explain_waiting(pod, observation.warnings, observation.placement)
     # Neither what a node does before the first container nor a change of nodes is watched.
     is_unwatched = bool(pod["spec"].get("nodeName")) or observation.placement is not None
+    recheck = CROWD_SECONDS if is_in_crowd(pod) else RECHECK_SECONDS
     is_retry = failure is not None and waiting.reason in _PASSING
     text = sentences(waiting.message, _another_try(observation, failure))
     return Run(
@@ -241,7 +252,7 @@ def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
         scheduled=_scheduled(pod) if pod["spec"].get("nodeName") else waiting,
         running=_not_running(waiting),
         succeeded=Fact(UNKNOWN, "Retrying" if is_retry else waiting.reason, text),
-        recheck_after=RECHECK_SECONDS if is_unwatched else None,
+        recheck_after=recheck if is_unwatched else None,
         **common,
     )
 
