@@ -32,7 +32,6 @@ from kubetune_trainer.processes.place import Place, Relaunch, processes
 from kubetune_trainer.processes.stop import preempted
 from kubetune_trainer.publishing.publish import save_artifact
 from kubetune_trainer.publishing.results import artifact_uri
-from kubetune_trainer.recovery import ceiling
 from kubetune_trainer.recovery.exhaustion import exhausted, is_out_of_memory, out_of_memory, peak_vram
 from kubetune_trainer.recovery.ladder import next_rung, settings_of
 from kubetune_trainer.recovery.probe import Probe
@@ -109,14 +108,10 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
     job.stop.check()
-    if device.kind == "cpu" and device.precision == "float32" and not ranks.several():
-        # Measured in 32 bits only. Several processes share the pod's memory, and none knows what is left of it.
-        ceiling.lower(ceiling.allowed())
     job.reporter.phase(Phase.CHECKPOINT)
     saving = Saving(job, inputs, trainer)
     try:
         train_loss, stopped_early = fit(job, config, trainer, device, saving)
-        ceiling.lift()
         best_step, eval_loss = saving.load_best(final_loss(job, trainer) if validation else None)
     finally:
         saving.close()
