@@ -197,7 +197,7 @@ def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Sav
         raise ranks.ended(preempted(f"after step {step} of {total}", saving.last))
     # transformers divides a resumed run's loss by the new steps only.
     mean = finite(trainer._total_loss_scalar / max(step, 1))
-    job.reporter.suggest(loss_rose(logged_losses(trainer), mean, config.hyperparameters.learning_rate))
+    job.reporter.suggest(loss_rose(logged_losses(trainer), config.hyperparameters.learning_rate))
     return mean, verdict.stopped_early
 
 
