@@ -24,9 +24,10 @@ from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokeni
 from kubetune_trainer.loop.callbacks import Verdict, Watch
 from kubetune_trainer.loop.guard import DivergenceGuard, remedy
 from kubetune_trainer.model.build import Material, build_trainer
-from kubetune_trainer.model.device import Device, detect, threads
+from kubetune_trainer.model.device import Device, as_begun, detect, threads
 from kubetune_trainer.model.loading import all_finite, load_model, stored_dtype
 from kubetune_trainer.model.sharding import whole_model
+from kubetune_trainer.patience import patiently
 from kubetune_trainer.preflight.profile import plan
 from kubetune_trainer.processes.place import Place, Relaunch, processes
 from kubetune_trainer.processes.stop import preempted
@@ -37,7 +38,7 @@ from kubetune_trainer.recovery.ladder import next_rung, settings_of
 from kubetune_trainer.recovery.probe import Probe
 from kubetune_trainer.recovery.restart import Restart, effective_config, lowered, rolled_back
 from kubetune_trainer.recovery.shortfall import Shortfall, note
-from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
+from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned, precision_changed
 from kubetune_trainer.reporting.observer import Observer
 from kubetune_trainer.reporting.signs import loss_rose
 
@@ -60,6 +61,7 @@ def learn(job: Job, inputs: Inputs) -> Learned:
     torch.set_num_threads(threads())
     ranks.join(device.kind)
     job.state.follow(ranks.from_first(job.state.document))
+    device = in_one_precision(job, device)
     log.info("%s on %s in %s", job.config.method, device.name, device.precision)
     try:
         return _learn(job, inputs, device)
@@ -67,6 +69,17 @@ def learn(job: Job, inputs: Inputs) -> Learned:
         if is_out_of_memory(error, torch):
             raise short_of_memory(job, device, str(error)) from error
         raise
+
+
+def in_one_precision(job: Job, device: Device) -> Device:
+    """``device`` in the run's precision, which is noted in the run's state; a change that must be is told."""
+    state = job.state
+    before, device = state.precision, as_begun(device, state.precision, has_checkpoint=state.latest is not None)
+    if Place.here().first:
+        job.reporter.suggest(precision_changed(before, device.precision))
+        job.tracker.tags({"kubetune.precision": device.precision})
+        patiently(lambda: state.computes_in(device.precision), "noting the precision", job.stop, job.reporter)
+    return device
 
 
 def short_of_memory(job: Job, device: Device, said: str) -> Restart | KubeTuneError:

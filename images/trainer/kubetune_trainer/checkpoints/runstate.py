@@ -81,6 +81,8 @@ class RunDocument:
     dataset_sha256: str | None = None
     """The rows it learns from; None until an attempt has begun to."""
     recovery: tuple[RecoveryStep, ...] = ()
+    precision: str | None = None
+    """Of the matrix products; None until an attempt has begun to learn."""
 
 
 class RunState:
@@ -182,6 +184,11 @@ class RunState:
         return self._document.dataset_sha256
 
     @property
+    def precision(self) -> str | None:
+        """Of the matrix products so far."""
+        return self._document.precision
+
+    @property
     def active_seconds(self) -> float:
         """Time all attempts have spent in training, this one's up to now."""
         return self._earlier + self._now() - self._since
@@ -195,6 +202,14 @@ class RunState:
         with self._lock:
             if self.dataset_sha256 is None:
                 self._change(dataset_sha256=dataset_sha256)
+            elif self._unwritten:
+                self.flush()
+
+    def computes_in(self, precision: str) -> None:
+        """Notes the precision; it is in the store when this returns."""
+        with self._lock:
+            if self.precision != precision:
+                self._change(precision=precision)
             elif self._unwritten:
                 self.flush()
 
