@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kubetune_contract import KubeTuneError
+from kubetune_shared.artifacts import publish
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints import uploader as uploader_module
 from kubetune_trainer.checkpoints.cadence import Cadence
@@ -267,7 +268,7 @@ def test_what_fails_for_want_of_memory_is_sent_later(
     store: Store, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     state, uploader = attempt(store, folder)
-    real = uploader_module.publish
+    real = publish
 
     def short(*arguments: Any, **named: Any) -> None:
         monkeypatch.setattr(uploader_module, "publish", real)
