@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from kubetune_contract import ExitCode
+from kubetune_shared.cpus import computes_bfloat16
 from kubetune_trainer.checkpoints.shelf import Folder, complete
 from tests.support.points import Record
 from tests.support.training import Jobs, Trainer, rows
@@ -118,19 +119,33 @@ def test_rows_that_changed_since_the_checkpoint(jobs: Jobs, record_property: Rec
     document = json.loads((output / "run.json").read_text())
     before = document.pop("datasetSha256")
     (output / "run.json").write_text(json.dumps(document))
-    assert last.run("prepare") == 0, last.log
-    assert last.run("train") == ExitCode.BAD_DATA, last.log
+    assert last.run("prepare") == ExitCode.BAD_DATA, last.log
     failure = last.termination
     assert (failure["reason"], failure["exitCode"]) == ("DataChanged", 65)
-    assert "the checkpoint of step" in failure["message"]
+    assert "this run began to learn from them" in failure["message"]
     assert before[:16] in failure["message"]
     assert "Traceback" not in last.log
     record_property("point", f"rows replaced under a suspended run: {failure['message']}")
 
 
+@pytest.mark.parametrize("recorded", ["float32", None])
+def test_a_run_begun_in_32_bits_stays_in_them(jobs: Jobs, recorded: str | None) -> None:
+    """None: begun by a release that computed in 32 bits on every CPU, and noted nothing."""
+    first, _ = preempted(jobs)
+    path = jobs.server.root / first.config.output.removeprefix("s3://") / "run.json"
+    document = json.loads(path.read_text())
+    assert document["precision"] == ("bfloat16" if computes_bfloat16() else "float32")
+    path.write_text(json.dumps(document | {"precision": recorded}))
+    last = another(first, "last")
+    assert last.run("train") == 0, last.log
+    assert " on CPU in float32" in last.log
+    assert json.loads(path.read_text())["precision"] == "float32"
+
+
 @pytest.mark.walk("C6")
-def test_what_a_pod_says_while_it_stops(jobs: Jobs) -> None:
-    hyper = {"max_steps": 500, "save_minutes": 60.0, "logging_steps": 1}
+@pytest.mark.parametrize("minutes", [60.0, 0.0], ids=["saves", "saves nothing"])
+def test_what_a_pod_says_while_it_stops(jobs: Jobs, minutes: float) -> None:
+    hyper = {"max_steps": 500, "save_minutes": minutes, "logging_steps": 1}
     job = jobs.job(hyperparameters=hyper)
     assert job.run("prepare") == 0, job.log
     process = job.start("train")
@@ -145,4 +160,5 @@ def test_what_a_pod_says_while_it_stops(jobs: Jobs) -> None:
     assert process.returncode == ExitCode.PREEMPTED, job.log
     assert seen[0] == "loading libraries"
     assert {"loading the model", "training"} <= set(seen), seen
-    assert seen[-1].startswith("stopping: saving step "), seen
+    stopping = [said for said in seen if said.startswith("stopping: saving step ")]
+    assert stopping == (seen[-1:] if minutes else []), seen

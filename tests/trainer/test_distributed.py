@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM
 
 from kubetune_contract import ExitCode, Method, Recovery, from_json
 from kubetune_shared.artifacts import fetch
+from kubetune_shared.cpus import computes_bfloat16
 from kubetune_trainer.checkpoints.runstate import RunDocument
 from tests.support.points import Record
 from tests.support.s3 import S3Server
@@ -90,7 +91,8 @@ def test_two_processes_learn_what_one_learns(jobs: Jobs, way: str, record_proper
     assert ours.keys() == theirs.keys()
     apart = {key: abs(float(ours[key]) - float(theirs[key])) for key in ours}
     far = max(apart[key] for key in apart if key[0] == "loss")
-    assert far < 1e-4, (ours, theirs)
+    # The halves of a batch are summed in another order, which shows in a bfloat16's eight bits.
+    assert far < (2e-3 if computes_bfloat16() else 1e-4), (ours, theirs)
     # A validation loss is the mean of its batches' means, and those are of other sizes.
     assert max(apart.values()) < 0.05, (ours, theirs)
     for member in ("steps", "trainRows", "tokens"):

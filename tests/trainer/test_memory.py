@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import resource
 import signal
@@ -14,7 +13,6 @@ from typing import Any
 import pytest
 
 from kubetune_contract import ExitCode, Recovery, from_json
-from kubetune_shared.cpus import computes_bfloat16
 from kubetune_trainer.checkpoints.runstate import RunDocument
 from kubetune_trainer.recovery.probe import longest_that, missing_bytes
 from tests.support.points import Record
@@ -123,28 +121,3 @@ def test_the_longest_length_that_fits() -> None:
         assert len(tried) <= 6
     assert missing_bytes({100: 50, 200: 100}, 300) == 50
     assert missing_bytes({100: 50}, 300) is None
-
-
-@pytest.mark.skipif(computes_bfloat16(), reason="the ceiling is set where a CPU computes in 32 bits")
-@pytest.mark.walk("W6")
-def test_the_pods_own_limit_is_met_by_the_ladder_and_not_by_the_kernel(
-    jobs: Jobs, wide_base: None, record_property: Record
-) -> None:
-    """What the pod may use of main memory is a ceiling for allocations, so that a rung is taken in place of a kill."""
-    data = [{"text": wide.text(512, seed)} for seed in range(16)]
-    hyper = {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1, "max_steps": 1, "logging_steps": 1}
-    job = wide.job(jobs, data, hyperparameters=hyper)
-    assert job.run("prepare") == 0, job.log
-    limit = int(1.25 * wide.GIB)
-    job.environment["KUBETUNE_MEMORY_LIMIT"] = str(limit)
-    process = job.start("train")
-    most = 0
-    while process.poll() is None:
-        with contextlib.suppress(OSError, StopIteration):
-            most = max(most, wide.status(Path(f"/proc/{process.pid}/status").read_text(), "RssAnon"))
-        time.sleep(0.02)
-    assert process.returncode == 0, job.log
-    actions = [step["action"] for step in job.termination["recovery"]]
-    assert actions[0] == "halveBatch", job.log
-    assert most < limit
-    record_property("point", f"a pod of {limit >> 20} MiB: {', '.join(actions)}; most touched {most >> 20} MiB")

@@ -15,6 +15,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 from kubetune_contract import ExitCode, KubeTuneError, Lora, Method
 from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_shared.rows import Row
+from kubetune_trainer.model.capability import Precision
+from kubetune_trainer.model.device import Device
 from kubetune_trainer.model.loading import load_model
 from kubetune_trainer.validate import OPTIMIZERS
 from tests.support.points import Record
@@ -203,6 +205,28 @@ def test_layers_that_a_cpu_cannot_quantise_are_left_alone(tmp_path: Path) -> Non
     ids = torch.tensor([[1, 2, 3, 4]])
     hidden = [model.model(ids).last_hidden_state for model in (quantised, plain)]
     assert float((hidden[0] - hidden[1]).detach().norm() / hidden[1].detach().norm()) < 0.15
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_gradients_pass_through_four_bits_after_an_evaluation_as_before(tmp_path: Path, precision: Precision) -> None:
+    # 80 outputs are no multiple of 32, which bitsandbytes' own way for CPUs with AVX512_BF16 wants.
+    model = load_model(config(method=Method.QLORA), narrow(tmp_path, 80), Device("cpu", precision))
+    assert isinstance(model.model.layers[0].mlp.up_proj, bitsandbytes.nn.Linear4bit)
+    ids = torch.tensor([[1, 2, 3, 4]])
+
+    def gradient() -> torch.Tensor:
+        model.train()
+        embedded = model.get_input_embeddings()(ids).detach().requires_grad_()
+        model.model(inputs_embeds=embedded).last_hidden_state.float().square().sum().backward()
+        assert embedded.grad is not None
+        found: torch.Tensor = embedded.grad
+        return found
+
+    before = gradient()
+    model.eval()
+    with torch.no_grad():
+        model(ids)
+    assert torch.equal(gradient(), before)
 
 
 def test_a_model_without_any_such_layer_is_refused(tmp_path: Path) -> None:

@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import pytest
+
+from kubetune_server.watch import Engine
 
 DIES = """
 import sys
@@ -76,6 +79,23 @@ def test_a_killed_engine_has_a_shells_code(tmp_path: Path) -> None:
     assert process.returncode == 137
     told = json.loads((tmp_path / "termination").read_text())
     assert told["message"] == "The engine (vLLM) ended with code 137 without a word."
+
+
+class Gone:
+    """A log that nobody reads any more."""
+
+    def write(self, _: bytes) -> int:
+        raise BrokenPipeError
+
+    def flush(self) -> None:
+        raise BrokenPipeError
+
+
+def test_an_engine_whose_log_nobody_reads_is_not_blocked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBETUNE_TERMINATION_LOG", str(tmp_path / "termination"))
+    # More than a pipe holds.
+    code = "print('x' * 100 + chr(10), end='', flush=True); print(('y' * 99 + chr(10)) * 10_000, end='')"
+    assert Engine().run([sys.executable, "-c", code], cast("BinaryIO", Gone())) == 0
 
 
 def test_what_the_engine_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:

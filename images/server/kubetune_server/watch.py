@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Sequence
-from threading import Event, Thread
+from threading import Thread
 from types import FrameType
 from typing import BinaryIO
 
@@ -36,11 +36,12 @@ class Engine:
     def __init__(self) -> None:
         self._kept: deque[bytes] = deque(maxlen=KEPT_LINES)
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked: Event = Event()
+        # No Event: its lock may be held by the very call that a second signal interrupts.
+        self._asked = False
 
     def stop(self, number: int, _frame: FrameType | None) -> None:
         """Hands the signal on. As process 1 of a container, this one would otherwise ignore it."""
-        self._asked.set()
+        self._asked = True
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(number)
@@ -48,22 +49,25 @@ class Engine:
     def run(self, command: Sequence[str], out: BinaryIO) -> int:
         """Its exit code, as a shell would say it; a failure nobody asked for leaves a termination message."""
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        if self._asked.is_set():
+        if self._asked:
             self._process.terminate()
         reader = Thread(target=self._pass_on, args=(self._process.stdout, out), daemon=True)
         reader.start()
         status = self._process.wait()
         reader.join(REST_SECONDS)
         code = status if status >= 0 else 128 - status
-        if code and not self._asked.is_set():
+        if code and not self._asked:
             write_termination(FailureSummary(SCHEMA, "EngineFailed", self._words(code), code))
         return code
 
     def _pass_on(self, source: BinaryIO, out: BinaryIO) -> None:
-        for line in source:
-            self._kept.append(line[:LINE_LIMIT])
-            out.write(line)
-            out.flush()
+        with source:
+            for line in source:
+                self._kept.append(line[:LINE_LIMIT])
+                # Whoever read it may have gone: the engine must not block on a pipe that nobody empties.
+                with contextlib.suppress(OSError):
+                    out.write(line)
+                    out.flush()
 
     def _words(self, code: int) -> str:
         log = b"".join(line if line.endswith(b"\n") else line + b"\n" for line in list(self._kept))

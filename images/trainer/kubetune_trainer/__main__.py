@@ -10,7 +10,6 @@ from kubetune_contract import ExitCode, run
 from kubetune_trainer.processes.launch import die_with_launcher
 from kubetune_trainer.processes.place import Place
 from kubetune_trainer.processes.stop import StopRequest
-from kubetune_trainer.recovery.ceiling import lift
 
 
 def _preflight() -> ExitCode | None:
@@ -28,7 +27,6 @@ def _prepare() -> ExitCode | None:
 def _train() -> ExitCode | None:
     # Before torch's import, which takes seconds during which SIGTERM must not be lost.
     stop = StopRequest.installed()
-    lift()
     if Place.here().several:
         die_with_launcher()
     # Everything a hub could give was fetched by prepare.

@@ -24,21 +24,21 @@ from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokeni
 from kubetune_trainer.loop.callbacks import Verdict, Watch
 from kubetune_trainer.loop.guard import DivergenceGuard, remedy
 from kubetune_trainer.model.build import Material, build_trainer
-from kubetune_trainer.model.device import Device, detect, threads
+from kubetune_trainer.model.device import Device, as_begun, detect, threads
 from kubetune_trainer.model.loading import all_finite, load_model, stored_dtype
 from kubetune_trainer.model.sharding import whole_model
+from kubetune_trainer.patience import patiently
 from kubetune_trainer.preflight.profile import plan
 from kubetune_trainer.processes.place import Place, Relaunch, processes
 from kubetune_trainer.processes.stop import preempted
 from kubetune_trainer.publishing.publish import save_artifact
 from kubetune_trainer.publishing.results import artifact_uri
-from kubetune_trainer.recovery import ceiling
 from kubetune_trainer.recovery.exhaustion import exhausted, is_out_of_memory, out_of_memory, peak_vram
 from kubetune_trainer.recovery.ladder import next_rung, settings_of
 from kubetune_trainer.recovery.probe import Probe
 from kubetune_trainer.recovery.restart import Restart, effective_config, lowered, rolled_back
 from kubetune_trainer.recovery.shortfall import Shortfall, note
-from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
+from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned, precision_changed
 from kubetune_trainer.reporting.observer import Observer
 from kubetune_trainer.reporting.signs import loss_rose
 
@@ -61,6 +61,7 @@ def learn(job: Job, inputs: Inputs) -> Learned:
     torch.set_num_threads(threads())
     ranks.join(device.kind)
     job.state.follow(ranks.from_first(job.state.document))
+    device = in_one_precision(job, device)
     log.info("%s on %s in %s", job.config.method, device.name, device.precision)
     try:
         return _learn(job, inputs, device)
@@ -68,6 +69,17 @@ def learn(job: Job, inputs: Inputs) -> Learned:
         if is_out_of_memory(error, torch):
             raise short_of_memory(job, device, str(error)) from error
         raise
+
+
+def in_one_precision(job: Job, device: Device) -> Device:
+    """``device`` in the run's precision, which is noted in the run's state; a change that must be is told."""
+    state = job.state
+    before, device = state.precision, as_begun(device, state.precision, has_checkpoint=state.latest is not None)
+    if Place.here().first:
+        job.reporter.suggest(precision_changed(before, device.precision))
+        job.tracker.tags({"kubetune.precision": device.precision})
+        patiently(lambda: state.computes_in(device.precision), "noting the precision", job.stop, job.reporter)
+    return device
 
 
 def short_of_memory(job: Job, device: Device, said: str) -> Restart | KubeTuneError:
@@ -109,14 +121,10 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
     job.stop.check()
-    if device.kind == "cpu" and device.precision == "float32" and not ranks.several():
-        # Measured in 32 bits only. Several processes share the pod's memory, and none knows what is left of it.
-        ceiling.lower(ceiling.allowed())
     job.reporter.phase(Phase.CHECKPOINT)
     saving = Saving(job, inputs, trainer)
     try:
         train_loss, stopped_early = fit(job, config, trainer, device, saving)
-        ceiling.lift()
         best_step, eval_loss = saving.load_best(final_loss(job, trainer) if validation else None)
     finally:
         saving.close()
@@ -202,7 +210,7 @@ def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Sav
         raise ranks.ended(preempted(f"after step {step} of {total}", saving.last))
     # transformers divides a resumed run's loss by the new steps only.
     mean = finite(trainer._total_loss_scalar / max(step, 1))
-    job.reporter.suggest(loss_rose(logged_losses(trainer), mean, config.hyperparameters.learning_rate))
+    job.reporter.suggest(loss_rose(logged_losses(trainer), config.hyperparameters.learning_rate))
     return mean, verdict.stopped_early
 
 

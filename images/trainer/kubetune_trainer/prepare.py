@@ -18,10 +18,11 @@ from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints.runstate import known_dataset
+from kubetune_trainer.checkpoints.shelf import Folder, learned_from
 from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.publishing.card import base_license
-from kubetune_trainer.publishing.results import config_sha256, published
+from kubetune_trainer.publishing.results import checkpoint_folder, config_sha256, published
 
 from .validate import validate
 from .workspace import Inputs, inputs_dir, save_inputs, train_file, validation_file
@@ -93,10 +94,17 @@ def has_chat_template(folder: Path) -> bool:
 
 
 def check_rows(config: TrainConfig, store: Store, rows: str) -> None:
-    """Raises KubeTuneError (BAD_DATA, DataChanged) when they are not those of the preflight, or of this run so far."""
-    check_unchanged(config.dataset, rows, config.dataset_sha256, "the preflight counted them")
-    known = known_dataset(store, config.output, config_sha256(config))
-    check_unchanged(config.dataset, rows, known, "this run began to learn from them")
+    """Raises KubeTuneError (BAD_DATA, DataChanged) when they are not those of this run so far, else of the preflight.
+
+    A run that has begun knows better than a preflight, which may have come after its beginning. One that another
+    release began has noted them with its checkpoints only.
+    """
+    sha = config_sha256(config)
+    known = known_dataset(store, config.output, sha) or learned_from(Folder(store, checkpoint_folder(config)), sha)
+    if known:
+        check_unchanged(config.dataset, rows, known, "this run began to learn from them")
+    else:
+        check_unchanged(config.dataset, rows, config.dataset_sha256, "the preflight counted them")
 
 
 def _save(config: TrainConfig, model: LocalModel, rows: str, train: list[Row], validation: list[Row]) -> None:

@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from kubetune_contract import KubeTuneError
+from kubetune_shared.artifacts import publish
 from kubetune_shared.store import Store
+from kubetune_trainer.checkpoints import uploader as uploader_module
 from kubetune_trainer.checkpoints.cadence import Cadence
 from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
 from kubetune_trainer.checkpoints.shelf import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
@@ -259,6 +261,25 @@ def test_a_store_that_is_away_delays_checkpoints(
         uploader.close()
         assert [found.step for found in complete(Folder(store, folder))] == [20]
     assert not list(tmp_path.glob("checkpoint-*"))
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("can't start new thread")])
+def test_what_fails_for_want_of_memory_is_sent_later(
+    store: Store, folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    state, uploader = attempt(store, folder)
+    real = publish
+
+    def short(*arguments: Any, **named: Any) -> None:
+        monkeypatch.setattr(uploader_module, "publish", real)
+        raise error
+
+    monkeypatch.setattr(uploader_module, "publish", short)
+    uploader.submit(Saved(10, written(tmp_path, 10)))
+    assert uploader.drain()
+    uploader.close()
+    assert state.latest is not None
+    assert state.latest.step == 10
 
 
 def test_a_closed_uploader_writes_no_more(store: Store, folder: str, tmp_path: Path) -> None:

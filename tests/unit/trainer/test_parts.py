@@ -119,8 +119,12 @@ def test_who_was_asked_to_stop_says_what_is_saved(reporter: Reporter, seen: list
     reporter.phase(Phase.SAVING)
     reporter.phase(Phase.TRAINING)
     assert seen[-1].phase == "stopping: saving step 5"
-    reporter.phase(Phase.FAILED)
-    assert seen[-1].phase == "failed"
+    with reporter.during(Phase.STORE):
+        assert seen[-1].phase == "waiting for the store"
+    assert seen[-1].phase == "stopping: saving step 5"
+    for following in (Phase.PUBLISHING, Phase.FAILED):
+        reporter.phase(following)
+        assert seen[-1].phase == following
 
 
 def test_logged_numbers(reporter: Reporter, clock: Clock, seen: list[TrainProgress]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore
+from kubetune_shared.artifacts import publish
 from kubetune_trainer.checkpoints.runstate import RunState
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
@@ -95,6 +96,31 @@ def test_bad_data(jobs: Jobs, content: str, reason: str, said: str) -> None:
 def test_rows_other_than_the_preflights(jobs: Jobs) -> None:
     job = jobs.job(dataset_sha256="ab" * 32)
     refused(job, ExitCode.BAD_DATA, "DataChanged", "abababababababab", "the preflight counted them", "create it again")
+
+
+@pytest.mark.walk("W1")
+@pytest.mark.parametrize("noted", ["run.json", "checkpoint"])
+def test_a_run_that_has_begun_knows_better_than_the_preflight(jobs: Jobs, tmp_path: Path, noted: str) -> None:
+    job = jobs.job()
+    assert job.run("prepare") == 0, job.log
+    known = json.loads((job.folder / "work/inputs/inputs.json").read_text())
+    if noted == "run.json":
+        RunState.claim(jobs.store, job.config.output, known["configSha256"]).learns_from(known["datasetSha256"])
+    else:
+        (tmp_path / "weights").write_bytes(b"x")
+        meta = {
+            "baseModel": None,
+            "datasetSha256": known["datasetSha256"],
+            "config": {"configSha256": known["configSha256"]},
+            "libraries": {},
+            "createdBy": job.config.owner,
+        }
+        publish(jobs.store, tmp_path, f"{job.config.output}/checkpoints/10-abcd", kind="checkpoint", meta=meta)
+    job.config = dataclasses.replace(job.config, dataset_sha256="ab" * 32)
+    assert job.run("prepare") == 0, job.log
+    path = jobs.server.root / job.config.dataset.uri.removeprefix("s3://")
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows(50)))
+    refused(job, ExitCode.BAD_DATA, "DataChanged", known["datasetSha256"][:16], "began to learn from them")
 
 
 @pytest.mark.walk("W1")

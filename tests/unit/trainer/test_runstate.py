@@ -193,6 +193,19 @@ def test_what_could_not_be_written_goes_with_the_next_write(
     assert RunState.claim(store, folder, "sha").latest == Latest(5, "a")
 
 
+def test_rows_that_could_not_be_noted_are_noted_by_the_next_try(
+    known_server: S3Server, folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(known_server.store)
+    state = RunState.claim(store, folder, "sha")
+    monkeypatch.setattr(state, "_store", Store(ObjectStore(f"http://127.0.0.1:{free_port()}")))
+    with pytest.raises(KubeTuneError):
+        state.learns_from("ab" * 32)
+    monkeypatch.setattr(state, "_store", store)
+    state.learns_from("ab" * 32)
+    assert known_dataset(store, folder, "sha") == "ab" * 32
+
+
 def test_conditional_writes_of_the_real_store(known_server: S3Server, tmp_path: Path) -> None:
     store, uri = Store(known_server.store), f"s3://out/{tmp_path.name}/object"
     first = store.put_if(b"1", uri, None)

@@ -81,6 +81,8 @@ class RunDocument:
     dataset_sha256: str | None = None
     """The rows it learns from; None until an attempt has begun to."""
     recovery: tuple[RecoveryStep, ...] = ()
+    precision: str | None = None
+    """Of the matrix products; None until an attempt has begun to learn."""
 
 
 class RunState:
@@ -97,6 +99,7 @@ class RunState:
         self._etag: str | None = None
         self._conditional = True
         self._superseded: SupersededError | None = None
+        self._unwritten = False
         self._earlier, self._since = document.active_seconds, now()
         self._lock = threading.RLock()
 
@@ -181,6 +184,11 @@ class RunState:
         return self._document.dataset_sha256
 
     @property
+    def precision(self) -> str | None:
+        """Of the matrix products so far."""
+        return self._document.precision
+
+    @property
     def active_seconds(self) -> float:
         """Time all attempts have spent in training, this one's up to now."""
         return self._earlier + self._now() - self._since
@@ -190,9 +198,20 @@ class RunState:
         self._change(**{k: v for k, v in {"latest": latest, "best": best, "tokens": tokens}.items() if v is not None})
 
     def learns_from(self, dataset_sha256: str) -> None:
-        """Notes the rows, once."""
-        if self.dataset_sha256 is None:
-            self._change(dataset_sha256=dataset_sha256)
+        """Notes the rows, once; they are in the store when this returns."""
+        with self._lock:
+            if self.dataset_sha256 is None:
+                self._change(dataset_sha256=dataset_sha256)
+            elif self._unwritten:
+                self.flush()
+
+    def computes_in(self, precision: str) -> None:
+        """Notes the precision; it is in the store when this returns."""
+        with self._lock:
+            if self.precision != precision:
+                self._change(precision=precision)
+            elif self._unwritten:
+                self.flush()
 
     def rewind(self, latest: Latest | None, tokens: int = 0) -> None:
         """Goes back to an earlier checkpoint (None: to the beginning); a best one that came after is forgotten."""
@@ -223,7 +242,9 @@ class RunState:
     def _change(self, **values: Any) -> None:
         with self._lock:
             self._document = dataclasses.replace(self._document, **values)
+            self._unwritten = True
             self._write()
+            self._unwritten = False
 
     def _serialised(self) -> bytes:
         return dumps(dataclasses.replace(self._document, active_seconds=round(self.active_seconds, 3))).encode()

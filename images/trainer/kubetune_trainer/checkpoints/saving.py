@@ -94,9 +94,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         asked, due = ranks.agreed(self._job.stop.requested, self._cadence.due(step))
         if asked:
             control.should_training_stop = True
+        if self._cadence.enabled and (asked or due) and not ended and self._ask_to_save(control) and asked:
             self._job.reporter.stopping(step)
-        if self._cadence.enabled and (asked or due) and not ended:
-            self._ask_to_save(control)
 
     def on_evaluate(
         self,
@@ -186,12 +185,14 @@ class Saving(TrainerCallback):  # type: ignore[misc]
             best = state.best
             self._job.reporter.resumed(found.step, state.latest.at, found.tokens, best.step if best else None)
 
-    def _ask_to_save(self, control: TrainerControl) -> None:
+    def _ask_to_save(self, control: TrainerControl) -> bool:
+        """False where there is nothing worth saving."""
         if not all_finite(self._trainer.model):
             log.warning("no checkpoint is saved: the weights hold numbers that are not finite")
-            return
+            return False
         control.should_save = True
         self._began = time.monotonic()
+        return True
 
     def _stored(self, done: Stored) -> None:
         best = self._job.state.best

@@ -96,6 +96,20 @@ def restore(
     return None
 
 
+def learned_from(folder: Folder, config_sha256: str) -> str | None:
+    """The rows that the newest checkpoint of this configuration was learned from; None where there is none."""
+    for checkpoint in complete(folder):
+        try:
+            found = read_manifest(folder.store, checkpoint.uri)
+        except KubeTuneError as error:
+            if is_out_of_reach(error):
+                raise
+            continue
+        if found and found[0].config.get("configSha256") == config_sha256:
+            return found[0].dataset_sha256
+    return None
+
+
 def candidates(found: Iterable[Checkpoint], latest: Latest | None) -> list[Checkpoint]:
     """Those that may be gone on from, best first."""
     newest_first = sorted(found, reverse=True)

@@ -30,6 +30,8 @@ STOP_PATIENCE_SECONDS = 20.0
 """How long a pod that was asked to go waits for a store that is away."""
 PAUSES = (2.0, 30.0)
 """Shortest and longest time until a failed upload is tried again."""
+NO_THREAD = "can't start new thread"
+"""What Python says when memory or a limit of the pod does not allow another thread."""
 
 log = logging.getLogger(__name__)
 
@@ -177,12 +179,16 @@ class Uploader:
         except SupersededError as error:
             self._end(error)
         except KubeTuneError as error:
-            self._failed(saved, error)
+            self._failed(saved, error.message)
         except OSError as error:
             # A full disk, say: training goes on, and so does this thread.
             log.error("checkpoint of step %d could not be stored: %s", saved.step, error)
             self._finished(saved)
-        except Exception:
+        except Exception as error:
+            if isinstance(error, MemoryError) or NO_THREAD in str(error):
+                # It may be there in a moment, and the files are there still.
+                self._failed(saved, str(error) or "main memory ran out")
+                return
             log.exception("checkpoint of step %d could not be stored", saved.step)
             self._finished(saved)
 
@@ -238,7 +244,7 @@ class Uploader:
             self._busy, self._failing_since, self._pause = None, None, PAUSES[0]
             self._changed.notify_all()
 
-    def _failed(self, saved: Saved, error: KubeTuneError) -> None:
+    def _failed(self, saved: Saved, said: str) -> None:
         with self._changed:
             now = time.monotonic()
             if self._failing_since is None:
@@ -246,7 +252,7 @@ class Uploader:
                 log.warning(
                     "checkpoint of step %d could not be stored, training goes on and it is sent later: %s",
                     saved.step,
-                    error.message,
+                    said,
                 )
             self._busy = None
             self._waiting.append(saved)

@@ -15,7 +15,6 @@ from typing import Any
 
 from kubetune_contract import Method, TrainConfig, read_config, run
 from kubetune_trainer.publishing.results import config_sha256
-from kubetune_trainer.recovery.ceiling import lift
 from kubetune_trainer.workspace import Inputs, exports_dir, load_inputs
 
 FILE = "model.gguf"
@@ -26,8 +25,6 @@ def make(kinds: list[str]) -> None:
 
     Of an adapter, ``gguf`` is made from ``merged``, which must come before it.
     """
-    # A ceiling that the training has set for itself.
-    lift()
     config = read_config(TrainConfig)
     inputs = load_inputs(config_sha256(config))
     for kind in kinds:

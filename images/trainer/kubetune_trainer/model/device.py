@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,16 @@ def detect(gpus: int, torch: Any, index: int = 0) -> Device:
     name, capability = torch.cuda.get_device_name(index), tuple(torch.cuda.get_device_capability(index))
     check_capability(name, capability, torch.cuda.get_arch_list())
     return Device("cuda", precision_for(capability), name, capability, index)
+
+
+def as_begun(device: Device, recorded: str | None, *, has_checkpoint: bool) -> Device:
+    """``device`` in the precision in which the run began, as far as it has that; ``recorded`` is the run's own record.
+
+    A run that stays on CPUs is bitwise the same however often it is resumed, so that of the node must not decide. One
+    with a checkpoint and no record is of a release that computed in 32 bits on every CPU.
+    """
+    in_32_bits = recorded == "float32" or (recorded is None and has_checkpoint)
+    return dataclasses.replace(device, precision="float32") if device.kind == "cpu" and in_32_bits else device
 
 
 def threads() -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.quantizers.base import get_keys_to_not_convert
 
@@ -46,7 +47,20 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise unreadable(config.base_model, "model", error) from error
     model.config.use_cache = False
+    if config.method is Method.QLORA and device.kind == "cpu":
+        keep_differentiable(model)
     return model
+
+
+def keep_differentiable(model: Any) -> None:
+    """Keeps bitsandbytes from repacking 4-bit weights at the first evaluation on a CPU with AVX512_BF16.
+
+    Nothing unpacks them when training goes on, and the product of packed weights has no gradient: version 0.50 says so
+    in a warning only. It also wants a multiple of 32 outputs.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
 
 
 def unquantised(path: Path, uri: str) -> list[str]:

@@ -26,7 +26,6 @@ from kubetune_trainer.model.device import Device
 from kubetune_trainer.processes import ranks
 from kubetune_trainer.processes.place import Relaunch
 
-from . import ceiling
 from .exhaustion import Shortage, exhausted, is_out_of_memory, out_of_memory, peak_vram, state_bytes
 from .ladder import Action, Rung, next_rung, settings_of
 from .restart import lowered
@@ -125,7 +124,6 @@ class Trial:
                 said = str(error) or "the allocation failed"
         # Only here the failed attempt's tensors have no owner any more.
         gc.collect()
-        ceiling.give_back()
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
         return said

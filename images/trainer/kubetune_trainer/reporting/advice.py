@@ -35,6 +35,17 @@ def end_of_turn_not_learned(data: Tokenised, ends: Collection[int]) -> Suggestio
     )
 
 
+def precision_changed(before: str | None, now: str) -> Suggestion | None:
+    """PrecisionChanged when the run goes on in another precision than it was in ``before`` (None: not known)."""
+    if before is None or before == now:
+        return None
+    return Suggestion(
+        "PrecisionChanged",
+        f"the run began in {before} and goes on in {now}, as this node does not compute in {before}: the result is as "
+        "good, but not bitwise that of an undisturbed run. Set nodeSelector to keep a run on nodes of one kind",
+    )
+
+
 def dora_not_servable(config: TrainConfig) -> Suggestion | None:
     """DoraNotServable when the adapter would need merging before vLLM takes it, and no merged model is asked for."""
     if config.method is Method.FULL or not config.lora.use_dora or config.export.merged:

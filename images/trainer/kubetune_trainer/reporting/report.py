@@ -51,10 +51,10 @@ class Reporter:
         self._update(step=step, last_checkpoint=step, last_checkpoint_at=at, tokens=tokens, best_step=best)
 
     def phase(self, phase: str) -> None:
-        """What is being done now. Once it is stopping, nothing that follows from that shows."""
-        if self._stopping and phase != Phase.FAILED:
-            return
+        """What is being done now. Once it is stopping, the loop's last moves do not show."""
         during = phase in {Phase.TRAINING, Phase.EVALUATING, Phase.SAVING}
+        if self._stopping and during:
+            return
         self._update(phase=str(phase), eta_seconds=self.progress.eta_seconds if during else None)
 
     def stopping(self, step: int) -> None:

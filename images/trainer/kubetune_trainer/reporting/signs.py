@@ -25,7 +25,9 @@ SLOW_SHARE = 0.2
 SLOW_SECONDS = 10.0
 NEAR_LIMIT = 0.95
 ROSE_SHARE = 0.25
-"""A loss that ends this much above where it began has risen, however few values tell."""
+"""A loss that ends this much above where it began has risen."""
+ROSE_POINTS = 3
+"""Values per end below which nothing is said of that: single batches differ by more."""
 
 Curve = Sequence[tuple[int, float]]
 """Steps and values, in order."""
@@ -75,17 +77,13 @@ def flat_loss(losses: Curve) -> Suggestion | None:
     )
 
 
-def loss_rose(losses: Sequence[float], mean: float | None, learning_rate: float) -> Suggestion | None:
-    """LossRose when the training ended clearly worse than it began.
-
-    ``losses`` are all that were logged; with only one of them, the ``mean`` over the run tells where it went.
-    """
-    if not losses or losses[0] <= 0:
+def loss_rose(losses: Sequence[float], learning_rate: float) -> Suggestion | None:
+    """LossRose when the training ended clearly worse than it began; ``losses`` are all that were logged."""
+    if len(losses) < 2 * ROSE_POINTS:
         return None
-    part = max(1, len(losses) // 4)
-    start = statistics.fmean(losses[:part])
-    end = statistics.fmean(losses[-part:]) if len(losses) > 1 else mean
-    if end is None or not math.isfinite(end) or end < start * (1 + ROSE_SHARE) or end < LEARNED:
+    part = max(ROSE_POINTS, len(losses) // 4)
+    start, end = statistics.fmean(losses[:part]), statistics.fmean(losses[-part:])
+    if start <= 0 or end < start * (1 + ROSE_SHARE) or end < LEARNED:
         return None
     return Suggestion(
         "LossRose",

@@ -118,7 +118,8 @@ class Tracker:
         """What the server refused or did not take, for the user to know."""
         found = []
         if self._refusals:
-            told = "; ".join(f"{what} ({said})" for what, said in self._refusals.items())
+            # A copy: the thread that sends may add to it meanwhile.
+            told = "; ".join(f"{what} ({said})" for what, said in list(self._refusals.items()))
             found.append(
                 Suggestion(
                     "TrackerRefused",
