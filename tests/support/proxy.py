@@ -131,6 +131,8 @@ class Proxy:
         await self._drop()
         await self._runner.cleanup()
         await self._session.close()
+        # aiohttp closes TLS connections in the background; a loop that ends before they are leaves sockets open.
+        await asyncio.sleep(0.25)
 
     async def _drop(self) -> int:
         dropped = list(self._watches)
