@@ -221,7 +221,12 @@ def test_a_job_that_no_node_can_take_blocks_nobody(
     kube.wait_phase("finetunejob", "large", "Queued")
     condition = kube.condition("finetunejob", "large", "Scheduled")
     assert (condition["status"], condition["reason"]) == ("False", "NoNodeWithGPU")
-    assert "1 of at most 1 trainings" in condition["message"]
+    # It was told to wait before the other one began, and looks again once it has.
+    wait_for(
+        lambda: "1 of at most 1 trainings" in kube.condition("finetunejob", "large", "Scheduled")["message"],
+        40,
+        lambda: kube.condition("finetunejob", "large", "Scheduled")["message"],
+    )
     # One more, also younger: it waits for the first only, and is let in before the one that could not run.
     kube.create("finetunejob", finetunejob("next"))
     wait_position(kube, "next", 1)

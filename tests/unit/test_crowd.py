@@ -145,10 +145,17 @@ async def test_a_read_that_fails_is_not_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "seconds"),
-    [("1 Insufficient cpu.", 60.0), ("1 Insufficient memory.", 60.0), ("1 Insufficient nvidia.com/gpu.", 10.0)],
+    ("message", "reason", "seconds"),
+    [
+        ("1 Insufficient cpu.", "Unschedulable", 60.0),
+        ("1 Insufficient memory.", "Unschedulable", 60.0),
+        ("1 Insufficient nvidia.com/gpu.", "Unschedulable", 10.0),
+        ("1 Insufficient memory.", "NoSuitableNode", 10.0),
+        ("1 Insufficient cpu.", "NoNodeWithGPU", 10.0),
+    ],
 )
-def test_who_waits_in_a_crowd_looks_again_seldom(message: str, seconds: float) -> None:
-    placement = Fact(ConditionStatus.FALSE, "Unschedulable", "Waits.")
+def test_who_waits_in_a_crowd_looks_again_seldom(message: str, reason: str, seconds: float) -> None:
+    """But for one that no node can take: it gives its place back to whoever wants it."""
+    placement = Fact(ConditionStatus.FALSE, reason, "Waits.")
     run = read_run(JobObservation(job(), (unplaced(LONG_AGO, message),), placement=placement), main="train")
     assert run.recheck_after == seconds

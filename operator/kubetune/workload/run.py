@@ -14,6 +14,7 @@ from .crowd import is_in_crowd
 from .explain import WAITING_TEXT, Fact, explain_failure, explain_missing_pod, explain_waiting
 from .gpu import describe, read_demand
 from .main_memory import is_out_of_main_memory
+from .misfit import is_misfit
 from .pods import container_state, is_finished, newest, parse_time, started_at, termination_message
 
 Object = dict[str, Any]
@@ -244,7 +245,8 @@ def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
     waiting = explain_waiting(pod, observation.warnings, observation.placement)
     # Neither what a node does before the first container nor a change of nodes is watched.
     is_unwatched = bool(pod["spec"].get("nodeName")) or observation.placement is not None
-    recheck = CROWD_SECONDS if is_in_crowd(pod) else RECHECK_SECONDS
+    # One that no node can take holds a place that others may want; that is not to wait for a minute.
+    recheck = CROWD_SECONDS if is_in_crowd(pod) and not is_misfit(observation.placement) else RECHECK_SECONDS
     is_retry = failure is not None and waiting.reason in _PASSING
     text = sentences(waiting.message, _another_try(observation, failure))
     return Run(
