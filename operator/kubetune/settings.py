@@ -58,6 +58,11 @@ class Settings:
 
     namespaces: tuple[str, ...] = ()
     """Namespaces to serve; empty means all."""
+    lease_namespace: str = "default"
+    lease_name: str = "kubetune-operator"
+    """The Lease whose holder acts; operators that serve the same namespaces must name the same one."""
+    pod_name: str = ""
+    """This operator's pod, which a container that is started again in it goes on for; empty: a name of the process."""
     workers: int = 16
     """Custom resources reconciled at the same time."""
     resync_seconds: float = 600.0

@@ -95,7 +95,7 @@ def test_the_operator_understands_every_variable() -> None:
     variables = environment(operator)
     fields = {f"KUBETUNE_{name.upper()}" for name in Settings.__annotations__}
     assert variables.keys() <= fields
-    assert fields - variables.keys() <= {"KUBETUNE_PROGRESS_WRITE_SECONDS"}
+    assert fields - variables.keys() <= {"KUBETUNE_PROGRESS_WRITE_SECONDS", "KUBETUNE_POD_NAME"}
     settings = Settings.from_env(variables)
     assert settings.namespaces == ("a", "b")
     assert settings.store_endpoint == "https://s3.example.com"

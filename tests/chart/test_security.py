@@ -6,7 +6,7 @@ import pytest
 
 from kubetune.handlers import CHILDREN, CUSTOM
 from kubetune.kube.kinds import CLAIM, CONFIGMAP, DEPLOYMENT, EVALUATION, EVENT, JOB, NODE, SERVICE
-from tests.chart.helm import NAMESPACE, Object, named, pods, render
+from tests.chart.helm import NAMESPACE, Object, environment, named, pods, render
 
 PODS = list(pods(render()))
 each_pod = pytest.mark.parametrize("pod", [pod for _, pod in PODS], ids=[name for name, _ in PODS])
@@ -61,9 +61,24 @@ def test_named_namespaces_need_no_cluster_wide_rights() -> None:
     objects = render("namespaces={team-a,team-b}", "rbac.aggregateToDefaultRoles=false")
     assert not any(obj["kind"].startswith("ClusterRole") for obj in objects)
     roles = [obj for obj in objects if obj["kind"] == "Role"]
-    assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
+    assert [role["metadata"]["namespace"] for role in roles] == [NAMESPACE, "team-a", "team-b"]
     for binding in (obj for obj in objects if obj["kind"] == "RoleBinding"):
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kubetune-operator", "namespace": NAMESPACE}]
+
+
+@pytest.mark.parametrize("sets", [(), ("namespaces={team-a}",)], ids=["cluster", "namespaces"])
+def test_one_lease_in_its_own_namespace(sets: tuple[str, ...]) -> None:
+    objects = render(*sets)
+    role, binding = named(objects, "Role", "-lease"), named(objects, "RoleBinding", "-lease")
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == NAMESPACE
+    variables = environment(named(objects, "Deployment", "-operator")["spec"]["template"]["spec"])
+    assert variables["KUBETUNE_LEASE_NAMESPACE"] == NAMESPACE
+    create, own = role["rules"]
+    assert (create["resources"], create["verbs"]) == (["leases"], ["create"])
+    assert own["resourceNames"] == [variables["KUBETUNE_LEASE_NAME"]]
+    assert own["verbs"] == ["get", "patch"]
+    elsewhere = [obj for obj in objects if obj["kind"] in {"ClusterRole", "Role"} and obj is not role]
+    assert not any(resource == "leases" for one in elsewhere for resource, _ in _rights(one))
 
 
 def test_nodes_are_all_that_may_be_read_beyond_named_namespaces() -> None:
@@ -73,7 +88,8 @@ def test_nodes_are_all_that_may_be_read_beyond_named_namespaces() -> None:
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["nvidia"]]
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kubetune-operator", "namespace": NAMESPACE}]
-    assert _rights(named(objects, "Role")) == _rights(named(render(), "ClusterRole", "-operator")) - _rights(role)
+    everywhere = _rights(named(render(), "ClusterRole", "-operator"))
+    assert _rights(named(objects, "Role", "-operator")) == everywhere - _rights(role)
 
 
 def test_aggregated_roles_split_reading_from_writing() -> None:

@@ -60,6 +60,10 @@ class Proxy:
         self.port = 0
         self.expired = 0
         self._expiring = 0
+        self._held: Matcher | None = None
+        self._go = asyncio.Event()
+        self.holding = 0
+        """Requests that wait here for ``let_go``."""
 
     @property
     def url(self) -> str:
@@ -86,6 +90,14 @@ class Proxy:
     def expire_watches(self, times: int) -> None:
         """The next ``times`` watches start with 410 Expired in their stream, which is how the API server says it."""
         self._expiring = times
+
+    def hold(self, matches: Matcher) -> None:
+        """Requests that match are passed on only after ``let_go``: a slow answer, to which time is given."""
+        self._held = matches
+
+    def let_go(self) -> None:
+        self._held = None
+        self._loop.call_soon_threadsafe(self._go.set)
 
     @property
     def watches(self) -> int:
@@ -154,6 +166,9 @@ class Proxy:
             return await self._expire(request)
         if is_watch:
             return await self._stream(request)
+        if self._held and self._held(request):
+            self.holding += 1
+            await self._go.wait()
         return await self._forward(request)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
