@@ -26,6 +26,8 @@ class Settings:
     server_cpu_image: str = "kubetune/server-cpu:latest"
     """Used when a ModelDeployment asks for no GPU."""
     image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets by which nodes pull the images of workloads; looked for in each workload's own namespace."""
 
     store_endpoint: str = ""
     """URL of the S3 object store; empty means AWS itself."""
@@ -85,7 +87,8 @@ class Settings:
         }
         settings = cls(
             **text,
-            namespaces=tuple(part.strip() for part in env.get(f"{PREFIX}NAMESPACES", "").split(",") if part.strip()),
+            namespaces=_names(env, "NAMESPACES"),
+            image_pull_secrets=_names(env, "IMAGE_PULL_SECRETS"),
             workers=int(_number(env, "WORKERS", cls.workers, low=1, high=256)),
             resync_seconds=_number(env, "RESYNC_SECONDS", cls.resync_seconds, low=1),
             poll_seconds=_number(env, "POLL_SECONDS", cls.poll_seconds, low=0.1),
@@ -107,6 +110,10 @@ class Settings:
         levels = ("DEBUG", "INFO", "WARNING", "ERROR")
         if self.log_level.upper() not in levels:
             raise SettingsError(f"KUBETUNE_LOG_LEVEL is {self.log_level!r}; use one of {levels}")
+
+
+def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in env.get(PREFIX + name, "").split(",") if part.strip())
 
 
 def _document(env: Mapping[str, str], name: str, read: Callable[[str], Document]) -> Document:

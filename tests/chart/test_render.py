@@ -125,6 +125,7 @@ def test_images_come_from_one_registry_when_asked() -> None:
     objects = render(*sets)
     operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
     assert environment(operator)["KUBETUNE_TRAINER_IMAGE"] == ("registry.example.com/x/localhost/kubetune/trainer:7a")
+    assert environment(operator)["KUBETUNE_IMAGE_PULL_SECRETS"] == "pull", "for the pods of workloads"
     for name, pod in pods(objects):
         assert pod["imagePullSecrets"] == [{"name": "pull"}], name
         assert all(container["image"].startswith("registry.example.com/x/") for container in pod["containers"]), name

@@ -76,6 +76,14 @@ def test_not_started(reason: str, text: str, expected: str, words: str) -> None:
     assert words in run.running.message
 
 
+def test_a_pull_that_fails_names_the_secrets_it_was_tried_with() -> None:
+    stuck = pod(node="n1", containers={"train": waiting("ErrImagePull", "unauthorized")})
+    assert "pullSecrets" not in read(JobObservation(job(), (stuck,))).running.message
+    stuck["spec"]["imagePullSecrets"] = [{"name": "mirror"}]
+    message = read(JobObservation(job(), (stuck,))).running.message
+    assert message.endswith("unauthorized. The chart's images.pullSecrets are to be in namespace ns, too: mirror.")
+
+
 def test_the_kubelets_two_ways_to_say_one_thing_are_one() -> None:
     pulls = [
         ("ErrImagePull", "rpc error: not found"),

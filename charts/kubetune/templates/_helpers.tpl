@@ -64,6 +64,12 @@ tolerations:
 {{- end }}
 {{- end -}}
 
+{{- define "kubetune.pullSecretNames" -}}
+{{- $names := list -}}
+{{- range .Values.images.pullSecrets }}{{ $names = append $names .name }}{{ end -}}
+{{- join "," $names -}}
+{{- end -}}
+
 {{- define "kubetune.containerSecurity" -}}
 securityContext:
   allowPrivilegeEscalation: false

@@ -119,6 +119,8 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
     }
     if plan.init:
         spec["initContainers"] = [_container(plan.init, common | env_of(plan.init), _init_resources(options))]
+    if settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     spec |= _placement(settings, plan)
     metadata = {"labels": plan.labels, "annotations": {CONFIG_ANNOTATION: plan.config}}
     return {"metadata": metadata, "spec": spec}
