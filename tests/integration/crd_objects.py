@@ -11,7 +11,7 @@ def _object(kind: str, spec: Object) -> Object:
     return {"apiVersion": "kubetune.io/v1alpha1", "kind": kind, "metadata": {"name": "demo"}, "spec": spec}
 
 
-_RESOURCES = {"gpu": 1, "cpu": "500m", "memory": "8Gi"}
+_RESOURCES = {"gpu": 1, "cpu": "500m", "memory": "8Gi", "scratch": "40Gi"}
 _OTHER_RESOURCES = {
     "gpu": 2,
     "gpuMemory": "12G",
@@ -19,6 +19,7 @@ _OTHER_RESOURCES = {
     "gpuResourceName": "amd.com/gpu",
     "cpu": 2,
     "memory": "1Gi",
+    "scratch": "2Gi",
 }
 _POD = {
     "resources": _RESOURCES,

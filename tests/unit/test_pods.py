@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from kubetune.evaluation import resources as evaluator
+from kubetune.finetunejob.api.from_contract import preflight_status
 from kubetune.finetunejob.job.resources import build_preflight_job, build_train_job
 from kubetune.lineage import Model
 from kubetune.modeldeployment import resources as server
+from kubetune.modeldeployment.rollout import Release
 from kubetune.settings import Settings
+from kubetune_contract import PreflightSummary, from_json
 from tests.support.models import ARTIFACT, BASE, MANIFEST, deployment, evaluation, finished_job
+from tests.support.objects import preflight_summary
 
 Object = dict[str, Any]
 
@@ -21,11 +26,12 @@ def _evaluate(settings: Settings) -> Object:
     obj = evaluation()
     models = evaluator.resolve_models(obj, {"demo": finished_job()})
     assert isinstance(models, evaluator.Models)
-    return evaluator.build(obj, models, settings)["spec"]["template"]
+    template: Object = evaluator.build(obj, models, settings)["spec"]["template"]
+    return template
 
 
 def _serve(settings: Settings) -> Object:
-    release = server.Release(Model(BASE, ARTIFACT, MANIFEST), job="demo", evaluation="demo")
+    release = Release(Model(BASE, ARTIFACT, MANIFEST), job="demo", evaluation="demo")
     return server.pods_of(deployment(), release, settings)
 
 
@@ -43,3 +49,62 @@ def test_images_are_pulled_with_the_charts_secrets(template: Callable[[Settings]
     told = Settings.from_env({"KUBETUNE_IMAGE_PULL_SECRETS": "mirror, other"})
     assert template(told)["spec"]["imagePullSecrets"] == [{"name": "mirror"}, {"name": "other"}]
     assert "imagePullSecrets" not in template(Settings())["spec"], "pods of an installation without any stay the same"
+
+
+DISK = "ephemeral-storage"
+
+
+def _disk(template: Object) -> list[tuple[str | None, str | None]]:
+    """Requested and limited, of every container."""
+    spec = template["spec"]
+    every = [one["resources"] for one in (*spec.get("initContainers", ()), *spec["containers"])]
+    return [(one["requests"].get(DISK), one["limits"].get(DISK)) for one in every]
+
+
+def _volumes(template: Object) -> dict[str, str]:
+    """Name and limit of what lies on the node's disk."""
+    found = {one["name"]: one["emptyDir"] for one in template["spec"]["volumes"] if "emptyDir" in one}
+    return {name: source.get("sizeLimit", "") for name, source in found.items() if source.get("medium") != "Memory"}
+
+
+@each_pod
+def test_no_pod_may_fill_its_nodes_disk(template: Callable[[Settings], Object]) -> None:
+    pod = template(Settings())
+    assert set(_disk(pod)) == {("1Gi", f"{(64 + 8 * 4) * 1024}Mi")}, "64Gi and eight times 4Gi of memory"
+    volumes = _volumes(pod)
+    assert {"work", "tmp"} <= volumes.keys()
+    assert set(volumes.values()) == {f"{(64 + 8 * 4) * 1024}Mi"}
+
+
+def _trained(disk_bytes: int | None = None, **spec: Any) -> Object:
+    found = preflight_status(from_json(PreflightSummary, json.loads(preflight_summary())))
+    figures = None if disk_bytes is None else found.model_copy(update={"disk_bytes": disk_bytes})
+    template: Object = build_train_job(finished_job(**spec), Settings(), figures)["spec"]["template"]
+    return template
+
+
+def test_a_training_asks_for_what_its_preflight_found() -> None:
+    pod = _trained(10 * 2**30 + 1)
+    assert set(_disk(pod)) == {("10241Mi", f"{21 * 1024 + 1}Mi")}, "rounded up; the limit is twice that and 1Gi"
+    assert _volumes(pod) == {"work": "21505Mi", "tmp": "21505Mi"}
+
+
+def test_the_spec_has_the_last_word() -> None:
+    pod = _trained(10 * 2**30, resources={"scratch": "200G"})
+    assert set(_disk(pod)) == {("200G", "200G")}
+    assert set(_volumes(pod).values()) == {"200G"}
+
+
+def test_kueue_is_asked_only_for_what_the_spec_says() -> None:
+    """It admits nothing that asks for a resource its queue does not name."""
+    pod = _trained(2**30, queueName="gpus")
+    assert set(_disk(pod)) == {(None, None)}
+    assert set(_volumes(pod).values()) == {"3072Mi"}
+    assert set(_disk(_trained(queueName="gpus", resources={"scratch": "5Gi"}))) == {("5Gi", "5Gi")}
+
+
+def test_a_cache_on_a_claim_has_the_claims_size() -> None:
+    release = Release(Model(BASE, ARTIFACT, MANIFEST), job="demo", evaluation="demo")
+    kept = server.pods_of(deployment(cache={"claimName": "models"}), release, Settings())
+    assert "cache" not in _volumes(kept)
+    assert "cache" in _volumes(_serve(Settings()))

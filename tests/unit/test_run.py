@@ -199,6 +199,17 @@ def test_the_init_containers_failure_counts() -> None:
     assert (run.failure.reason, run.failure.exit_code) == ("InputNotFound", 66)
 
 
+def test_a_pod_that_filled_its_disk_is_told_what_to_raise() -> None:
+    text = "Pod ephemeral local storage usage exceeds the total limit of containers 3Gi. "
+    dead = pod(phase="Failed", started=True, reason="Evicted", message=text)
+    run = read(JobObservation(job(final="Failed", reason="BackoffLimitExceeded", failed=1), (dead,)))
+    assert run.failure is not None
+    assert run.failure.reason == "Evicted"
+    assert run.failure.message.endswith(
+        "containers 3Gi. It filled more of the node's disk than it may: raise spec.resources.scratch."
+    )
+
+
 def test_evicted() -> None:
     dead = pod(phase="Failed", started=True, reason="Evicted", message="The node was low on resource: memory.")
     run = read(JobObservation(job(final="Failed", reason="BackoffLimitExceeded", failed=1), (dead,)))

@@ -80,6 +80,10 @@ class Resources(ApiModel):
     """CPU requested; the pod may use more while the node has it idle."""
     memory: Memory = "4Gi"
     """Main memory requested, and the limit at which the pod is killed (OOMKilled)."""
+    scratch: Memory | None = None
+    """Disk of the node for downloads, checkpoints and results before they are uploaded: requested, and the limit at
+    which the pod is evicted. Unset: a training requests what its preflight estimates and may use twice that and 1Gi;
+    others request 1Gi and may use 64Gi and eight times their memory."""
 
 
 class TolerationOperator(enum.StrEnum):

@@ -7,9 +7,9 @@ import re
 _TEMPLATE = r"spec\.(?:template\.spec\.)?"
 _CONTAINER = _TEMPLATE + r"(?:initContainers|containers)\[\d+\]\."
 _FIELDS = (
-    (_CONTAINER + r"resources\.(?:requests|limits)\[(?:memory|cpu)\]", None),
+    (_CONTAINER + r"resources\.(?:requests|limits)\[(?:memory|cpu|ephemeral-storage)\]", None),
     (_CONTAINER + r"resources\.(?:requests|limits)\[[^\]]*\]", "spec.resources.gpuResourceName"),
-    (_CONTAINER + r"resources\.(?:requests|limits)\.(?:memory|cpu)", None),
+    (_CONTAINER + r"resources\.(?:requests|limits)\.(?:memory|cpu|ephemeral-storage)", None),
     (_CONTAINER + r"resources\.(?:requests|limits)(?:\.[^\s:]+)?", "spec.resources"),
     (_CONTAINER + r"env\[\d+\]\.valueFrom\.secretKeyRef(?:\.name)?", "spec.credentials"),
     (_TEMPLATE + r"volumes\[\d+\]\.persistentVolumeClaim\.claimName", "the claim of a pvc:// URI or of spec.cache"),
@@ -31,7 +31,8 @@ def in_our_words(message: str) -> str:
 
 
 def _resource(match: re.Match[str]) -> str:
-    return f"spec.resources.{'memory' if 'memory' in match[0] else 'cpu'}"
+    members = {"memory": "memory", "ephemeral-storage": "scratch"}
+    return f"spec.resources.{next((ours for theirs, ours in members.items() if theirs in match[0]), 'cpu')}"
 
 
 def refusal_reason(text: str) -> str:

@@ -182,6 +182,8 @@ def explain_failure(pod: Object, main: str) -> Failure:
         return Failure(reason="Preempted", message=f"The pod was removed: {disruption.get('message', '')}", pod=name)
     status = pod.get("status", {})
     reason, text = status.get("reason") or "Error", status.get("message") or ""
+    if reason == "Evicted" and re.search("ephemeral local storage|EmptyDir volume", text):
+        text = sentences(text, "It filled more of the node's disk than it may: raise spec.resources.scratch")
     if not text:
         text = f"Pod {name} failed without saying why; container {main} was {_state_word(pod, main)}."
     return Failure(reason=reason, message=text, pod=name)

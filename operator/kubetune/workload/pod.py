@@ -12,6 +12,7 @@ from kubetune.settings import Settings
 from kubetune_contract import paths, uris
 
 from .gpu import affinity_of, demand_of
+from .scratch import Scratch, scratch_of
 from .secrets import HUB_FIELD, STORE_FIELD, needed_secrets
 
 Object = dict[str, Any]
@@ -78,12 +79,20 @@ class PodPlan:
     """Of a pod with a GPU, where neither the spec nor the settings name one."""
     gpu_memory_bytes: int | None = None
     """Least memory of each GPU, beside what the spec asks for."""
+    disk_bytes: int | None = None
+    """Scratch space as the preflight estimates it; None: nobody has."""
+    is_counted: bool = False
+    """Whether somebody (Kueue) counts what it requests."""
+
+    @property
+    def scratch(self) -> Scratch:
+        return scratch_of(self.options.resources, self.disk_bytes, is_counted=self.is_counted)
 
 
 def pod_template(settings: Settings, plan: PodPlan) -> Object:
     """A complete pod template with one main container and at most one init container."""
     options = plan.options
-    mounted = (*_base_volumes(), *_uri_volumes(plan.uris), *plan.volumes)
+    mounted = (*_base_volumes(plan.scratch), *_uri_volumes(plan.uris), *plan.volumes)
 
     def env_of(container: Container) -> Object:
         wanted = (*plan.uris, *plan.read_later) if container.has_credentials else ()
@@ -114,11 +123,11 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(plan.main, common | env_of(plan.main), _resources(settings, options))],
+        "containers": [_container(plan.main, common | env_of(plan.main), _resources(settings, plan))],
         "volumes": [{"name": volume.name, **volume.source} for volume in mounted],
     }
     if plan.init:
-        spec["initContainers"] = [_container(plan.init, common | env_of(plan.init), _init_resources(options))]
+        spec["initContainers"] = [_container(plan.init, common | env_of(plan.init), _init_resources(plan))]
     if settings.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     spec |= _placement(settings, plan)
@@ -129,7 +138,7 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
 def outline(options: PodOptions, settings: Settings) -> Object:
     """The part of a pod's spec that decides on its node, of a pod that is not made yet."""
     plan = PodPlan({}, "", options, (), None, Container("main", "", "", ""), 0)
-    return {"containers": [{"name": "main", "resources": _resources(settings, options)}], **_placement(settings, plan)}
+    return {"containers": [{"name": "main", "resources": _resources(settings, plan)}], **_placement(settings, plan)}
 
 
 def _container(container: Container, common: Object, resources: Object) -> Object:
@@ -148,16 +157,16 @@ def _mount(volume: Volume) -> Object:
     return mount | {"readOnly": True} if volume.read_only else mount
 
 
-def _init_resources(options: PodOptions) -> Object:
-    memory = {"memory": options.resources.memory}
-    return {"requests": {"cpu": INIT_CPU, **memory}, "limits": memory}
+def _init_resources(plan: PodPlan) -> Object:
+    memory = {"memory": plan.options.resources.memory}
+    return {"requests": {"cpu": INIT_CPU, **memory, **plan.scratch.requests}, "limits": memory | plan.scratch.limits}
 
 
-def _resources(settings: Settings, options: PodOptions) -> Object:
-    asked = options.resources
+def _resources(settings: Settings, plan: PodPlan) -> Object:
+    asked = plan.options.resources
     # No CPU limit: throttling would slow training down while cores are idle.
-    requests: Object = {"cpu": asked.cpu, "memory": asked.memory}
-    limits: Object = {"memory": asked.memory}
+    requests: Object = {"cpu": asked.cpu, "memory": asked.memory, **plan.scratch.requests}
+    limits: Object = {"memory": asked.memory, **plan.scratch.limits}
     gpus = demand_of(asked, settings)
     if gpus:
         requests[gpus.resource] = limits[gpus.resource] = gpus.count
@@ -181,14 +190,14 @@ def _placement(settings: Settings, plan: PodPlan) -> Object:
     return placement
 
 
-def _base_volumes() -> tuple[Volume, ...]:
+def _base_volumes(scratch: Scratch) -> tuple[Volume, ...]:
     folder, _, name = paths.CONFIG_PATH.rpartition("/")
     field_path = f"metadata.annotations['{CONFIG_ANNOTATION}']"
     config = {"downwardAPI": {"items": [{"path": name, "fieldRef": {"fieldPath": field_path}}]}}
     return (
         Volume("config", config, folder, read_only=True),
-        Volume("work", {"emptyDir": {}}, paths.WORK_DIR),
-        Volume("tmp", {"emptyDir": {}}, paths.TMP_DIR),
+        Volume("work", scratch.volume(), paths.WORK_DIR),
+        Volume("tmp", scratch.volume(), paths.TMP_DIR),
     )
 
 

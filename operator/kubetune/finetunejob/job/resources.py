@@ -17,6 +17,7 @@ from kubetune.settings import Settings
 from kubetune.workload.gpu import Hardware
 from kubetune.workload.job import build_job
 from kubetune.workload.pod import Container, PodPlan, Volume, pod_template
+from kubetune.workload.scratch import scratch_of
 from kubetune_contract import dumps, paths
 
 from . import gpu_fit, stop_grace
@@ -71,6 +72,8 @@ def build_train_job(
         volumes=_shared_memory(job),
         runtime_class=hardware.runtime_class,
         gpu_memory_bytes=gpu_fit.needed_memory(job, settings, figures, hardware),
+        disk_bytes=figures.disk_bytes if figures else None,
+        is_counted=job.spec.queue_name is not None,
     )
     queue = job.spec.queue_name
     metadata = _child_metadata(job, job_name(name), own_labels | ({QUEUE_LABEL: queue} if queue else {}))
@@ -97,9 +100,10 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
     """The Job that checks everything on the CPU, where the training may run as far as its user says."""
     own_labels = labels(job.info, job.metadata.name, Component.PREFLIGHT)
     memory = job.spec.resources.memory
+    scratch = scratch_of(Resources())
     resources = {
-        "requests": {"cpu": PREFLIGHT_CPU, "memory": smaller(PREFLIGHT_MEMORY, memory)},
-        "limits": {"memory": memory},
+        "requests": {"cpu": PREFLIGHT_CPU, "memory": smaller(PREFLIGHT_MEMORY, memory), **scratch.requests},
+        "limits": {"memory": memory, **scratch.limits},
     }
     # Where it may land is not the training's business: a node that came or went must not make it another run.
     accelerators = gpu_fit.candidates(job, settings, hardware or Hardware())
