@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Patch, Ref
+from kubetune.common.doubt import attempt, read
 from kubetune.common.job_status import Failure, JobPhase
 from kubetune.common.sentences import sentences
-from kubetune.finetunejob.api import FineTuneJob
-from kubetune.lineage import Obstacle, Unresolved
+from kubetune.lineage import Jobs, Obstacle, Unresolved
 from kubetune.runs.deadline import explain_deadline, suspend_body
 from kubetune.runs.main_memory import fewer_tries
 from kubetune.runs.read import JobObservation, Run, is_suspended, read_run
@@ -31,12 +30,12 @@ from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import Hardware, check_shares
 from kubetune.workload.inputs import Inputs, Problem, check_spelling
 from kubetune.workload.misfit import expect_placement
-from kubetune_contract import EvalProgress
+from kubetune_contract import EvalProgress, EvalSummary
 
 from .api import Evaluation, EvaluationStatus, Reason
 from .checks import find_missing, find_senseless
 from .resources import EVALUATE, Models, build, job_name, measured_candidate, output_uri, resolve_models, used_uris
-from .result import describe, is_due, measured_model, primary_metric, read_progress, read_summary, result_members
+from .result import describe, is_due, measured_model, primary_metric, read_progress, result_members
 
 Object = dict[str, Any]
 
@@ -50,7 +49,7 @@ class Observed:
     """What the controller has read; the default is a cluster in which nothing exists yet."""
 
     run: JobObservation = field(default_factory=JobObservation)
-    jobs: Mapping[str, FineTuneJob | None] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=dict)
     """FineTuneJobs the spec refers to, looked up only while there is no Job."""
     inputs: Inputs = field(default_factory=Inputs)
     """Looked up only while there is no Job."""
@@ -117,6 +116,8 @@ def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> 
     """Events about the FineTuneJob bring this Evaluation back; there is nothing to poll for."""
     if obstacle.obstacle is Obstacle.NOT_FOUND:
         return _refuse(evaluation, Problem(Reason.FINE_TUNE_JOB_NOT_FOUND, obstacle.message), now, None)
+    if obstacle.obstacle is Obstacle.UNREADABLE:
+        return _refuse(evaluation, Problem(Reason.INVALID_SPEC, obstacle.message), now, None)
     if obstacle.obstacle is Obstacle.NOT_FINISHED:
         waiting = Fact(ConditionStatus.UNKNOWN, Reason.FINE_TUNE_JOB_NOT_FINISHED, obstacle.message)
         run = Run(JobPhase.PENDING, scheduled=waiting, running=_false(waiting), succeeded=waiting)
@@ -143,8 +144,8 @@ def _follow(evaluation: Evaluation, observed: Observed, run: Run, now: datetime,
     run = explain_deadline(run, child, evaluation.spec.active_deadline_seconds)
     progress = evaluation.status.progress
     if observed.progress and run.phase is JobPhase.RUNNING:
-        said = read_progress(observed.progress)
-        progress = said if is_due(progress, said, settings.progress_write_seconds) else progress
+        said = attempt(read_progress, observed.progress)
+        progress = said if said and is_due(progress, said, settings.progress_write_seconds) else progress
     candidate = measured_model(measured_candidate(child))
     decision = _conclude(evaluation, accepted(), run, now, progress=progress, candidate=candidate)
     waits = [run.recheck_after] if run.recheck_after else []
@@ -165,11 +166,11 @@ def _patches(evaluation: Evaluation, observation: JobObservation, child: Object,
 
 def _complete(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:
     candidate = measured_model(measured_candidate(observed.run.job or {}))
-    summary = read_summary(run.message)
-    if summary is None:
+    summary = read(EvalSummary, run.message)
+    results = attempt(lambda said: result_members(said, primary_metric(evaluation)), summary) if summary else None
+    if summary is None or results is None:
         return _conclude(evaluation, accepted(), _lost(evaluation, run, settings), now, candidate=candidate)
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, describe(summary)))
-    results = result_members(summary, primary_metric(evaluation))
     return _conclude(evaluation, accepted(), run, now, candidate=candidate, **results)
 
 

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import Any
 
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
-from kubetune_contract import ContractError, EvalProgress, EvalSummary, MetricName, ModelRef, from_json
+from kubetune_contract import EvalProgress, EvalSummary, MetricName, ModelRef
 from kubetune_contract import MetricResult as Measured
 
 from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
-
-
-def read_summary(message: str | None) -> EvalSummary | None:
-    """The termination message of a completed evaluation; None when it is missing or says something else."""
-    try:
-        return from_json(EvalSummary, json.loads(message or ""))
-    except (ValueError, ContractError):
-        return None
 
 
 def primary_metric(evaluation: Evaluation) -> MetricName:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kubetune.common.doubt import attempt
 from kubetune.common.job_status import JobPhase
 from kubetune.common.units import format_duration, format_percent, format_progress
 from kubetune.finetunejob.api import FineTuneJobStatus, PreflightStatus, TrainingProgress
@@ -57,10 +58,7 @@ def at_rest(stored: TrainingProgress | None, figures: PreflightStatus | None, ru
 
 def saved(stored: TrainingProgress | None, said: TrainProgress | None) -> TrainingProgress | None:
     """What a pod that stops says it has saved; the stored one as long as that is no more."""
-    try:
-        new = read_progress(said, stored) if said else None
-    except ValueError:
-        return stored
+    new = attempt(lambda figures: read_progress(figures, stored), said) if said else None
     is_news = new and (stored is None or (new.step, new.last_checkpoint) != (stored.step, stored.last_checkpoint))
     return new if is_news else stored
 
@@ -73,15 +71,15 @@ def _show(progress: TrainingProgress) -> TrainingProgress:
 
 def _read(status: FineTuneJobStatus, said: TrainProgress, kept: TrainingProgress | None) -> Live | None:
     """None for figures that cannot be: a trainer of another release; the run itself is none the worse."""
-    try:
-        members = {
-            "progress": read_progress(said, kept),
-            # A new pod says what it was told before it has read what older ones did.
-            "recovery": read_recovery(said.recovery) or status.recovery,
-            "suggestions": merge_suggestions(status.suggestions, read_suggestions(said.suggestions)),
-        }
-    except ValueError:
+    progress = attempt(lambda figures: read_progress(figures, kept), said)
+    if progress is None:
         return None
+    members = {
+        "progress": progress,
+        # A new pod says what it was told before it has read what older ones did.
+        "recovery": attempt(read_recovery, said.recovery) or status.recovery,
+        "suggestions": merge_suggestions(status.suggestions, read_suggestions(said.suggestions)),
+    }
     return Live(members, is_new=True)
 
 
