@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from kubetune.common.decision import Decision
 from kubetune.finetunejob.api.status_types import MemoryEstimate, PreflightStatus, RecoveryStatus
-from kubetune.finetunejob.completion import CONFLICT_SECONDS
 from kubetune.finetunejob.observed import Observed
 from kubetune.finetunejob.report.stages import STAGES
 from kubetune.kube.errors import ApiError
+from kubetune.runs.decide import CONFLICT_SECONDS
 from kubetune.runs.read import JobObservation
 from kubetune.runtime.refusal import refuse_by_server
 from kubetune.workload.inputs import Inputs

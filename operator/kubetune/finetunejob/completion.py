@@ -9,8 +9,9 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event
 from kubetune.common.doubt import attempt, read
-from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.common.sentences import sentences
+from kubetune.runs.decide import CONFLICT_SECONDS, lose
 from kubetune.runs.read import Run
 from kubetune.runs.status import Stamp, accepted, set_facts, settle
 from kubetune.workload.fingerprint import is_owned_by
@@ -28,7 +29,6 @@ from .report.progress import final_progress
 
 Object = dict[str, Any]
 
-CONFLICT_SECONDS = 60.0
 _NOT_CREATED = "The training has succeeded, but its Evaluation (spec.evaluation) cannot be created; tried every minute"
 
 
@@ -86,19 +86,11 @@ def _describe(summary: TrainSummary) -> str:
 
 
 def _lose(look: Look, preflight: Preflight, run: Run) -> Decision:
-    """The Job says it completed, but nobody read the result in time: without its digest it must not be trusted."""
-    what = "left no summary that can be read" if run.pod else "was deleted before its summary was read"
-    text = (
-        f"The training completed, but its pod {what}, so the result is not known for sure. What it published "
-        f"should be at {artifact_uri(look.job, look.settings)}; use that URI directly, or create the FineTuneJob again."
+    remedy = (
+        f"so the result is not known for sure. What it published should be at {artifact_uri(look.job, look.settings)}; "
+        "use that URI directly, or create the FineTuneJob again."
     )
-    run = replace(
-        run,
-        phase=JobPhase.FAILED,
-        succeeded=Fact(ConditionStatus.FALSE, Reason.RESULT_LOST, text),
-        failure=Failure(reason=Reason.RESULT_LOST, message=text, pod=run.pod),
-    )
-    return conclude(look, accepted(), preflight, run)
+    return conclude(look, accepted(), preflight, lose(run, "training", remedy))
 
 
 @dataclass(frozen=True)

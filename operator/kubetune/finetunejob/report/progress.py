@@ -12,6 +12,7 @@ from kubetune.common.units import format_duration, format_percent, format_progre
 from kubetune.finetunejob.api import FineTuneJobStatus, PreflightStatus, TrainingProgress
 from kubetune.finetunejob.api.from_contract import finite, merge_suggestions, moment, read_recovery, read_suggestions
 from kubetune.finetunejob.api.reasons import Reason
+from kubetune.runs.decide import is_due
 from kubetune.runs.read import Run
 from kubetune_contract import TrainProgress, TrainSummary
 
@@ -85,7 +86,7 @@ def _read(status: FineTuneJobStatus, said: TrainProgress, kept: TrainingProgress
 
 def _is_due(stored: Live, new: Live, interval: float) -> bool:
     has_recovered = stored.members["recovery"] != new.members["recovery"]
-    return has_recovered or is_due(stored.members["progress"], new.members["progress"], interval)
+    return has_recovered or is_news(stored.members["progress"], new.members["progress"], interval)
 
 
 def read_progress(said: TrainProgress, known: TrainingProgress | None = None) -> TrainingProgress:
@@ -131,13 +132,12 @@ def _carry_over(progress: TrainingProgress, known: TrainingProgress) -> Training
     return progress.model_copy(update={"step": max(progress.step, step), **carried})
 
 
-def is_due(stored: TrainingProgress | None, new: TrainingProgress, interval: float) -> bool:
-    """Whether ``new`` is worth a write of its own: ``interval`` seconds of the trainer's clock after the stored one."""
-    if stored is None or stored.updated_at is None or new.updated_at is None:
+def is_news(stored: TrainingProgress | None, new: TrainingProgress, interval: float) -> bool:
+    """Whether ``new`` is worth a write of its own, ``interval`` seconds after the stored one."""
+    if stored is None or is_due(stored.updated_at, new.updated_at, interval):
         return True
-    age = (new.updated_at - stored.updated_at).total_seconds()
     # A smaller step is a new attempt, which should show at once, and so should what the pod is doing.
-    return age >= interval or new.step < stored.step or new.phase != stored.phase
+    return new.step < stored.step or new.phase != stored.phase
 
 
 def final_progress(stored: TrainingProgress | None, summary: TrainSummary, finished: datetime) -> TrainingProgress:
