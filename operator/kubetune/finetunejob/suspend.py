@@ -9,8 +9,9 @@ from kubetune.common.conditions import ConditionStatus, Fact, get_condition
 from kubetune.common.decision import Patch, Ref, Stop
 from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.common.sentences import sentences
+from kubetune.runs import decide as runs
 from kubetune.runs.deadline import suspend_body, tracking_body, used_seconds
-from kubetune.runs.main_memory import fewer_tries
+from kubetune.runs.decide import suspension
 from kubetune.runs.read import STOPPING_SECONDS, SUSPENDED_TEXT, JobObservation, Run, is_suspended
 from kubetune.workload.explain import explain_failure
 from kubetune.workload.misfit import TOLERATED, tolerates_its_gpu
@@ -133,17 +134,9 @@ def patches(look: Look, name: str, observation: JobObservation, run: Run) -> tup
     child, job = observation.job, look.job
     if child is None or run.phase in {JobPhase.FAILED, JobPhase.SUCCEEDED}:
         return ()
-    ref = Ref("batch/v1", "Job", job.metadata.namespace, name)
     is_training = name == job_name(job.metadata.name)
-    fewer = fewer_tries(child, observation.pods, MAIN if is_training else PREFLIGHT)
-    bodies = (fewer, _suspension(look, child, is_training=is_training))
-    return tuple(Patch(ref, body) for body in bodies if body)
-
-
-def _suspension(look: Look, child: Object, *, is_training: bool) -> Object | None:
-    job = look.job
     if job.spec.queue_name is not None and is_training:
-        return tracking_body(child)
-    if is_suspended(child) == job.spec.suspend:
-        return None
-    return suspend_body(child, look.now) if job.spec.suspend else {"spec": {"suspend": False}}
+        changed = tracking_body(child)
+    else:
+        changed = suspension(child, look.now, suspend=job.spec.suspend)
+    return runs.patches(job.metadata, observation, MAIN if is_training else PREFLIGHT, changed)

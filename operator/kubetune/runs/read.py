@@ -12,6 +12,7 @@ from kubetune.common.sentences import sentences
 from kubetune.workload.crowd import is_in_crowd
 from kubetune.workload.explain import WAITING_TEXT, explain_failure, explain_missing_pod, explain_waiting
 from kubetune.workload.gpu import describe, read_demand
+from kubetune.workload.job import is_ignored
 from kubetune.workload.misfit import is_misfit
 from kubetune.workload.pods import container_state, is_finished, newest, parse_time, started_at, termination_message
 
@@ -196,10 +197,10 @@ def _suspended(observation: JobObservation, main: str) -> Run:
 
 def _without_pod(observation: JobObservation, main: str) -> Run:
     """The Job is active, yet nothing of it is: not begun, between two attempts, or refused by the API server."""
-    if _is_unsettled(observation):
+    refusal = explain_missing_pod(observation.warnings, _latest_try(observation))
+    if refusal is None and _is_unsettled(observation):
         return replace(_waiting("Waiting", "The pod has ended."), is_unsettled=True, recheck_after=RECHECK_SECONDS)
     attempts, failure = _attempts(observation), _last_failure(observation, main)
-    refusal = explain_missing_pod(observation.warnings)
     if refusal:
         fact = refusal
     elif failure:
@@ -299,9 +300,16 @@ def _last_failure(observation: JobObservation, main: str, *, is_stopped: bool = 
     return explain_failure(pod, main) if pod else None
 
 
+def _latest_try(observation: JobObservation) -> str:
+    """When the Job began, or made its newest pod: what Events told before is over."""
+    job = observation.job or {}
+    made = (pod["metadata"].get("creationTimestamp") or "" for pod in observation.pods)
+    return max(made, default="") or job.get("status", {}).get("startTime") or ""
+
+
 def _is_unsettled(observation: JobObservation) -> bool:
-    """More pods have ended than the Job has counted; those its failure policy ignores are replaced instead."""
-    ended = sum(1 for pod in observation.pods if is_finished(pod))
+    """More pods have ended than the Job has counted. Those that its failure policy ignores it never counts."""
+    ended = sum(1 for pod in observation.pods if is_finished(pod) and not is_ignored(pod))
     return ended > _counted(observation)
 
 

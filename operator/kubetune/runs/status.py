@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from kubetune.common.conditions import Condition, ConditionStatus, Fact, get_condition, set_condition
 from kubetune.common.decision import Event
@@ -14,6 +14,8 @@ from kubetune.workload.inputs import Problem
 from kubetune_contract import ExitCode
 
 from .read import Run
+
+StatusType = TypeVar("StatusType", bound=JobStatus)
 
 _UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"} | {
     "NotFinished",
@@ -146,6 +148,12 @@ def job_status(old: JobStatus, conditions: tuple[Condition, ...], run: Run, stam
         "completion_time": (run.finished or stamp.now.replace(microsecond=0)) if ended else None,
         "failure": run.failure,
     }
+
+
+def keep(old: StatusType, members: Mapping[str, Any]) -> StatusType:
+    """``old`` with ``members`` in place of its own: what a pass does not name stays as it was. Raises
+    pydantic.ValidationError for members that cannot be."""
+    return type(old)(**{**dict(old), **members})
 
 
 def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> tuple[Event, ...]:

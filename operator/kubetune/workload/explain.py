@@ -5,17 +5,17 @@ Reasons are those of the kinds' ``Reason`` enums, or the workload's own (a Failu
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
-from kubetune.common.job_status import Failure
+from kubetune.common.doubt import clip, read
+from kubetune.common.job_status import FAILURE_MESSAGE_LIMIT, FAILURE_REASON_LIMIT, Failure
 from kubetune.common.sentences import sentences
 from kubetune.common.wording import explain_refusal, refusal_reason
-from kubetune_contract import ContractError, ExitCode, from_json
+from kubetune_contract import ExitCode
 from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
 
@@ -75,10 +75,11 @@ _BEFORE_START = {"ContainerCreating", "PodInitializing", ""}
 _MOUNT_EVENTS = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
 
 
-def explain_missing_pod(warnings: Iterable[Object]) -> Fact | None:
-    """Why the pod of a Job could not be created, from the Job's Warning Events; None without such an Event."""
+def explain_missing_pod(warnings: Iterable[Object], since: str = "") -> Fact | None:
+    """Why the pod of a Job could not be created, from the Job's Warning Events; None without such an Event after
+    ``since``, a time as the API server writes it: a pod that was created later has got over what was told before."""
     latest = _latest(event for event in warnings if event.get("reason") == "FailedCreate")
-    if latest is None:
+    if latest is None or _moment(latest) < since:
         return None
     text = explain_refusal(latest.get("message", ""))
     return Fact(ConditionStatus.FALSE, refusal_reason(text), text)
@@ -98,7 +99,9 @@ def explain_waiting(pod: Object, warnings: Iterable[Object], placement: Fact | N
         if waiting.get("reason", "") not in _BEFORE_START:
             return _explain_waiting_container(pod, status, waiting)
     event = _latest(event for event in warnings if event.get("reason") in _MOUNT_EVENTS)
-    if event:
+    # Its volumes are mounted and its sandbox is made: what an Event said of them is over.
+    is_mounted = (condition(pod, "PodReadyToStartContainers") or {}).get("status") == "True"
+    if event and not is_mounted:
         text = f"The pod cannot start on node {pod['spec']['nodeName']}: {event.get('message', '')}"
         return Fact(ConditionStatus.FALSE, "ContainerNotStarted", text)
     return Fact(ConditionStatus.FALSE, "Preparing", f"Node {pod['spec']['nodeName']} is starting the pod.")
@@ -177,16 +180,19 @@ def explain_failure(pod: Object, main: str) -> Failure:
         if failure:
             if disruption and disruption["status"] == "True" and failure.reason in {"Error", "Preempted"}:
                 break
-            return failure.model_copy(update={"pod": name, "message": name_secret(failure.message, pod)})
+            message = clip(name_secret(failure.message, pod), FAILURE_MESSAGE_LIMIT)
+            return failure.model_copy(update={"pod": name, "message": message})
     if disruption and disruption["status"] == "True":
-        return Failure(reason="Preempted", message=f"The pod was removed: {disruption.get('message', '')}", pod=name)
+        return _failure("Preempted", f"The pod was removed: {disruption.get('message', '')}").model_copy(
+            update={"pod": name}
+        )
     status = pod.get("status", {})
     reason, text = status.get("reason") or "Error", status.get("message") or ""
     if reason == "Evicted" and re.search("ephemeral local storage|EmptyDir volume", text):
         text = sentences(text, "It filled more of the node's disk than it may: raise spec.resources.scratch")
     if not text:
         text = f"Pod {name} failed without saying why; container {main} was {_state_word(pod, main)}."
-    return Failure(reason=reason, message=text, pod=name)
+    return _failure(reason, text).model_copy(update={"pod": name})
 
 
 def failure_of(status: Object, member: str) -> Failure | None:
@@ -200,15 +206,24 @@ def failure_of(status: Object, member: str) -> Failure | None:
             f"Container {status['name']} used more main memory (not the GPU's) than its limit and was killed "
             f"(OOMKilled). {_MEMORY_ADVICE.get(status['name'], 'Raise spec.resources.memory.')}"
         )
-        return Failure(reason="OutOfMemory", message=message, exit_code=code)
-    summary = _summary(text)
+        return _failure("OutOfMemory", message, code)
+    summary = read(FailureSummary, text)
     if summary:
-        return Failure(reason=summary.reason, message=summary.message, exit_code=code)
+        return _failure(summary.reason, summary.message, code)
     reason = EXIT_REASONS.get(code, "Error")
     said = last_words(text)
     tail = f"It said last: {said}" if said else _advice(code, status["name"])
     message = f"Container {status['name']} exited with code {code}. {tail}"
-    return Failure(reason=reason, message=message[:4096], exit_code=code)
+    return _failure(reason, message, code)
+
+
+def _failure(reason: str, message: str, code: int | None = None) -> Failure:
+    """Within the limits of the API, whatever a pod has said."""
+    return Failure(
+        reason=clip(reason, FAILURE_REASON_LIMIT) or "Error",
+        message=clip(message, FAILURE_MESSAGE_LIMIT),
+        exit_code=code,
+    )
 
 
 def _advice(code: int | None, container: str) -> str:
@@ -222,16 +237,16 @@ def _advice(code: int | None, container: str) -> str:
     return _ADVICE.get(code or 0, "It left no message.")
 
 
-def _summary(text: str) -> FailureSummary | None:
-    try:
-        return from_json(FailureSummary, json.loads(text))
-    except (ValueError, ContractError):
-        return None
-
-
 def _state_word(pod: Object, main: str) -> str:
     return next(iter(container_state(pod, main)), "never started")
 
 
 def _latest(events: Iterable[Object]) -> Object | None:
-    return max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
+    return max(events, key=_moment, default=None)
+
+
+def _moment(event: Object) -> str:
+    """When it was seen last, as the API server writes it; in UTC, so that texts compare as times do."""
+    series: Object = event.get("series") or {}
+    found: str = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubetune.finetunejob.api import FineTuneJob, Reason
+from kubetune.runs.decide import PROBLEM_SECONDS
 from kubetune.settings import Settings
 from kubetune.workload.gpu import check_shares
 from kubetune.workload.inputs import Inputs, Problem, check_inputs, check_spelling
@@ -10,9 +11,6 @@ from kubetune.workload.secrets import SecretUse, check_secrets, needed_secrets
 
 from .config import build_tracking
 from .uris import later_uris, named_uris, used_uris
-
-PROBLEM_SECONDS = 5.0
-"""A missing claim, ConfigMap or Secret is not watched; once created it is found this much later."""
 
 
 def find_problem(job: FineTuneJob, inputs: Inputs, settings: Settings) -> Problem | None:
