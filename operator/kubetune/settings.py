@@ -69,6 +69,9 @@ class Settings:
     """Custom resources reconciled at the same time."""
     resync_seconds: float = 600.0
     """Every custom resource is looked at again at least this often, so that a lost event costs time, never truth."""
+    keep_finished_seconds: int = 86_400
+    """Jobs of trainings and evaluations that have ended are deleted with their pods so long after their end, once it is
+    on record; 0 keeps them as long as their owner."""
     poll_seconds: float = 2.0
     """Between two looks at the progress of one running pod."""
     progress_write_seconds: float = 3.0
@@ -91,6 +94,7 @@ class Settings:
             image_pull_secrets=_names(env, "IMAGE_PULL_SECRETS"),
             workers=int(_number(env, "WORKERS", cls.workers, low=1, high=256)),
             resync_seconds=_number(env, "RESYNC_SECONDS", cls.resync_seconds, low=1),
+            keep_finished_seconds=int(_number(env, "KEEP_FINISHED_SECONDS", cls.keep_finished_seconds, low=0)),
             poll_seconds=_number(env, "POLL_SECONDS", cls.poll_seconds, low=0.1),
             progress_write_seconds=_number(env, "PROGRESS_WRITE_SECONDS", cls.progress_write_seconds, low=0),
             http_port=int(_number(env, "HTTP_PORT", cls.http_port, low=0, high=65535)),

@@ -14,6 +14,8 @@ from kubetune.common.sentences import sentences
 from kubetune.runs.decide import CONFLICT_SECONDS, lose
 from kubetune.runs.read import Run
 from kubetune.runs.status import Stamp, accepted, set_facts, settle
+from kubetune.runs.sweep import sweep
+from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune_contract import TrainSummary
 
@@ -59,8 +61,13 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
     return replace(decision, events=events, requeue_after=None if job.spec.evaluation is None else 0.0)
 
 
-def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
-    """Ended and recorded: only the Evaluation is still owed."""
+def keep_final(job: FineTuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
+    """Ended and recorded: only the Evaluation is still owed, and the Job may go."""
+    decision = _keep(job, observed, now)
+    return replace(decision, patch=sweep(observed.run.job, job.metadata.uid, settings.keep_finished_seconds))
+
+
+def _keep(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
     stamp = Stamp(now, job.metadata.generation)
     members, events = settle(job.status, stamp, suspend=job.spec.suspend)
     status = job.status.model_copy(update=members)
