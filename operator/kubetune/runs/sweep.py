@@ -11,8 +11,8 @@ Object = dict[str, Any]
 
 
 def sweep(job: Object | None, owner: str, seconds: int) -> tuple[Patch, ...]:
-    """What tells Kubernetes to delete ``job`` that many seconds after its end, for an owner (its uid) whose stored status
-    says how it ended. Nothing with 0: then it stays as long as its owner."""
+    """What tells Kubernetes to delete ``job`` that many seconds after its end, for an owner (its uid) whose status
+    on record says how it ended. Nothing with 0: then it stays as long as its owner."""
     if job is None or not seconds or is_told(job) or not is_owned_by(job, owner):
         return ()
     metadata = job["metadata"]
