@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.common.meta import Resource
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import capitalised, sentences
 from kubetune.evaluation.api import Evaluation
 from kubetune.evaluation.api import Reason as EvaluationReason
@@ -272,7 +273,7 @@ def test_every_phase_of_the_contract_is_known() -> None:
 def test_any_word_for_what_it_does_is_taken(phase: str) -> None:
     decision = judge(custom(), running(phase=phase, loss=1.5))
     assert condition(decision, "Running")["status"] == "True"
-    assert condition(decision, "Succeeded")["reason"] in set(Reason)
+    assert condition(decision, "Succeeded")["reason"] in {*Shared, *Reason}
     assert decision.status["progress"]["loss"] == 1.5
 
 
@@ -408,7 +409,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.walk("C14")
-@pytest.mark.parametrize("reasons", [Reason, EvaluationReason, DeploymentReason])
+@pytest.mark.parametrize("reasons", [Shared, Reason, EvaluationReason, DeploymentReason])
 def test_every_word_is_explained(reasons: Iterable[str]) -> None:
     page = (DOCS / "statuses.md").read_text()
     assert [reason for reason in reasons if f"`{reason}`" not in page] == []
