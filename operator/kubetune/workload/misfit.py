@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
-from kubetune.common.labels import MANAGED_BY, MANAGER
+from kubetune.common.labels import KINDS, MANAGED_BY, MANAGER
 from kubetune.common.meta import GROUP
 from kubetune.common.pod_options import PodOptions
 from kubetune.common.quantity import parse_quantity
@@ -33,7 +33,6 @@ ANY_MEMORY, ANY_CORES = 8 * 1024**3, 2
 TOLERATED = f"{GROUP}/gpu-taint-tolerated"
 """Annotation of a Job that gave its place back: whether its pod tolerated a taint of its GPUs' name, "true" or "false".
 Admission may add that to pods (ExtendedResourceToleration); whether it does shows on them only."""
-_KINDS = {"finetunejob": "FineTuneJob", "evaluation": "Evaluation", "modeldeployment": "ModelDeployment"}
 
 
 def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
@@ -228,7 +227,7 @@ def owner_of(pod: Object) -> str:
     """Who the pod is for, as people know it."""
     metadata = pod["metadata"]
     labels = metadata.get("labels", {})
-    for label, kind in _KINDS.items():
+    for label, kind in KINDS.items():
         name = labels.get(f"{GROUP}/{label}")
         if name and labels.get(MANAGED_BY) == MANAGER:
             return f"{kind} {metadata['namespace']}/{name}"
