@@ -1,8 +1,8 @@
 """Runs the named stages of the test suite one after the other and adds up what they counted.
 
 ``python -m tests.run STAGE``: check, integration, images, e2e, all, docs, operator, training, generate. A stage stops
-at its first failing step; the exit status is 0 only when every step passed and a test ran. What a test records under the
-property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
+at its first failing step; the exit status is 0 only when every step passed and a test ran. What a test records under
+the property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
 """
 
 from __future__ import annotations
