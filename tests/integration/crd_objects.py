@@ -91,6 +91,7 @@ _HYPERPARAMETERS = {
     "neftuneNoiseAlpha": 5,
     "assistantOnlyLoss": False,
     "completionOnlyLoss": False,
+    "fsdp": False,
 }
 
 VALID: dict[str, tuple[Object, Object]] = {
