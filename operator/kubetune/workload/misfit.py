@@ -85,8 +85,10 @@ def is_misfit(fact: Fact | None) -> bool:
 
 
 def expect_placement(pod_spec: Object, hardware: Hardware, *, tolerated: bool = True) -> Fact | None:
-    """Why no node can ever take a pod that is about to be made; None when one could. ``tolerated``: admission may add the toleration of a taint of its
-    GPUs' name (ExtendedResourceToleration)."""
+    """Why no node can ever take a pod that is about to be made; None when one could.
+
+    ``tolerated``: admission may add the toleration of a taint of its GPUs' name (ExtendedResourceToleration).
+    """
     demand = read_demand(pod_spec)
     if hardware.nodes is None:
         return None

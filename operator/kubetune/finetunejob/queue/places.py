@@ -43,7 +43,7 @@ def judge(request: Request, room: Room, settings: Settings) -> Wait | None:
 
 
 def reconsider(request: Request, room: Room, settings: Settings) -> Wait | None:
-    """Returns why a training must give back the place that it has, or None when it keeps it. None of its pods has begun.
+    """Returns why a training whose pod has not begun must give back its place, or None when it keeps it.
 
     Only trainings that have been told to wait can claim the place: the others may yet turn out not to want it.
     """
