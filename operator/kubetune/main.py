@@ -6,20 +6,17 @@ import asyncio
 import logging
 import socket
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-from kubetune.evaluation.controller import EvaluationController
-from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.report.series import ProgressSeries
-from kubetune.handlers import CUSTOM, watch
+from kubetune.handlers import watch
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.lease import Lease
-from kubetune.modeldeployment.controller import ModelDeploymentController
-from kubetune.runtime.controller import AnyController, Key
+from kubetune.registry import CUSTOM, Parts, controllers
+from kubetune.runtime.controller import Key
 from kubetune.runtime.health import Health
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Metrics
@@ -44,8 +41,8 @@ class HelperError(Exception):
 
 
 @dataclass(frozen=True)
-class _Parts:
-    """What one operator is made of."""
+class _Operator:
+    """What the process is made of."""
 
     settings: Settings
     client: Client
@@ -57,13 +54,13 @@ class _Parts:
     health: Health
 
     @classmethod
-    def build(cls, settings: Settings, client: Client, poller: Poller, metrics: Metrics) -> _Parts:
+    def build(cls, settings: Settings, client: Client, poller: Poller, metrics: Metrics) -> _Operator:
         identity = settings.pod_name or f"{socket.gethostname()}_{uuid4()}"
         lease = client.fence = Lease(client, settings.lease_namespace, settings.lease_name, identity)
         metrics.holds_lease.set_function(lambda: float(lease.is_held))
         queue: WorkQueue[Key] = WorkQueue(time.monotonic)
         metrics.watch_queue(queue)
-        reconciler = Reconciler(client, _controllers(settings, poller, metrics), queue, metrics)
+        reconciler = Reconciler(client, controllers(Parts(settings, poller, metrics)), queue, metrics)
         resync = Resync(client, queue, reconciler.seen, metrics.inventory)
         intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
         health = Health(queue, resync, metrics, lambda: "" if lease.is_held else f"not acting: {lease.waits_for}")
@@ -76,13 +73,13 @@ async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     client = await Client.connect(connections=settings.workers * 2, meter=metrics.requested)
     poller = Poller()
     try:
-        await _serve(_Parts.build(settings, client, poller, metrics), stop)
+        await _serve(_Operator.build(settings, client, poller, metrics), stop)
     finally:
         await poller.close()
         await client.close()
 
 
-async def _serve(parts: _Parts, stop: asyncio.Event | None) -> None:
+async def _serve(parts: _Operator, stop: asyncio.Event | None) -> None:
     """Acts while it holds the lease, and at no other time; answers the kubelet all along."""
     server = await parts.health.serve(parts.settings.http_port)
     beat = asyncio.create_task(parts.health.beat(), name="heartbeat")
@@ -98,7 +95,7 @@ async def _serve(parts: _Parts, stop: asyncio.Event | None) -> None:
         log.info("stopped")
 
 
-async def _act(parts: _Parts, beat: asyncio.Task[None], stop: asyncio.Event | None) -> None:
+async def _act(parts: _Operator, beat: asyncio.Task[None], stop: asyncio.Event | None) -> None:
     """Returns when no pass is under way any more."""
     settings, queue, lease = parts.settings, parts.queue, parts.lease
     # kopf cancels every task that was created after it started; these must outlive it to be drained.
@@ -151,15 +148,6 @@ async def supervise(watching: Coroutine[Any, Any, None], parts: Sequence[asyncio
         if not main.done():
             main.cancel()
             await asyncio.wait({main}, timeout=DRAIN_SECONDS)
-
-
-def _controllers(settings: Settings, poller: Poller, metrics: Metrics) -> Mapping[str, AnyController]:
-    controllers: tuple[AnyController, ...] = (
-        FineTuneJobController(settings, poller, ProgressSeries(metrics.registry)),
-        EvaluationController(settings, poller),
-        ModelDeploymentController(settings),
-    )
-    return {controller.resource.kind: controller for controller in controllers}
 
 
 async def _check_served(client: Client) -> None:

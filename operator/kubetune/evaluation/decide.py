@@ -10,6 +10,7 @@ from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision
 from kubetune.common.doubt import attempt, read
 from kubetune.common.job_status import Failure, JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
 from kubetune.lineage import Jobs, Obstacle, Unresolved
 from kubetune.runs.decide import CONFLICT_SECONDS, PROBLEM_SECONDS, Steps, find_foreign, lose, patches, step, suspension
@@ -116,7 +117,7 @@ def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> 
     if obstacle.obstacle is Obstacle.NOT_FOUND:
         return _refuse(evaluation, Problem(Reason.FINE_TUNE_JOB_NOT_FOUND, obstacle.message), now, None)
     if obstacle.obstacle is Obstacle.UNREADABLE:
-        return _refuse(evaluation, Problem(Reason.INVALID_SPEC, obstacle.message), now, None)
+        return _refuse(evaluation, Problem(Shared.INVALID_SPEC, obstacle.message), now, None)
     if obstacle.obstacle is Obstacle.NOT_FINISHED:
         waiting = Fact(ConditionStatus.UNKNOWN, Reason.FINE_TUNE_JOB_NOT_FINISHED, obstacle.message)
         run = Run(JobPhase.PENDING, scheduled=waiting, running=_false(waiting), succeeded=waiting)
@@ -163,7 +164,7 @@ def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Setting
             "Evaluation again to have a verdict."
         )
         return _conclude(evaluation, accepted(), lose(run, "evaluation", remedy), now, **own)
-    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, describe(summary)))
+    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, describe(summary)))
     return _conclude(evaluation, accepted(), run, now, **(own | results))
 
 

@@ -10,6 +10,7 @@ from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event
 from kubetune.common.doubt import attempt, read
 from kubetune.common.job_status import JobCondition, JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
 from kubetune.runs.decide import CONFLICT_SECONDS, lose
 from kubetune.runs.read import Run
@@ -19,7 +20,7 @@ from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune_contract import TrainSummary
 
-from .api import EvaluationRef, FineTuneJob, Reason
+from .api import EvaluationRef, FineTuneJob
 from .api.from_contract import merge_suggestions, read_recovery, read_suggestions, result_members
 from .job.resources import build_evaluation
 from .job.uris import artifact_uri
@@ -44,7 +45,7 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
     job = look.job
     evaluation = _Evaluation.of(job, look.observed)
     text = sentences(_describe(summary), evaluation.note)
-    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, text))
+    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, text))
     finished = run.finished or look.now.replace(microsecond=0)
     decision = conclude(
         look,
@@ -121,5 +122,5 @@ class _Evaluation:
                 f"Evaluation {name} exists and does not belong to this FineTuneJob, so spec.evaluation waits: delete "
                 "or rename it."
             )
-            return cls(note=note, events=(Event(Reason.NAME_CONFLICT, note, warning=True),), again=CONFLICT_SECONDS)
+            return cls(note=note, events=(Event(Shared.NAME_CONFLICT, note, warning=True),), again=CONFLICT_SECONDS)
         return cls(ref=EvaluationRef(name=name), create=() if live else (wanted,))

@@ -9,6 +9,7 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event, Ref
 from kubetune.common.job_status import JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.runs.decide import CONFLICT_SECONDS, PROBLEM_SECONDS, Steps, find_foreign, step
 from kubetune.runs.read import JobObservation, Run, is_suspended, read_run
 from kubetune.runs.status import accepted, is_final, refused_run
@@ -67,7 +68,7 @@ def _refuse(look: Look, problem: Problem, again: float, preflight: Preflight | N
     preflight = preflight or known_result(look.job) or Preflight(waiting)
     run = refused_run(problem)
     # Whoever mends what is missing should not learn only then that no node will do.
-    run = run if problem.reason in {Reason.INVALID_SPEC, Reason.NAME_CONFLICT} else _foresee(look, run)
+    run = run if problem.reason in {Shared.INVALID_SPEC, Shared.NAME_CONFLICT} else _foresee(look, run)
     return replace(conclude(look, fact, preflight, run), requeue_after=again)
 
 

@@ -16,6 +16,7 @@ from kubetune.common.decision import Decision, Patch, Ref
 from kubetune.common.job_status import Failure, JobPhase, JobStatus
 from kubetune.common.meta import ObjectMeta, Resource
 from kubetune.common.pod_options import JobOptions
+from kubetune.common.reasons import Shared
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Problem
 
@@ -29,7 +30,7 @@ PROBLEM_SECONDS = 5.0
 """A missing claim, ConfigMap or Secret is not watched; once created it is found this much later."""
 CONFLICT_SECONDS = 60.0
 """Somebody has to delete or rename something; nobody tells when."""
-RESULT_LOST = "ResultLost"
+RESULT_LOST = Shared.RESULT_LOST
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def find_foreign(owner: Resource, children: Iterable[Object | None]) -> Problem 
                 f"Job {meta.namespace}/{child['metadata']['name']} exists and does not belong to this {kind}. It is "
                 f"left alone; delete it or give this {kind} another name."
             )
-            return Problem("NameConflict", text)
+            return Problem(Shared.NAME_CONFLICT, text)
     return None
 
 

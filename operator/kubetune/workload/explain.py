@@ -13,6 +13,7 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.doubt import clip, read
 from kubetune.common.job_status import FAILURE_MESSAGE_LIMIT, FAILURE_REASON_LIMIT, Failure
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
 from kubetune.common.wording import explain_refusal, refusal_reason
 from kubetune_contract import ExitCode
@@ -32,14 +33,14 @@ NOTICED_TEXT = "The node looks again by itself, within half a minute."
 """What a kubelet does about a container that it cannot create."""
 
 EXIT_REASONS = {
-    ExitCode.BAD_CONFIG: "BadConfig",
-    ExitCode.BAD_DATA: "BadData",
-    ExitCode.INPUT_NOT_FOUND: "InputNotFound",
-    ExitCode.UNAVAILABLE: "Unavailable",
-    ExitCode.BUG: "Error",
-    ExitCode.PREEMPTED: "Preempted",
-    ExitCode.PERMISSION: "PermissionDenied",
-    ExitCode.OUT_OF_MEMORY: "OutOfMemory",
+    ExitCode.BAD_CONFIG: Shared.BAD_CONFIG,
+    ExitCode.BAD_DATA: Shared.BAD_DATA,
+    ExitCode.INPUT_NOT_FOUND: Shared.INPUT_NOT_FOUND,
+    ExitCode.UNAVAILABLE: Shared.UNAVAILABLE,
+    ExitCode.BUG: Shared.ERROR,
+    ExitCode.PREEMPTED: Shared.PREEMPTED,
+    ExitCode.PERMISSION: Shared.PERMISSION_DENIED,
+    ExitCode.OUT_OF_MEMORY: Shared.OUT_OF_MEMORY,
     ExitCode.DIVERGED: "Diverged",
     ExitCode.SUPERSEDED: "Superseded",
 }
@@ -94,7 +95,7 @@ def explain_waiting(pod: Object, warnings: Iterable[Object], placement: Fact | N
         state = status.get("state") or {}
         if "running" in state:
             text = f"Container {status['name']} fetches and checks the inputs."
-            return Fact(ConditionStatus.FALSE, "Preparing", text)
+            return Fact(ConditionStatus.FALSE, Shared.PREPARING, text)
         waiting = state.get("waiting") or {}
         if waiting.get("reason", "") not in _BEFORE_START:
             return _explain_waiting_container(pod, status, waiting)
@@ -103,24 +104,24 @@ def explain_waiting(pod: Object, warnings: Iterable[Object], placement: Fact | N
     is_mounted = (condition(pod, "PodReadyToStartContainers") or {}).get("status") == "True"
     if event and not is_mounted:
         text = f"The pod cannot start on node {pod['spec']['nodeName']}: {event.get('message', '')}"
-        return Fact(ConditionStatus.FALSE, "ContainerNotStarted", text)
-    return Fact(ConditionStatus.FALSE, "Preparing", f"Node {pod['spec']['nodeName']} is starting the pod.")
+        return Fact(ConditionStatus.FALSE, Shared.CONTAINER_NOT_STARTED, text)
+    return Fact(ConditionStatus.FALSE, Shared.PREPARING, f"Node {pod['spec']['nodeName']} is starting the pod.")
 
 
 def _explain_unscheduled(pod: Object, placement: Fact | None) -> Fact:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled["status"] != "False":
-        return placement or Fact(ConditionStatus.UNKNOWN, "Waiting", WAITING_TEXT)
+        return placement or Fact(ConditionStatus.UNKNOWN, Shared.WAITING, WAITING_TEXT)
     text = scheduled.get("message", "")
     if scheduled.get("reason") != "Unschedulable":
-        return Fact(ConditionStatus.FALSE, "Waiting", text or f"The pod waits: {scheduled.get('reason')}.")
+        return Fact(ConditionStatus.FALSE, Shared.WAITING, text or f"The pod waits: {scheduled.get('reason')}.")
     said = f"The scheduler says: {_without_preemption(text)}"
     if placement:
         return replace(placement, message=sentences(placement.message, said))
     wait = (
         "Waits for room on a node and starts by itself" if "Insufficient" in text else "No node takes the pod as it is"
     )
-    return Fact(ConditionStatus.FALSE, "Unschedulable", sentences(wait, said))
+    return Fact(ConditionStatus.FALSE, Shared.UNSCHEDULABLE, sentences(wait, said))
 
 
 def _without_preemption(text: str) -> str:
@@ -136,14 +137,14 @@ def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> 
         # The kubelet alternates between the pull's error and the same error behind "Back-off pulling image".
         text = re.sub(r'^Back-off pulling image "[^"]*":? ?(ErrImagePull: )?', "", text)
         message = f"Image {status['image']} cannot be pulled to node {pod['spec'].get('nodeName')}. {text or reason}"
-        return Fact(ConditionStatus.FALSE, "ImagePullFailed", sentences(message, _pull_advice(pod)))
+        return Fact(ConditionStatus.FALSE, Shared.IMAGE_PULL_FAILED, sentences(message, _pull_advice(pod)))
     if reason == "CreateContainerConfigError":
         return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace, pod))
     if reason == "CrashLoopBackOff":
         failure = failure_of(status, "lastState")
         if failure:
             return Fact(ConditionStatus.FALSE, failure.reason, name_secret(failure.message, pod))
-    return Fact(ConditionStatus.FALSE, "ContainerNotStarted", f"Container {status['name']}: {reason}: {text}")
+    return Fact(ConditionStatus.FALSE, Shared.CONTAINER_NOT_STARTED, f"Container {status['name']}: {reason}: {text}")
 
 
 def _pull_advice(pod: Object) -> str:
@@ -167,8 +168,11 @@ def _explain_config_error(text: str, namespace: str, pod: Object) -> tuple[str, 
         return SECRET_NOT_FOUND, f"Secret {key[2]} ({field}) has no key {key[1]}. Add it to the Secret. {NOTICED_TEXT}"
     config_map = re.search(r'configmap "([^"]+)" not found', text)
     if config_map:
-        return "ConfigMapNotFound", f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it. {NOTICED_TEXT}"
-    return "ContainerNotStarted", text
+        return (
+            Shared.CONFIG_MAP_NOT_FOUND,
+            f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it. {NOTICED_TEXT}",
+        )
+    return Shared.CONTAINER_NOT_STARTED, text
 
 
 def explain_failure(pod: Object, main: str) -> Failure:
@@ -183,7 +187,7 @@ def explain_failure(pod: Object, main: str) -> Failure:
             message = clip(name_secret(failure.message, pod), FAILURE_MESSAGE_LIMIT)
             return failure.model_copy(update={"pod": name, "message": message})
     if disruption and disruption["status"] == "True":
-        return _failure("Preempted", f"The pod was removed: {disruption.get('message', '')}").model_copy(
+        return _failure(Shared.PREEMPTED, f"The pod was removed: {disruption.get('message', '')}").model_copy(
             update={"pod": name}
         )
     status = pod.get("status", {})
@@ -206,7 +210,7 @@ def failure_of(status: Object, member: str) -> Failure | None:
             f"Container {status['name']} used more main memory (not the GPU's) than its limit and was killed "
             f"(OOMKilled). {_MEMORY_ADVICE.get(status['name'], 'Raise spec.resources.memory.')}"
         )
-        return _failure("OutOfMemory", message, code)
+        return _failure(Shared.OUT_OF_MEMORY, message, code)
     summary = read(FailureSummary, text)
     if summary:
         return _failure(summary.reason, summary.message, code)

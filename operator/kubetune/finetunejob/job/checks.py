@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kubetune.finetunejob.api import FineTuneJob, Reason
+from kubetune.common.reasons import Shared
+from kubetune.finetunejob.api import FineTuneJob
 from kubetune.runs.decide import PROBLEM_SECONDS
 from kubetune.settings import Settings
 from kubetune.workload.gpu import check_shares
@@ -49,4 +50,4 @@ def check_tracking(job: FineTuneJob, settings: Settings) -> Problem | None:
         "spec.tracking.registeredModel needs an MLflow server, and the operator has no default one: set "
         "spec.tracking.uri, or leave registeredModel out."
     )
-    return Problem(Reason.INVALID_SPEC, text)
+    return Problem(Shared.INVALID_SPEC, text)
