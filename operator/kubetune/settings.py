@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -40,6 +41,8 @@ class Settings:
     """Namespace of the release that runs the object store and made that Secret; empty: the store is somebody else's."""
     tracking_uri: str = ""
     """MLflow server used when a FineTuneJob names none; empty means no tracking."""
+    tracking_secret: str = ""
+    """Secret in the custom resource's namespace with credentials for that server; empty: it asks for none."""
     cluster_domain: str = "cluster.local"
 
     runtime_class: str = ""
@@ -111,6 +114,11 @@ class Settings:
         policies = ("Always", "IfNotPresent", "Never")
         if self.image_pull_policy not in policies:
             raise SettingsError(f"KUBETUNE_IMAGE_PULL_POLICY is {self.image_pull_policy!r}; use one of {policies}")
+        if re.match(r"https?://[^/?#]*@", self.tracking_uri):
+            raise SettingsError(
+                "KUBETUNE_TRACKING_URI holds a user name or a password, which every pod's configuration would show; "
+                "put them into a Secret of each namespace and name it in KUBETUNE_TRACKING_SECRET"
+            )
         levels = ("DEBUG", "INFO", "WARNING", "ERROR")
         if self.log_level.upper() not in levels:
             raise SettingsError(f"KUBETUNE_LOG_LEVEL is {self.log_level!r}; use one of {levels}")

@@ -75,6 +75,15 @@ def test_one_value_replaces_mlflow() -> None:
     assert environment(operator)["KUBETUNE_TRACKING_URI"] == "http://mlflow.example.com"
 
 
+def test_the_key_to_mlflow_is_that_of_an_external_one() -> None:
+    def told(*sets: str) -> str:
+        pod = named(render("tracking.external.secretName=tracker", *sets), "Deployment", "operator")["spec"]["template"]
+        return environment(pod["spec"])["KUBETUNE_TRACKING_SECRET"]
+
+    assert told(EXTERNAL[1]) == "tracker"
+    assert told() == "", "the embedded server asks for none"
+
+
 def test_tracking_can_be_off() -> None:
     objects = render("tracking.enabled=false")
     assert not any(obj["metadata"]["name"].endswith("mlflow") for obj in objects)
@@ -138,6 +147,7 @@ def test_images_come_from_one_registry_when_asked() -> None:
         ("operator.workers=0", "minimum"),
         ("objectStore.bucket=ab", "does not match pattern"),
         ("tracking.external.uri=mlflow:5000", "does not match pattern"),
+        ("tracking.external.uri=http://me:secret@mlflow:5000", "does not match pattern"),
         ("images.pullPolicy=Sometimes", "value must be one of"),
         ("namespaces={Team_A}", "does not match pattern"),
     ],

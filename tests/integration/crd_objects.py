@@ -121,7 +121,12 @@ VALID: dict[str, tuple[Object, Object]] = {
                     "divergence": {"lossSigmas": 6, "patience": 5, "rollback": True},
                 },
                 "export": {"merged": True, "gguf": "q8_0"},
-                "tracking": {"uri": "http://mlflow:5000", "experiment": "demo", "registeredModel": "demo"},
+                "tracking": {
+                    "uri": "http://mlflow:5000",
+                    "secret": "mlflow",
+                    "experiment": "demo",
+                    "registeredModel": "demo",
+                },
                 "evaluation": {**_MEASUREMENT, "resources": dict(_RESOURCES)},
                 **_JOB,
             },

@@ -10,6 +10,7 @@ import pytest
 
 from kubetune.evaluation import resources as evaluator
 from kubetune.finetunejob.api.from_contract import preflight_status
+from kubetune.finetunejob.job.checks import all_secrets, check_tracking
 from kubetune.finetunejob.job.resources import build_preflight_job, build_train_job
 from kubetune.lineage import Model
 from kubetune.modeldeployment import resources as server
@@ -108,3 +109,54 @@ def test_a_cache_on_a_claim_has_the_claims_size() -> None:
     kept = server.pods_of(deployment(cache={"claimName": "models"}), release, Settings())
     assert "cache" not in _volumes(kept)
     assert "cache" in _volumes(_serve(Settings()))
+
+
+def _credentials(template: Object) -> dict[str, list[tuple[str, str, bool]]]:
+    """Container -> MLflow's variables with their Secret, and whether that may lack them."""
+    spec = template["spec"]
+    return {
+        one["name"]: [
+            (entry["name"], entry["valueFrom"]["secretKeyRef"]["name"], entry["valueFrom"]["secretKeyRef"]["optional"])
+            for entry in one["env"]
+            if entry["name"].startswith("MLFLOW_")
+        ]
+        for one in (*spec.get("initContainers", ()), *spec["containers"])
+    }
+
+
+SERVER = Settings(tracking_uri="http://mlflow:5000", tracking_secret="tracker")
+KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+@pytest.mark.parametrize(
+    ("tracking", "settings", "secret"),
+    [
+        (None, SERVER, "tracker"),
+        ({"experiment": "x"}, SERVER, "tracker"),
+        ({"secret": "mine"}, SERVER, "mine"),
+        ({"uri": "http://other", "secret": "mine"}, Settings(), "mine"),
+        ({"uri": "http://other"}, SERVER, None),
+        (None, Settings(tracking_uri="http://mlflow:5000"), None),
+    ],
+    ids=["default", "default server", "own secret", "all its own", "not to another server", "none asked for"],
+)
+def test_mlflow_lets_the_training_in(tracking: Object | None, settings: Settings, secret: str | None) -> None:
+    spec: Object = {"tracking": tracking} if tracking else {}
+    job = finished_job(**spec)
+    expected = [(key, secret, True) for key in KEYS] if secret else []
+    for build in (build_train_job, build_preflight_job):
+        found = _credentials(build(job, settings)["spec"]["template"])
+        assert set(map(tuple, found.values())) == {tuple(expected)}
+    needed = [use for use in all_secrets(job, settings) if use.field == "spec.tracking.secret"]
+    assert [use.name for use in needed] == ([secret] if secret else []), "looked for before a pod waits for it"
+
+
+def test_others_are_given_no_key_to_mlflow() -> None:
+    for template in (_evaluate(SERVER), _serve(SERVER)):
+        assert not any(_credentials(template).values())
+
+
+def test_a_key_to_no_server_is_refused() -> None:
+    problem = check_tracking(finished_job(tracking={"secret": "mine"}), Settings())
+    assert problem is not None
+    assert problem.message.startswith("spec.tracking.secret needs an MLflow server")

@@ -13,7 +13,7 @@ from kubetune_contract import paths, uris
 
 from .gpu import affinity_of, demand_of
 from .scratch import Scratch, scratch_of
-from .secrets import HUB_FIELD, STORE_FIELD, needed_secrets
+from .secrets import HUB_FIELD, STORE_FIELD, TRACKING_KEYS, TRACKING_TOKEN, needed_secrets
 
 Object = dict[str, Any]
 
@@ -79,6 +79,8 @@ class PodPlan:
     """Of a pod with a GPU, where neither the spec nor the settings name one."""
     gpu_memory_bytes: int | None = None
     """Least memory of each GPU, beside what the spec asks for."""
+    tracking_secret: str = ""
+    """Secret with credentials for MLflow; empty: none."""
     disk_bytes: int | None = None
     """Scratch space as the preflight estimates it; None: nobody has."""
     is_counted: bool = False
@@ -96,7 +98,8 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
 
     def env_of(container: Container) -> Object:
         wanted = (*plan.uris, *plan.read_later) if container.has_credentials else ()
-        return {"env": _environment(settings, options, wanted)}
+        tracking = plan.tracking_secret if container.has_credentials else ""
+        return {"env": [*_environment(settings, options, wanted), *_tracking_environment(tracking)]}
 
     common = {
         "imagePullPolicy": settings.image_pull_policy,
@@ -227,6 +230,14 @@ def _environment(settings: Settings, options: PodOptions, wanted: tuple[str, ...
         env += [{"name": name, "value": "0"} for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
     # In this order since the first release: pods of a template that differs are made anew.
     return env + [_from_secret(key, use.name) for use in secrets for key in use.keys if use.field == HUB_FIELD]
+
+
+def _tracking_environment(secret: str) -> list[Object]:
+    """A Secret holds a name and a password, or a token: none of its keys has to be there."""
+    found = [_from_secret(key, secret) for key in (*TRACKING_KEYS, TRACKING_TOKEN)] if secret else []
+    for one in found:
+        one["valueFrom"]["secretKeyRef"]["optional"] = True
+    return found
 
 
 def _from_secret(name: str, secret: str) -> Object:

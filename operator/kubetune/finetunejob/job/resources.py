@@ -21,7 +21,7 @@ from kubetune.workload.scratch import scratch_of
 from kubetune_contract import dumps, paths
 
 from . import gpu_fit, stop_grace
-from .config import build_config, build_placement
+from .config import build_config, build_placement, tracking_secret
 from .effective import unset_hyperparameters
 from .uris import later_uris, used_uris
 
@@ -72,12 +72,18 @@ def build_train_job(
         volumes=_shared_memory(job),
         runtime_class=hardware.runtime_class,
         gpu_memory_bytes=gpu_fit.needed_memory(job, settings, figures, hardware),
+        tracking_secret=_tracking_secret(job, settings),
         disk_bytes=figures.disk_bytes if figures else None,
         is_counted=job.spec.queue_name is not None,
     )
     queue = job.spec.queue_name
     metadata = _child_metadata(job, job_name(name), own_labels | ({QUEUE_LABEL: queue} if queue else {}))
     return build_job(metadata, pod_template(settings, plan), _for_the_job(job))
+
+
+def _tracking_secret(job: FineTuneJob, settings: Settings) -> str:
+    found = tracking_secret(job, settings)
+    return found.name if found else ""
 
 
 def _shared_memory(job: FineTuneJob) -> tuple[Volume, ...]:
@@ -121,6 +127,7 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
         main=Container(PREFLIGHT, settings.trainer_image, MODULE, "preflight", {"resources": resources}),
         grace_seconds=PREFLIGHT_GRACE_SECONDS,
         read_later=later_uris(job),
+        tracking_secret=_tracking_secret(job, settings),
     )
     metadata = _child_metadata(job, preflight_name(job.metadata.name), own_labels)
     return build_job(metadata, pod_template(settings, plan), job.spec, ttl_seconds=PREFLIGHT_TTL_SECONDS)
