@@ -68,6 +68,16 @@ def test_one_value_replaces_the_object_store() -> None:
         assert environment(pod)[variable] == "https://s3.example.com"
 
 
+def test_aws_itself() -> None:
+    objects = render("objectStore.external.aws=true", "objectStore.region=eu-central-1")
+    assert not any("object-store" in obj["metadata"]["name"] for obj in objects)
+    operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
+    assert environment(operator)["KUBETUNE_STORE_ENDPOINT"] == "", "which is AWS to every client"
+    mlflow = named(objects, "Deployment", "mlflow")["spec"]["template"]["spec"]
+    assert "MLFLOW_S3_ENDPOINT_URL" not in environment(mlflow), "an empty one would be no URL"
+    assert environment(mlflow)["AWS_DEFAULT_REGION"] == "eu-central-1"
+
+
 def test_one_value_replaces_mlflow() -> None:
     objects = render(EXTERNAL[1])
     assert not any(obj["metadata"]["name"].endswith("mlflow") for obj in objects)
@@ -104,7 +114,7 @@ def test_the_operator_understands_every_variable() -> None:
     variables = environment(operator)
     fields = {f"KUBETUNE_{name.upper()}" for name in Settings.__annotations__}
     assert variables.keys() <= fields
-    assert fields - variables.keys() <= {"KUBETUNE_PROGRESS_WRITE_SECONDS", "KUBETUNE_POD_NAME"}
+    assert fields - variables.keys() == {"KUBETUNE_POD_NAME"}, "which the pod itself tells"
     settings = Settings.from_env(variables)
     assert settings.namespaces == ("a", "b")
     assert settings.store_endpoint == "https://s3.example.com"
@@ -146,6 +156,7 @@ def test_images_come_from_one_registry_when_asked() -> None:
         ("operator.worker=1", "additional properties 'worker' not allowed"),
         ("operator.workers=0", "minimum"),
         ("objectStore.bucket=ab", "does not match pattern"),
+        ("objectStore.external.aws=true,objectStore.external.endpoint=http://x", "value must be ''"),
         ("tracking.external.uri=mlflow:5000", "does not match pattern"),
         ("tracking.external.uri=http://me:secret@mlflow:5000", "does not match pattern"),
         ("images.pullPolicy=Sometimes", "value must be one of"),
@@ -167,7 +178,11 @@ def test_every_value_is_described_by_the_schema() -> None:
             assert members.keys() == schema["properties"][part]["properties"].keys(), part
 
 
-@pytest.mark.parametrize("sets", [(), EXTERNAL, ("namespaces={team-a}",)], ids=["default", "external", "namespaced"])
+@pytest.mark.parametrize(
+    "sets",
+    [(), EXTERNAL, ("namespaces={team-a}",), ("objectStore.external.aws=true",)],
+    ids=["default", "external", "namespaced", "aws"],
+)
 def test_notes_say_the_next_command(sets: tuple[str, ...]) -> None:
     argv = [part for value in sets for part in ("--set", value)]
     done = helm("install", "x", str(CHART), "-n", NAMESPACE, "--dry-run=client", *argv)

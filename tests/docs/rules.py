@@ -89,7 +89,7 @@ def _helm(text: str) -> Check | None:
     found = re.match(r"helm (install|upgrade(?: --install)?) ", text)
     if not found:
         return None
-    rest = text[found.end() :].replace("--reuse-values", "").replace("--create-namespace", "")
+    rest = re.sub("--(reset-then-)?reuse-values|--create-namespace", "", text[found.end() :])
     shell = f"helm template {rest} | kubectl apply --dry-run=server -f -"
     return Check("dry-run: helm template, given to kubectl apply --dry-run=server", shell)
 
