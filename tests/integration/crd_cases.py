@@ -39,6 +39,10 @@ _MODEL_URI = "must be s3://bucket/path, pvc://claim/path or hf://owner/name@revi
 _DATA_URI = "must be s3://bucket/file, pvc://claim/file, configmap://name/key or hf://owner/name@revision"
 
 VALUES: dict[str, tuple[Any, Any]] = {
+    "cpuLimit is less than cpu, which is requested; raise it to cpu or more, or lower cpu": (
+        {"cpu": "1500m", "cpuLimit": "1"},
+        {"cpu": "1500m", "cpuLimit": 2},
+    ),
     _MODEL_URI: ("gs://bucket/model", "pvc://models/llama"),
     _DATA_URI: ("/data/train.jsonl", "configmap://rows/train.jsonl"),
     "must be s3://bucket/prefix, because results are kept in the object store": ("pvc://claim/x", "s3://bucket/x/y"),

@@ -14,13 +14,14 @@ def _object(kind: str, spec: Object) -> Object:
     return {"apiVersion": "kubetune.io/v1alpha1", "kind": kind, "metadata": {"name": "demo"}, "spec": spec}
 
 
-_RESOURCES = {"gpu": 1, "cpu": "500m", "memory": "8Gi", "scratch": "40Gi"}
+_RESOURCES = {"gpu": 1, "cpu": "500m", "cpuLimit": "2", "memory": "8Gi", "scratch": "40Gi"}
 _OTHER_RESOURCES = {
     "gpu": 2,
     "gpuMemory": "12G",
     "computeCapability": "12.0",
     "gpuResourceName": "amd.com/gpu",
     "cpu": 2,
+    "cpuLimit": 3,
     "memory": "1Gi",
     "scratch": "2Gi",
 }

@@ -160,3 +160,20 @@ def test_a_key_to_no_server_is_refused() -> None:
     problem = check_tracking(finished_job(tracking={"secret": "mine"}), Settings())
     assert problem is not None
     assert problem.message.startswith("spec.tracking.secret needs an MLflow server")
+
+
+@each_pod
+def test_no_cpu_limit_unless_it_is_asked_for(template: Callable[[Settings], Object]) -> None:
+    spec = template(Settings())["spec"]
+    assert not any(
+        "cpu" in one["resources"]["limits"] for one in (*spec.get("initContainers", ()), *spec["containers"])
+    )
+
+
+@pytest.mark.parametrize("build", [build_train_job, build_preflight_job])
+def test_a_cpu_limit_is_every_containers_and_above_its_request(build: Callable[..., Object]) -> None:
+    """A ResourceQuota with limits.cpu refuses a pod of which one container has none."""
+    job = finished_job(resources={"cpu": "50m", "cpuLimit": "50m"})
+    spec = build(job, Settings())["spec"]["template"]["spec"]
+    for one in (*spec.get("initContainers", ()), *spec["containers"]):
+        assert (one["resources"]["requests"]["cpu"], one["resources"]["limits"]["cpu"]) == ("50m", "50m"), one["name"]

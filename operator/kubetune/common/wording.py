@@ -46,6 +46,18 @@ def refusal_reason(text: str) -> str:
     return Shared.CREATION_REFUSED
 
 
+_DEMANDED = (("limits.cpu", "cpuLimit"), ("ephemeral-storage", "scratch"))
+"""What a ResourceQuota makes every container name, and what pods of ours name only where their user does."""
+
+
+def _what_to_specify(text: str) -> str:
+    demanded = text.partition("must specify ")[2]
+    fields = [f"spec.resources.{ours}" for theirs, ours in _DEMANDED if theirs in demanded]
+    if not fields:
+        return ""
+    return f" Set {' and '.join(fields)}, or give the namespace a LimitRange with a default."
+
+
 def explain_refusal(text: str) -> str:
     """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
     text = re.sub(r"^Error creating: ", "", text)
@@ -53,6 +65,6 @@ def explain_refusal(text: str) -> str:
     advice: dict[str, str] = {
         Shared.QUOTA_EXCEEDED: " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
         Shared.RUNTIME_CLASS_NOT_FOUND: " Create the RuntimeClass or change spec.runtimeClassName.",
-        Shared.CREATION_REFUSED: "",
+        Shared.CREATION_REFUSED: _what_to_specify(text),
     }
     return text + "." * (not text.endswith(".")) + advice[refusal_reason(text)]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubetune.common.meta import GROUP
-from kubetune.common.pod_options import PodOptions, Toleration
+from kubetune.common.pod_options import PodOptions, Resources, Toleration
+from kubetune.common.quantity import smaller
 from kubetune.settings import Settings
 from kubetune_contract import paths, uris
 
@@ -161,15 +162,23 @@ def _mount(volume: Volume) -> Object:
 
 
 def _init_resources(plan: PodPlan) -> Object:
-    memory = {"memory": plan.options.resources.memory}
-    return {"requests": {"cpu": INIT_CPU, **memory, **plan.scratch.requests}, "limits": memory | plan.scratch.limits}
+    asked = plan.options.resources
+    memory = {"memory": asked.memory}
+    return {
+        "requests": {"cpu": smaller(INIT_CPU, asked.cpu), **memory, **plan.scratch.requests},
+        "limits": {**cpu_limit(asked), **memory, **plan.scratch.limits},
+    }
+
+
+def cpu_limit(asked: Resources) -> Object:
+    """None unless it is asked for: throttling would slow training down while cores are idle."""
+    return {"cpu": asked.cpu_limit} if asked.cpu_limit else {}
 
 
 def _resources(settings: Settings, plan: PodPlan) -> Object:
     asked = plan.options.resources
-    # No CPU limit: throttling would slow training down while cores are idle.
     requests: Object = {"cpu": asked.cpu, "memory": asked.memory, **plan.scratch.requests}
-    limits: Object = {"memory": asked.memory, **plan.scratch.limits}
+    limits: Object = {**cpu_limit(asked), "memory": asked.memory, **plan.scratch.limits}
     gpus = demand_of(asked, settings)
     if gpus:
         requests[gpus.resource] = limits[gpus.resource] = gpus.count

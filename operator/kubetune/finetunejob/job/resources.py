@@ -16,7 +16,7 @@ from kubetune.runs.deadline import LEAST_SECONDS
 from kubetune.settings import Settings
 from kubetune.workload.gpu import Hardware
 from kubetune.workload.job import build_job
-from kubetune.workload.pod import Container, PodPlan, Volume, pod_template
+from kubetune.workload.pod import Container, PodPlan, Volume, cpu_limit, pod_template
 from kubetune.workload.scratch import scratch_of
 from kubetune_contract import dumps, paths
 
@@ -108,8 +108,12 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
     memory = job.spec.resources.memory
     scratch = scratch_of(Resources())
     resources = {
-        "requests": {"cpu": PREFLIGHT_CPU, "memory": smaller(PREFLIGHT_MEMORY, memory), **scratch.requests},
-        "limits": {"memory": memory, **scratch.limits},
+        "requests": {
+            "cpu": smaller(PREFLIGHT_CPU, job.spec.resources.cpu),
+            "memory": smaller(PREFLIGHT_MEMORY, memory),
+            **scratch.requests,
+        },
+        "limits": {**cpu_limit(job.spec.resources), "memory": memory, **scratch.limits},
     }
     # Where it may land is not the training's business: a node that came or went must not make it another run.
     accelerators = gpu_fit.candidates(job, settings, hardware or Hardware())
