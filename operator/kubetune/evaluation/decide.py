@@ -170,6 +170,7 @@ def _complete(evaluation: Evaluation, observed: Observed, run: Run, now: datetim
     if summary is None:
         return _conclude(evaluation, accepted(), _lost(evaluation, run, settings), now, candidate=candidate)
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, describe(summary)))
+    candidate = measured_model(measured_candidate(observed.run.job or {}), summary.candidate)
     results = result_members(summary, primary_metric(evaluation))
     return _conclude(evaluation, accepted(), run, now, candidate=candidate, **results)
 
