@@ -16,8 +16,8 @@ from kubetune.apidoc import render_reference
 from kubetune.common.meta import GROUP, VERSION, KindInfo, Resource
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.presetdoc import render_presets
 from kubetune.modeldeployment.api import ModelDeployment
+from kubetune.preset_docs import render_presets
 
 KINDS: tuple[type[Resource], ...] = (FineTuneJob, Evaluation, ModelDeployment)
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,17 @@ import kopf
 from kubernetes.aio.client import Configuration
 
 from kubetune.common.labels import SELECTOR
-from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, EVENT, FINETUNEJOB, JOB, MODELDEPLOYMENT, POD, SERVICE, Resource
+from kubetune.kube.kinds import (
+    DEPLOYMENT,
+    EVALUATION,
+    EVENT,
+    FINETUNEJOB,
+    JOB,
+    MODELDEPLOYMENT,
+    POD,
+    SERVICE,
+    Resource,
+)
 from kubetune.runtime.intake import Intake
 
 CUSTOM = (FINETUNEJOB, EVALUATION, MODELDEPLOYMENT)

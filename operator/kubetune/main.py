@@ -10,7 +10,7 @@ from typing import Any
 
 from kubetune.evaluation.controller import EvaluationController
 from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.series import ProgressSeries
+from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.handlers import CUSTOM, watch
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from kubetune.evaluation import api as evaluation
-from kubetune.finetunejob.reasons import Reason as FineTuneJobReason
+from kubetune.finetunejob.api.reasons import Reason as FineTuneJobReason
 from kubetune.modeldeployment import api as modeldeployment
 from tests.support.points import Record
 

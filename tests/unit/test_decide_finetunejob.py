@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune.common.decision import Decision
+from kubetune.finetunejob.api.status_types import MemoryEstimate, PreflightStatus, RecoveryStatus
 from kubetune.finetunejob.completion import CONFLICT_SECONDS
-from kubetune.finetunejob.measured import MemoryEstimate, PreflightStatus, RecoveryStatus
 from kubetune.finetunejob.observed import Observed
-from kubetune.finetunejob.stages import STAGES
+from kubetune.finetunejob.report.stages import STAGES
 from kubetune.kube.errors import ApiError
+from kubetune.runs.read import JobObservation
 from kubetune.runtime.refusal import refuse_by_server
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.run import JobObservation
 from kubetune_contract import MemoryEstimate as ContractEstimate
 from kubetune_contract import PreflightSummary, RecoveryStep, Suggestion
 from tests.support.objects import EVALUATION, preflight_summary, train_summary

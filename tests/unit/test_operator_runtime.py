@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from kubetune import __version__
 from kubetune.common.decision import Event
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.series import LIMIT, ProgressSeries
+from kubetune.finetunejob.report.series import LIMIT, ProgressSeries
 from kubetune.kube.errors import ApiError
 from kubetune.kube.events import build_event
 from kubetune.runtime.controller import Key

@@ -10,15 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubetune.finetunejob.api import FineTuneJobSpec, Hyperparameters, Lora, LrSchedulerType, Optimizer, Preset
-from kubetune.finetunejob.effective import (
+from kubetune.finetunejob.api.presets import PRESETS
+from kubetune.finetunejob.api.status_types import RowSettings
+from kubetune.finetunejob.job.effective import (
     DEFAULT_HYPERPARAMETERS,
     DEFAULT_LORA,
     effective,
     in_force,
     unset_hyperparameters,
 )
-from kubetune.finetunejob.measured import RowSettings
-from kubetune.finetunejob.presets import PRESETS
 from kubetune_contract import Method, to_json, train
 
 EXAMPLES: dict[str, st.SearchStrategy[Any]] = {

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.series import ProgressSeries
+from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import FINETUNEJOB, JOB, POD, Resource

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.job_status import JobPhase
-from kubetune.workload.explain import Fact, failure_of
-from kubetune.workload.run import JobObservation, Run, read_run
+from kubetune.runs.read import JobObservation, Run, read_run
+from kubetune.workload.explain import failure_of
 from tests.support.objects import failure_summary
 from tests.support.observed import job, pod, waiting
 

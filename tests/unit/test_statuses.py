@@ -20,11 +20,11 @@ from kubetune.evaluation.api import Evaluation
 from kubetune.evaluation.api import Reason as EvaluationReason
 from kubetune.finetunejob.api import FineTuneJob, Reason
 from kubetune.finetunejob.observed import Observed
-from kubetune.finetunejob.stages import STAGES, stage_of
+from kubetune.finetunejob.report.stages import STAGES, stage_of
 from kubetune.modeldeployment.api import DeploymentCondition, DeploymentPhase, ModelDeployment
 from kubetune.modeldeployment.api import Reason as DeploymentReason
-from kubetune.workload.main_memory import fewer_tries
-from kubetune.workload.run import JobObservation
+from kubetune.runs.main_memory import fewer_tries
+from kubetune.runs.read import JobObservation
 from kubetune_contract import Phase, TrainProgress
 from kubetune_contract import stopping as contract_stopping
 from tests.support.objects import failure_summary

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from kubetune.lineage import Jobs, plain
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs, Problem, check_inputs
-from kubetune.workload.resolution import Jobs, plain
 from kubetune.workload.secrets import check_secrets
 
 from .api import Evaluation, Reason

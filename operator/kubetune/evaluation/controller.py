@@ -11,15 +11,17 @@ from kubetune.common.decision import Decision
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_hardware, read_inputs, read_job
 from kubetune.kube.secrets import SecretCheck
+from kubetune.lineage import job_names
+from kubetune.runs.observe import read_job
+from kubetune.runs.read import JobObservation, read_run
+from kubetune.runs.status import is_final
 from kubetune.runtime.controller import Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.resolution import check_spelling, job_names
-from kubetune.workload.run import JobObservation, read_run
-from kubetune.workload.status import is_final
+from kubetune.workload.inputs import check_spelling
+from kubetune.workload.reads import read_hardware, read_inputs
 from kubetune_contract import ContractError, EvalProgress, from_json
 
 from .api import Evaluation

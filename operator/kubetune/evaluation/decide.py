@@ -7,22 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Patch, Ref
 from kubetune.common.job_status import Failure, JobPhase
 from kubetune.common.sentences import sentences
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.settings import Settings
-from kubetune.workload.deadline import explain_deadline, suspend_body
-from kubetune.workload.explain import Fact
-from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.gpu import Hardware, check_shares
-from kubetune.workload.inputs import Inputs, Problem
-from kubetune.workload.main_memory import fewer_tries
-from kubetune.workload.misfit import expect_placement
-from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling
-from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
-from kubetune.workload.status import (
+from kubetune.lineage import Obstacle, Unresolved
+from kubetune.runs.deadline import explain_deadline, suspend_body
+from kubetune.runs.main_memory import fewer_tries
+from kubetune.runs.read import JobObservation, Run, is_suspended, read_run
+from kubetune.runs.status import (
     Stamp,
     accepted,
     is_final,
@@ -32,6 +26,11 @@ from kubetune.workload.status import (
     settle,
     transitions,
 )
+from kubetune.settings import Settings
+from kubetune.workload.fingerprint import is_owned_by
+from kubetune.workload.gpu import Hardware, check_shares
+from kubetune.workload.inputs import Inputs, Problem, check_spelling
+from kubetune.workload.misfit import expect_placement
 from kubetune_contract import EvalProgress
 
 from .api import Evaluation, EvaluationStatus, Reason

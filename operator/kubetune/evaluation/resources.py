@@ -8,10 +8,10 @@ from typing import Any
 
 from kubetune.common.labels import Component, labels
 from kubetune.common.names import child_name
+from kubetune.lineage import Jobs, Model, Unresolved, base_of, resolve
 from kubetune.settings import Settings
 from kubetune.workload.job import build_job
 from kubetune.workload.pod import CONFIG_ANNOTATION, Container, PodPlan, pod_template
-from kubetune.workload.resolution import Jobs, Model, Unresolved, base_of, resolve
 from kubetune.workload.secrets import SecretUse, needed_secrets
 from kubetune_contract import (
     ContractError,

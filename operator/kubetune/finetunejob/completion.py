@@ -7,25 +7,31 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event
 from kubetune.common.job_status import Failure, JobCondition, JobPhase
 from kubetune.common.sentences import sentences
-from kubetune.workload.explain import Fact
+from kubetune.runs.read import Run
+from kubetune.runs.status import Stamp, accepted, set_facts, settle
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.run import Run
-from kubetune.workload.status import Stamp, accepted, set_facts, settle
 from kubetune_contract import ContractError, TrainSummary, from_json
 
 from .api import EvaluationRef, FineTuneJob, Reason
-from .conclude import conclude
-from .cost import charge
-from .figures import merge_suggestions, read_artifact, read_exports, read_recovery, read_results, read_suggestions
+from .api.from_contract import (
+    merge_suggestions,
+    read_artifact,
+    read_exports,
+    read_recovery,
+    read_results,
+    read_suggestions,
+)
+from .job.resources import build_evaluation
+from .job.uris import artifact_uri
 from .observed import Look, Observed
 from .preflight import Preflight
-from .progress import final_progress
-from .resources import build_evaluation
-from .uris import artifact_uri
+from .report.build_status import conclude
+from .report.cost import charge
+from .report.progress import final_progress
 
 Object = dict[str, Any]
 

@@ -6,25 +6,30 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event, Ref
 from kubetune.common.job_status import JobPhase
+from kubetune.runs.deadline import explain_deadline
+from kubetune.runs.read import JobObservation, Run, is_suspended, read_run
+from kubetune.runs.status import accepted, is_final, refused_run
 from kubetune.settings import Settings
-from kubetune.workload.deadline import explain_deadline
-from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Problem
 from kubetune.workload.misfit import expect_placement
-from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
-from kubetune.workload.status import accepted, is_final, refused_run
 from kubetune_contract import Fit
 
 from .api import FineTuneJob, Reason
-from .checks import PROBLEM_SECONDS, find_problem
 from .completion import CONFLICT_SECONDS, complete, keep_final
-from .conclude import conclude
-from .cost import charge
-from .holding import (
+from .job.checks import PROBLEM_SECONDS, find_problem
+from .job.resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
+from .observed import Look, Observed
+from .preflight import Preflight, known_result, read_preflight, run_before_training
+from .queue.eligibility import could_stop, wants_to_start
+from .report.build_status import conclude
+from .report.cost import charge
+from .report.progress import at_rest, follow, saved
+from .report.stages import tell
+from .suspend import (
     give_back,
     is_kept_by_kueue,
     patches,
@@ -35,12 +40,6 @@ from .holding import (
     waits_for_kueue,
     withdraw,
 )
-from .observed import Look, Observed
-from .preflight import Preflight, known_result, read_preflight, run_before_training
-from .progress import at_rest, follow, saved
-from .resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
-from .stages import tell
-from .turn import could_stop, wants_to_start
 
 Object = dict[str, Any]
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, replace
 
-from kubetune.common.conditions import ConditionStatus, get_condition, is_true
+from kubetune.common.conditions import ConditionStatus, Fact, get_condition, is_true
 from kubetune.common.job_status import Failure, JobCondition, JobPhase
 from kubetune.common.sentences import capitalised, sentences
-from kubetune.workload.explain import WAITING_TEXT, Fact
-from kubetune.workload.run import JobObservation, Run, read_run
+from kubetune.runs.read import JobObservation, Run, read_run
+from kubetune.workload.explain import WAITING_TEXT
 from kubetune_contract import ContractError, Fit, PreflightSummary, from_json
 
 from .api import FineTuneJob, FitPolicy, PreflightStatus, Reason
-from .figures import preflight_status, read_suggestions
-from .measured import Suggestion
+from .api.from_contract import preflight_status, read_suggestions
+from .api.status_types import Suggestion
+from .job.resources import PREFLIGHT
 from .observed import Observed
-from .resources import PREFLIGHT
 
 AFTER_TEXT = "The training starts once the preflight has passed."
 NEVER_TEXT = "Did not run: the preflight failed."

@@ -7,22 +7,22 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from kubetune.common.conditions import Fact
 from kubetune.common.decision import Decision
 from kubetune.common.labels import match_labels
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, FINETUNEJOB, MODELDEPLOYMENT, POD, SERVICE, Resource
-from kubetune.kube.reads import read_inputs, read_nodes, read_placement, read_runtime_class, read_warnings
 from kubetune.kube.secrets import SecretCheck
+from kubetune.lineage import job_names
 from kubetune.runtime.controller import Key
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.misfit import explain_misfit, is_choosy_spec
 from kubetune.workload.pod import outline
 from kubetune.workload.pods import newest
-from kubetune.workload.resolution import job_names
+from kubetune.workload.reads import read_inputs, read_nodes, read_placement, read_runtime_class, read_warnings
 from kubetune.workload.secrets import needed_secrets
 
 from .api import ModelDeployment

@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
+from kubetune.lineage import Obstacle, Unresolved, job_names, resolve_servable
+from kubetune.runs.status import accepted
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import check_shares
-from kubetune.workload.inputs import Inputs, Problem, check_inputs
-from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling, job_names, resolve_servable
+from kubetune.workload.inputs import Inputs, Problem, check_inputs, check_spelling
 from kubetune.workload.secrets import check_secrets, needed_secrets
-from kubetune.workload.status import accepted
 
 from .api import ModelDeployment, Reason
 from .resources import child, recreates, used_uris

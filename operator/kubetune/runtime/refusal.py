@@ -10,10 +10,9 @@ from pydantic import TypeAdapter, ValidationError
 from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Decision, Event
 from kubetune.common.sentences import sentences
+from kubetune.common.wording import explain_refusal, in_our_words, refusal_reason
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import MODELDEPLOYMENT
-from kubetune.workload.explain import explain_refusal, refusal_reason
-from kubetune.workload.wording import in_our_words
 
 Object = dict[str, Any]
 

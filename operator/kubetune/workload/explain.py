@@ -8,30 +8,21 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.job_status import Failure
 from kubetune.common.sentences import sentences
+from kubetune.common.wording import explain_refusal, refusal_reason
 from kubetune_contract import ContractError, ExitCode, from_json
 from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
 
 from .pods import condition, container_state, container_statuses
 from .secrets import SECRET_NOT_FOUND, explain_missing, name_secret, use_in
-from .wording import in_our_words
 
 Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Fact:
-    """The content of a condition."""
-
-    status: ConditionStatus
-    reason: str
-    message: str
 
 
 WAITING_TEXT = "Waiting for the pod to be created and scheduled."
@@ -91,27 +82,6 @@ def explain_missing_pod(warnings: Iterable[Object]) -> Fact | None:
         return None
     text = explain_refusal(latest.get("message", ""))
     return Fact(ConditionStatus.FALSE, refusal_reason(text), text)
-
-
-def refusal_reason(text: str) -> str:
-    """The reason for the API server's refusal to create something, from its text."""
-    if "exceeded quota" in text:
-        return "QuotaExceeded"
-    if "RuntimeClass" in text and "not found" in text:
-        return "RuntimeClassNotFound"
-    return "CreationRefused"
-
-
-def explain_refusal(text: str) -> str:
-    """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
-    text = re.sub(r"^Error creating: ", "", text)
-    text = in_our_words(re.sub(r'pods "[^"]+"', "the pod", text))
-    advice = {
-        "QuotaExceeded": " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
-        "RuntimeClassNotFound": " Create the RuntimeClass or change spec.runtimeClassName.",
-        "CreationRefused": "",
-    }
-    return text + "." * (not text.endswith(".")) + advice[refusal_reason(text)]
 
 
 def explain_waiting(pod: Object, warnings: Iterable[Object], placement: Fact | None) -> Fact:

@@ -41,6 +41,16 @@ def _authorities(used: Iterable[str], scheme: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(uri.authority for uri in parsed if uri.scheme == scheme))
 
 
+def check_spelling(wanted: Iterable[str]) -> Problem | None:
+    """The API server refuses wrong URIs already; an object stored under an older CRD may still carry one."""
+    for uri in wanted:
+        try:
+            uris.parse(uri)
+        except uris.UriError as error:
+            return Problem("InvalidSpec", error.message)
+    return None
+
+
 def check_inputs(
     inputs: Inputs, used: Iterable[str], namespace: str, fields: Mapping[str, str] | None = None
 ) -> Problem | None:

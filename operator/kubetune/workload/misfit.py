@@ -6,14 +6,13 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.labels import MANAGED_BY, MANAGER
 from kubetune.common.meta import GROUP
 from kubetune.common.pod_options import PodOptions
 from kubetune.common.quantity import parse_quantity
 from kubetune.common.units import format_memory
 
-from .explain import Fact
 from .gpu import Demand, Hardware, describe, has_capability, has_memory, mebibytes, read_demand
 from .nodes import MAJOR, MINOR, GpuNode, all_nodes, gpu_nodes, memory_label
 from .pods import is_finished
