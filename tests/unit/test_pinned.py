@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_contract import ExitCode, KubeTuneError, Uri
 from kubetune_server.pinned import check_mounted, obtain_pinned
 from kubetune_shared import sources
 from kubetune_shared.artifacts import publish
@@ -113,7 +113,7 @@ def test_a_branch_that_moved_is_served_as_it_was_judged(
 ) -> None:
     asked: list[str | None] = []
 
-    def snapshot(parsed: sources.Uri, uri: str, dest: Path) -> str:
+    def snapshot(parsed: Uri, uri: str, dest: Path) -> str:
         asked.append(parsed.revision)
         write(dest)
         return parsed.revision or "moved"

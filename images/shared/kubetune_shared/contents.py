@@ -34,8 +34,8 @@ def changed(uri: str, admitted: str, found: str) -> KubeTuneError:
     return KubeTuneError(
         ExitCode.CHANGED,
         "ContentChanged",
-        f"{uri} does not hold what was admitted: that was {admitted}, there is {found} now, which is another model. Put "
-        "the files back, or evaluate what is there now and deploy it with that verdict.",
+        f"{uri} does not hold what was admitted: that was {admitted}, there is {found} now, which is another model. "
+        "Put the files back, or evaluate what is there now and deploy it with that verdict.",
     )
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from datetime import UTC, datetime
 from typing import Any
 
+from kubetune.common.contents import believed
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
 from kubetune_contract import Contents, ContractError, EvalProgress, EvalSummary, MetricName, ModelRef, from_json
 from kubetune_contract import MetricResult as Measured
 
 from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
-
-_CONTENT = re.compile("(manifest|files):[0-9a-f]{64}|commit:[0-9a-f]{40,64}")
 
 
 def read_summary(message: str | None) -> EvalSummary | None:
@@ -58,12 +56,12 @@ def measured_model(candidate: ModelRef | None, contents: Contents | None = None)
     """``contents`` is what the evaluator found in the folders, which only a finished one tells."""
     if candidate is None:
         return None
-    found = contents or Contents()
+    found = believed(contents or Contents())
     return MeasuredModel(
         uri=candidate.uri,
         adapter_uri=candidate.adapter_uri,
-        content=_content(found.model),
-        adapter_content=_content(found.adapter),
+        content=found.model,
+        adapter_content=found.adapter,
     )
 
 
@@ -84,11 +82,6 @@ def is_due(stored: EvaluationProgress | None, new: EvaluationProgress, interval:
     age = (new.updated_at - stored.updated_at).total_seconds()
     # Fewer items done is a new attempt, which should show at once.
     return age >= interval or new.done < stored.done
-
-
-def _content(said: str | None) -> str | None:
-    """A pod's word for a folder's content, unless it is none."""
-    return said if said and _CONTENT.fullmatch(said) else None
 
 
 def _delta(results: tuple[Measured, ...], primary: MetricName) -> str | None:
