@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kubetune.modeldeployment.ledger import LEDGER_ANNOTATION, read_ledger
 from kubetune.modeldeployment.rollout import LOAD_ATTEMPTS
@@ -254,3 +257,38 @@ def test_a_model_and_the_image_before_come_back_together() -> None:
     _never_loads(world)
     world.step()
     assert template(world) == before
+
+
+# Whatever happens in whichever order.
+
+OPERATORS = (Settings(), NEXT, replace(NEXT, log_level="ERROR"))
+FATES = ("answers", "loads", "starts", "fails", "store away", "refused")
+
+
+def _fate(world: World, name: str) -> Object:
+    made: dict[str, Callable[[], Object]] = {
+        "answers": lambda: world.pod(ready=True, state={"running": {}}),
+        "loads": lambda: world.pod(state={"running": {}}),
+        "starts": world.pod,
+        "fails": lambda: world.pod(**crashed(1, "boom", restarts=LOAD_ATTEMPTS)),
+        "store away": lambda: world.pod(init=crashed(69, "no answer", restarts=LOAD_ATTEMPTS)),
+        "refused": lambda: world.pod(init=crashed(81, "another model", restarts=LOAD_ATTEMPTS)),
+    }
+    return made[name]()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(OPERATORS), st.sampled_from(FATES)), min_size=1, max_size=8),
+    st.sampled_from(["Recreate", "RollingUpdate"]),
+)
+def test_no_operator_ever_stops_a_pod_that_answers(history: list[tuple[Settings, str]], rollout: str) -> None:
+    world = World(deployment(rollout=rollout))
+    world.step()
+    for operator, fate in history:
+        world.settings = operator
+        before = template(world)
+        world.observe(pods=(_fate(world, fate),))
+        world.step()
+        if fate not in {"fails", "store away", "refused"}:
+            assert template(world) == before
