@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
 
 from kubetune.common.conditions import ConditionStatus, get_condition
 from kubetune.common.job_status import JobCondition
@@ -30,11 +33,19 @@ class Model:
         return ModelRef(name=name, uri=self.uri, adapter_uri=self.adapter_uri)
 
 
+@dataclass(frozen=True)
+class Unreadable:
+    """A FineTuneJob that is there, and that this operator cannot read."""
+
+    message: str
+
+
 class Obstacle(enum.Enum):
     """Why a choice stands for nothing yet."""
 
     NOT_FOUND = "not found"
     NOT_FINISHED = "not finished"
+    UNREADABLE = "unreadable"
     FAILED = "failed"
     NOT_SERVABLE = "not servable"
 
@@ -47,8 +58,19 @@ class Unresolved:
     message: str
 
 
-Jobs = Mapping[str, FineTuneJob | None]
-"""FineTuneJobs of the namespace by name; None when there is none of that name."""
+Found = FineTuneJob | Unreadable | None
+"""What a reference leads to; None when there is none of that name."""
+Jobs = Mapping[str, Found]
+"""FineTuneJobs of the namespace by name."""
+
+
+def read_reference(raw: dict[str, Any] | None) -> Found:
+    """A FineTuneJob that another object refers to: what cannot be read of it is told, not raised."""
+    try:
+        return FineTuneJob.parse(raw) if raw else None
+    except ValidationError as error:
+        first = error.errors()[0]
+        return Unreadable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
 
 
 def job_names(*choices: ModelChoice) -> tuple[str, ...]:
@@ -62,14 +84,24 @@ def resolve(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
     if choice.fine_tune_job_ref is None:
         # The schema asks for exactly one of fineTuneJobRef and uri.
         return Model(plain(choice.uri or ""), plain(choice.adapter_uri) if choice.adapter_uri else None)
-    return result_of(choice.fine_tune_job_ref.name, jobs.get(choice.fine_tune_job_ref.name))
+    name = choice.fine_tune_job_ref.name
+    job = jobs.get(name)
+    if isinstance(job, Unreadable):
+        text = f"FineTuneJob {name!r} does not fit this operator's API ({job.message}). Create it again, or use a newer"
+        return Unresolved(Obstacle.UNREADABLE, f"{text} operator.")
+    return result_of(name, job)
 
 
 def resolve_servable(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
     """The same for vLLM, which has no DoRA: said before a pod takes a GPU to find out."""
     model = resolve(choice, jobs)
     job = jobs.get(choice.fine_tune_job_ref.name) if choice.fine_tune_job_ref else None
-    if isinstance(model, Unresolved) or job is None or not model.adapter_uri or not _uses_dora(job):
+    if (
+        isinstance(model, Unresolved)
+        or not isinstance(job, FineTuneJob)
+        or not model.adapter_uri
+        or not _uses_dora(job)
+    ):
         return model
     return Unresolved(
         Obstacle.NOT_SERVABLE,

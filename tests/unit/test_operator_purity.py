@@ -38,8 +38,9 @@ ROOMS = (
     ("lineage",),
     ("evaluation",),
     ("modeldeployment",),
-    ("apidoc", "preset_docs", "handlers"),
-    ("crdgen", "main"),
+    ("registry", "apidoc", "preset_docs"),
+    ("handlers", "crdgen"),
+    ("main",),
     ("__main__",),
 )
 """From the ground up: a room imports from those before its own floor only, and kube from common alone."""

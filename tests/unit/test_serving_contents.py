@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubetune.common.contents import believed
+from kubetune.common.doubt import believed
 from kubetune.lineage import Model
 from kubetune.modeldeployment.gate import judge
 from kubetune.modeldeployment.ledger import Release

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from .reasons import Shared
+
 _TEMPLATE = r"spec\.(?:template\.spec\.)?"
 _CONTAINER = _TEMPLATE + r"(?:initContainers|containers)\[\d+\]\."
 _FIELDS = (
@@ -37,19 +39,19 @@ def _resource(match: re.Match[str]) -> str:
 def refusal_reason(text: str) -> str:
     """The reason for the API server's refusal to create something, from its text."""
     if "exceeded quota" in text:
-        return "QuotaExceeded"
+        return Shared.QUOTA_EXCEEDED
     if "RuntimeClass" in text and "not found" in text:
-        return "RuntimeClassNotFound"
-    return "CreationRefused"
+        return Shared.RUNTIME_CLASS_NOT_FOUND
+    return Shared.CREATION_REFUSED
 
 
 def explain_refusal(text: str) -> str:
     """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
     text = re.sub(r"^Error creating: ", "", text)
     text = in_our_words(re.sub(r'pods "[^"]+"', "the pod", text))
-    advice = {
-        "QuotaExceeded": " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
-        "RuntimeClassNotFound": " Create the RuntimeClass or change spec.runtimeClassName.",
-        "CreationRefused": "",
+    advice: dict[str, str] = {
+        Shared.QUOTA_EXCEEDED: " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
+        Shared.RUNTIME_CLASS_NOT_FOUND: " Create the RuntimeClass or change spec.runtimeClassName.",
+        Shared.CREATION_REFUSED: "",
     }
     return text + "." * (not text.endswith(".")) + advice[refusal_reason(text)]

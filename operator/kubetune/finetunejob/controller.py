@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from kubetune.common.conditions import get_condition
 from kubetune.common.decision import Decision
+from kubetune.common.doubt import read
 from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
@@ -25,7 +25,7 @@ from kubetune.workload.inputs import Inputs
 from kubetune.workload.misfit import MISFITS
 from kubetune.workload.nodes import gpu_nodes
 from kubetune.workload.reads import read_hardware, read_inputs, read_nodes
-from kubetune_contract import ContractError, TrainProgress, from_json
+from kubetune_contract import TrainProgress
 
 from .api import FineTuneJob
 from .decide import decide
@@ -160,8 +160,5 @@ class FineTuneJobController:
 
     async def _progress(self, pod_ip: str) -> TrainProgress | None:
         text = await self._poller.progress(pod_ip)
-        try:
-            return from_json(TrainProgress, json.loads(text)) if text else None
-        except (ValueError, ContractError):
-            # A trainer of another release may say it differently; the run itself is none the worse.
-            return None
+        # What another release says differently cannot be read; the run itself is none the worse.
+        return read(TrainProgress, text)

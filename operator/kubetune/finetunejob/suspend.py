@@ -8,9 +8,11 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, Fact, get_condition
 from kubetune.common.decision import Patch, Ref, Stop
 from kubetune.common.job_status import JobCondition, JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
+from kubetune.runs import decide as runs
 from kubetune.runs.deadline import suspend_body, tracking_body, used_seconds
-from kubetune.runs.main_memory import fewer_tries
+from kubetune.runs.decide import suspension
 from kubetune.runs.read import STOPPING_SECONDS, SUSPENDED_TEXT, JobObservation, Run, is_suspended
 from kubetune.workload.explain import explain_failure
 from kubetune.workload.misfit import TOLERATED, tolerates_its_gpu
@@ -43,9 +45,9 @@ def suspended(look: Look, run: Run) -> Run:
     """As its user wants it: while its pod still saves what it has, and afterwards."""
     if run.phase in {JobPhase.RUNNING, JobPhase.SUSPENDING} and run.pod:
         text = f"Pod {run.pod} finishes its step, saves what it has and stops; it keeps its place until it has."
-        held = held_run(JobPhase.SUSPENDING, Reason.SUSPENDING, text, run)
+        held = held_run(JobPhase.SUSPENDING, Shared.SUSPENDING, text, run)
         return replace(held, pod=run.pod, pod_ip=run.pod_ip, recheck_after=run.recheck_after or STOPPING_SECONDS)
-    held = held_run(JobPhase.SUSPENDED, Reason.SUSPENDED, _kept_text(look), run)
+    held = held_run(JobPhase.SUSPENDED, Shared.SUSPENDED, _kept_text(look), run)
     return replace(held, recheck_after=run.recheck_after)
 
 
@@ -56,7 +58,7 @@ def _kept_text(look: Look) -> str:
     if said and said.exit_code == ExitCode.PREEMPTED and not said.message.startswith("Container "):
         return sentences(SUSPENDED_TEXT, f"Its pod said: {said.message}")
     told = get_condition(look.job.status.conditions, JobCondition.SUCCEEDED)
-    if told and told.reason == Reason.SUSPENDED:
+    if told and told.reason == Shared.SUSPENDED:
         return told.message
     step = look.job.status.progress.last_checkpoint if look.job.status.progress else None
     return sentences(SUSPENDED_TEXT, f"The newest checkpoint that is known of is that of step {step}" if step else "")
@@ -133,17 +135,9 @@ def patches(look: Look, name: str, observation: JobObservation, run: Run) -> tup
     child, job = observation.job, look.job
     if child is None or run.phase in {JobPhase.FAILED, JobPhase.SUCCEEDED}:
         return ()
-    ref = Ref("batch/v1", "Job", job.metadata.namespace, name)
     is_training = name == job_name(job.metadata.name)
-    fewer = fewer_tries(child, observation.pods, MAIN if is_training else PREFLIGHT)
-    bodies = (fewer, _suspension(look, child, is_training=is_training))
-    return tuple(Patch(ref, body) for body in bodies if body)
-
-
-def _suspension(look: Look, child: Object, *, is_training: bool) -> Object | None:
-    job = look.job
     if job.spec.queue_name is not None and is_training:
-        return tracking_body(child)
-    if is_suspended(child) == job.spec.suspend:
-        return None
-    return suspend_body(child, look.now) if job.spec.suspend else {"spec": {"suspend": False}}
+        changed = tracking_body(child)
+    else:
+        changed = suspension(child, look.now, suspend=job.spec.suspend)
+    return runs.patches(job.metadata, observation, MAIN if is_training else PREFLIGHT, changed)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
-from kubetune.common.contents import believed
+from kubetune.common.doubt import believed, read
 from kubetune.common.job_status import Failure
 from kubetune.workload.explain import explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
 from kubetune.workload.secrets import name_secret
-from kubetune_contract import Contents, ContractError, ExitCode, FetchSummary, from_json
+from kubetune_contract import Contents, ExitCode, FetchSummary
 
 from .api import Reason
 from .resources import ENGINE, FETCH, VERSION_LABEL
@@ -113,11 +112,8 @@ def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> Server
 def _contents(statuses: list[Object]) -> Contents:
     """From the fetch step's last words, as far as they can be believed."""
     ended = next((status.get("state") or {} for status in statuses if status["name"] == FETCH), {})
-    try:
-        said = from_json(FetchSummary, json.loads((ended.get("terminated") or {}).get("message") or "{}")).contents
-    except (ValueError, ContractError):
-        said = None
-    return believed(said or Contents())
+    summary = read(FetchSummary, (ended.get("terminated") or {}).get("message"))
+    return believed((summary and summary.contents) or Contents())
 
 
 def _engine(statuses: list[Object]) -> Object:

@@ -15,6 +15,7 @@ from typing import Any
 
 from kubetune.common.meta import GROUP
 from kubetune.common.model import format_time
+from kubetune.common.reasons import Shared
 from kubetune.common.units import format_duration
 from kubetune.workload.pods import parse_time
 
@@ -22,7 +23,7 @@ from .read import Run
 
 Object = dict[str, Any]
 
-DEADLINE_EXCEEDED = "DeadlineExceeded"
+DEADLINE_EXCEEDED = Shared.DEADLINE_EXCEEDED
 ACTIVE_SINCE = f"{GROUP}/active-since"
 LEAST_SECONDS = 1
 """What is left at least: the Job controller takes the deadline from there."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kubetune.common.job_status import Failure
+from kubetune.common.reasons import Shared
 from kubetune.workload.explain import explain_failure
 from kubetune.workload.pods import condition
 from kubetune_contract import ExitCode
@@ -20,7 +21,7 @@ _IGNORED = {int(ExitCode.PREEMPTED), int(ExitCode.SUPERSEDED)}
 
 def is_out_of_main_memory(failure: Failure | None) -> bool:
     """Whether the container was killed by its memory limit; what ran out of a GPU's memory has another exit code."""
-    return failure is not None and failure.reason == "OutOfMemory" and failure.exit_code == KILLED
+    return failure is not None and failure.reason == Shared.OUT_OF_MEMORY and failure.exit_code == KILLED
 
 
 def fewer_tries(job: Object, pods: Iterable[Object], main: str) -> Object | None:

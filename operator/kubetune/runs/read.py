@@ -8,10 +8,12 @@ from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.job_status import Failure, JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
 from kubetune.workload.crowd import is_in_crowd
 from kubetune.workload.explain import WAITING_TEXT, explain_failure, explain_missing_pod, explain_waiting
 from kubetune.workload.gpu import describe, read_demand
+from kubetune.workload.job import is_ignored
 from kubetune.workload.misfit import is_misfit
 from kubetune.workload.pods import container_state, is_finished, newest, parse_time, started_at, termination_message
 
@@ -27,7 +29,7 @@ CROWD_SECONDS = 60.0
 STOPPING_SECONDS = 2.0
 """A pod that saves what it has says so to whoever asks, and to nobody else."""
 SUSPENDED_TEXT = "Suspended; set suspend to false to go on."
-_PASSING = frozenset({"Waiting", "Preparing", "Unschedulable"})
+_PASSING = frozenset({Shared.WAITING, Shared.PREPARING, Shared.UNSCHEDULABLE})
 """What a pod waits for by itself; that it is another try matters more."""
 
 
@@ -86,9 +88,9 @@ def read_run(observation: JobObservation, *, main: str) -> Run:
     """``main`` is the name of the container whose termination message is the result."""
     job = observation.job
     if job is None:
-        return _misplaced(observation.placement) or _waiting("Waiting", WAITING_TEXT)
+        return _misplaced(observation.placement) or _waiting(Shared.WAITING, WAITING_TEXT)
     if job["metadata"].get("deletionTimestamp"):
-        return replace(_waiting("Waiting", "The Job is being deleted."), is_unsettled=True, recheck_after=2.0)
+        return replace(_waiting(Shared.WAITING, "The Job is being deleted."), is_unsettled=True, recheck_after=2.0)
     final = final_condition(job)
     if final is not None:
         read = _succeeded if final["type"] == "Complete" else _failed
@@ -121,9 +123,9 @@ def _succeeded(observation: JobObservation, main: str, final: Object) -> Run:
     pod = newest(pod for pod in observation.pods if pod.get("status", {}).get("phase") == "Succeeded")
     return Run(
         JobPhase.SUCCEEDED,
-        scheduled=Fact(TRUE, "Scheduled", "A node was found."),
-        running=Fact(FALSE, "Completed", "The pod has finished."),
-        succeeded=Fact(TRUE, "Completed", "Completed."),
+        scheduled=Fact(TRUE, Shared.SCHEDULED, "A node was found."),
+        running=Fact(FALSE, Shared.COMPLETED, "The pod has finished."),
+        succeeded=Fact(TRUE, Shared.COMPLETED, "Completed."),
         attempts=_attempts(observation),
         message=termination_message(pod, main) if pod else None,
         pod=pod["metadata"]["name"] if pod else None,
@@ -137,7 +139,7 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
     failure = _last_failure(observation, main)
     reason, message = final.get("reason", "Error"), final.get("message", "")
     limit = observation.job["spec"].get("backoffLimit") if observation.job else None
-    if reason == "DeadlineExceeded":
+    if reason == Shared.DEADLINE_EXCEEDED:
         seconds = observation.job["spec"].get("activeDeadlineSeconds") if observation.job else None
         text = f"It ran longer than activeDeadlineSeconds ({seconds}) and was stopped. Raise it or give it less to do."
         failure = Failure(reason=reason, message=text, pod=failure.pod if failure else None)
@@ -145,17 +147,17 @@ def _failed(observation: JobObservation, main: str, final: Object) -> Run:
     elif failure is None:
         failure = Failure(reason=reason, message=f"{message} The failed pod is gone, so its own message is lost.")
         fact = Fact(FALSE, reason, failure.message)
-    elif reason == "BackoffLimitExceeded" and _died_alike(observation, main, failure):
+    elif reason == Shared.BACKOFF_LIMIT_EXCEEDED and _died_alike(observation, main, failure):
         text = f"Attempt {attempts} ended as an earlier one did, so no more are made. {failure.message}"
         fact = Fact(FALSE, failure.reason, text)
-    elif reason == "BackoffLimitExceeded" and attempts > 1:
+    elif reason == Shared.BACKOFF_LIMIT_EXCEEDED and attempts > 1:
         text = f"{attempts} attempts failed (backoffLimit {limit}). The last: {failure.reason}: {failure.message}"
         fact = Fact(FALSE, reason, text)
     else:
         fact = Fact(FALSE, failure.reason, failure.message)
     return Run(
         JobPhase.FAILED,
-        scheduled=Fact(TRUE, "Scheduled", "A node was found.") if attempts else Fact(FALSE, reason, fact.message),
+        scheduled=Fact(TRUE, Shared.SCHEDULED, "A node was found.") if attempts else Fact(FALSE, reason, fact.message),
         running=Fact(FALSE, fact.reason, "The pod has failed." if attempts else fact.message),
         succeeded=fact,
         attempts=attempts,
@@ -175,9 +177,9 @@ def _died_alike(observation: JobObservation, main: str, last: Failure) -> bool:
 
 def _suspended(observation: JobObservation, main: str) -> Run:
     stopping = newest(pod for pod in observation.pods if not is_finished(pod) and started_at(pod))
-    phase, reason, text = JobPhase.SUSPENDED, "Suspended", SUSPENDED_TEXT
+    phase, reason, text = JobPhase.SUSPENDED, Shared.SUSPENDED, SUSPENDED_TEXT
     if stopping:
-        phase, reason = JobPhase.SUSPENDING, "Suspending"
+        phase, reason = JobPhase.SUSPENDING, Shared.SUSPENDING
         text = f"Pod {stopping['metadata']['name']} is stopping; it keeps its place until it has."
     is_alive = stopping is not None and "running" in container_state(stopping, main)
     return Run(
@@ -196,10 +198,10 @@ def _suspended(observation: JobObservation, main: str) -> Run:
 
 def _without_pod(observation: JobObservation, main: str) -> Run:
     """The Job is active, yet nothing of it is: not begun, between two attempts, or refused by the API server."""
-    if _is_unsettled(observation):
-        return replace(_waiting("Waiting", "The pod has ended."), is_unsettled=True, recheck_after=RECHECK_SECONDS)
+    refusal = explain_missing_pod(observation.warnings, _latest_try(observation))
+    if refusal is None and _is_unsettled(observation):
+        return replace(_waiting(Shared.WAITING, "The pod has ended."), is_unsettled=True, recheck_after=RECHECK_SECONDS)
     attempts, failure = _attempts(observation), _last_failure(observation, main)
-    refusal = explain_missing_pod(observation.warnings)
     if refusal:
         fact = refusal
     elif failure:
@@ -207,9 +209,9 @@ def _without_pod(observation: JobObservation, main: str) -> Run:
         if _failures(observation):
             count, most = _failures(observation), _most_attempts(observation)
             text = f"Attempt {count} of {most} failed and is tried again. {failure.reason}: {failure.message}"
-        fact = Fact(FALSE, "Retrying", text)
+        fact = Fact(FALSE, Shared.RETRYING, text)
     else:
-        fact = observation.placement or Fact(UNKNOWN, "Waiting", WAITING_TEXT)
+        fact = observation.placement or Fact(UNKNOWN, Shared.WAITING, WAITING_TEXT)
     return Run(
         JobPhase.PENDING,
         scheduled=fact,
@@ -233,12 +235,12 @@ def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
     state = container_state(pod, main)
     # A container that has just ended is still the running phase: what it left is read once its pod is finished.
     if "running" in state or "terminated" in state:
-        fact = Fact(TRUE, "Running", sentences(f"Pod {name} is running", _another_try(observation, failure)))
+        fact = Fact(TRUE, Shared.RUNNING, sentences(f"Pod {name} is running", _another_try(observation, failure)))
         return Run(
             JobPhase.RUNNING,
             scheduled=_scheduled(pod),
             running=fact,
-            succeeded=Fact(UNKNOWN, "Running", fact.message),
+            succeeded=Fact(UNKNOWN, Shared.RUNNING, fact.message),
             pod_ip=pod.get("status", {}).get("podIP") if "running" in state else None,
             **common,
         )
@@ -253,7 +255,7 @@ def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
         JobPhase.PENDING,
         scheduled=_scheduled(pod) if pod["spec"].get("nodeName") else waiting,
         running=_not_running(waiting),
-        succeeded=Fact(UNKNOWN, "Retrying" if is_retry else waiting.reason, text),
+        succeeded=Fact(UNKNOWN, Shared.RETRYING if is_retry else waiting.reason, text),
         recheck_after=recheck if is_unwatched else None,
         **common,
     )
@@ -261,7 +263,7 @@ def _with_pod(observation: JobObservation, main: str, pod: Object) -> Run:
 
 def _not_running(waiting: Fact) -> Fact:
     """What the condition Scheduled says of a pod without a node is not said twice."""
-    text = "Its pod has no node yet." if waiting.reason == "Unschedulable" else waiting.message
+    text = "Its pod has no node yet." if waiting.reason == Shared.UNSCHEDULABLE else waiting.message
     return Fact(FALSE, waiting.reason, text)
 
 
@@ -289,7 +291,7 @@ def _most_attempts(observation: JobObservation) -> int:
 def _scheduled(pod: Object) -> Fact:
     demand = read_demand(pod["spec"])
     wanted = f", one with {describe(demand)}" if demand and (demand.memory_bytes or demand.compute_capability) else ""
-    return Fact(TRUE, "Scheduled", f"On node {pod['spec'].get('nodeName', '?')}{wanted}.")
+    return Fact(TRUE, Shared.SCHEDULED, f"On node {pod['spec'].get('nodeName', '?')}{wanted}.")
 
 
 def _last_failure(observation: JobObservation, main: str, *, is_stopped: bool = False) -> Failure | None:
@@ -299,9 +301,16 @@ def _last_failure(observation: JobObservation, main: str, *, is_stopped: bool = 
     return explain_failure(pod, main) if pod else None
 
 
+def _latest_try(observation: JobObservation) -> str:
+    """When the Job began, or made its newest pod: what Events told before is over."""
+    job = observation.job or {}
+    made = (pod["metadata"].get("creationTimestamp") or "" for pod in observation.pods)
+    return max(made, default="") or job.get("status", {}).get("startTime") or ""
+
+
 def _is_unsettled(observation: JobObservation) -> bool:
-    """More pods have ended than the Job has counted; those its failure policy ignores are replaced instead."""
-    ended = sum(1 for pod in observation.pods if is_finished(pod))
+    """More pods have ended than the Job has counted. Those that its failure policy ignores it never counts."""
+    ended = sum(1 for pod in observation.pods if is_finished(pod) and not is_ignored(pod))
     return ended > _counted(observation)
 
 

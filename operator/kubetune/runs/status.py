@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from kubetune.common.conditions import Condition, ConditionStatus, Fact, get_condition, set_condition
 from kubetune.common.decision import Event
 from kubetune.common.job_status import Failure, JobCondition, JobPhase, JobStatus
+from kubetune.common.reasons import Shared
 from kubetune.workload.inputs import Problem
 from kubetune_contract import ExitCode
 
 from .read import Run
+
+StatusType = TypeVar("StatusType", bound=JobStatus)
 
 _UNTOLD = {"Accepted", "Waiting", "Preparing", "Scheduled", "Preflight", "PreflightSkipped"} | {
     "NotFinished",
@@ -52,7 +55,7 @@ class Stamp:
 
 
 def accepted() -> Fact:
-    return Fact(ConditionStatus.TRUE, "Accepted", "The spec is usable, and what it names was found so far.")
+    return Fact(ConditionStatus.TRUE, Shared.ACCEPTED, "The spec is usable, and what it names was found so far.")
 
 
 def accepted_unless(fact: Fact, reason: str, failure: Failure | None, message: str) -> Fact:
@@ -77,10 +80,10 @@ _NOT_FOUND = {ExitCode.INPUT_NOT_FOUND, ExitCode.PERMISSION}
 def finished(run: Run) -> Fact:
     """The condition Finished: True at either end, and the reason says which."""
     if run.phase is JobPhase.SUCCEEDED:
-        return Fact(ConditionStatus.TRUE, "Succeeded", run.succeeded.message)
+        return Fact(ConditionStatus.TRUE, Shared.SUCCEEDED, run.succeeded.message)
     if run.phase is JobPhase.FAILED:
-        return Fact(ConditionStatus.TRUE, "Failed", f"{run.succeeded.reason}: {run.succeeded.message}")
-    return Fact(ConditionStatus.FALSE, "NotFinished", NOT_FINISHED_TEXT)
+        return Fact(ConditionStatus.TRUE, Shared.FAILED, f"{run.succeeded.reason}: {run.succeeded.message}")
+    return Fact(ConditionStatus.FALSE, Shared.NOT_FINISHED, NOT_FINISHED_TEXT)
 
 
 def settle(status: JobStatus, stamp: Stamp, *, suspend: bool) -> tuple[dict[str, Any], tuple[Event, ...]]:
@@ -146,6 +149,12 @@ def job_status(old: JobStatus, conditions: tuple[Condition, ...], run: Run, stam
         "completion_time": (run.finished or stamp.now.replace(microsecond=0)) if ended else None,
         "failure": run.failure,
     }
+
+
+def keep(old: StatusType, members: Mapping[str, Any]) -> StatusType:
+    """``old`` with ``members`` in place of its own: what a pass does not name stays as it was. Raises
+    pydantic.ValidationError for members that cannot be."""
+    return type(old)(**{**dict(old), **members})
 
 
 def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> tuple[Event, ...]:

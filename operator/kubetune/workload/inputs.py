@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from kubetune.common.reasons import Shared
 from kubetune_contract import uris
 
 
@@ -47,7 +48,7 @@ def check_spelling(wanted: Iterable[str]) -> Problem | None:
         try:
             uris.parse(uri)
         except uris.UriError as error:
-            return Problem("InvalidSpec", error.message)
+            return Problem(Shared.INVALID_SPEC, error.message)
     return None
 
 
@@ -74,9 +75,9 @@ def _check_claim(inputs: Inputs, uri: uris.Uri, namespace: str, of: str) -> Prob
     phase = inputs.claims.get(uri.authority)
     what = f"PersistentVolumeClaim {namespace}/{uri.authority} {of}"
     if phase is None:
-        return Problem("ClaimNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
+        return Problem(Shared.CLAIM_NOT_FOUND, f"{what} does not exist. Create it in namespace {namespace}.")
     if phase == "Lost":
-        return Problem("ClaimNotFound", f"{what} has lost its volume.")
+        return Problem(Shared.CLAIM_NOT_FOUND, f"{what} has lost its volume.")
     return None
 
 
@@ -84,8 +85,8 @@ def _check_config_map(inputs: Inputs, uri: uris.Uri, namespace: str, of: str) ->
     keys = inputs.config_maps.get(uri.authority)
     what = f"ConfigMap {namespace}/{uri.authority} {of}"
     if keys is None:
-        return Problem("ConfigMapNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
+        return Problem(Shared.CONFIG_MAP_NOT_FOUND, f"{what} does not exist. Create it in namespace {namespace}.")
     if uri.path not in keys:
         found = ", ".join(sorted(keys)) or "none"
-        return Problem("ConfigMapNotFound", f"{what} has no key {uri.path}; it has: {found}.")
+        return Problem(Shared.CONFIG_MAP_NOT_FOUND, f"{what} has no key {uri.path}; it has: {found}.")
     return None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from typing import Any
 
+from kubetune.common.doubt import attempt, clip
 from kubetune_contract import Artifact, PreflightSummary, Range, RecoveryStep, TrainSummary
 from kubetune_contract import MemoryEstimate as ContractEstimate
 from kubetune_contract import RowSettings as ContractSettings
@@ -13,7 +15,9 @@ from kubetune_contract import Suggestion as ContractSuggestion
 
 from .status_types import (
     EXPORT_LIMIT,
+    MODEL_VERSION_LIMIT,
     RECOVERY_LIMIT,
+    RUN_ID_LIMIT,
     SUGGESTION_LIMIT,
     ArtifactStatus,
     Estimate,
@@ -43,7 +47,7 @@ def preflight_status(summary: PreflightSummary) -> PreflightStatus:
     """Raises ValueError for figures that cannot be."""
     return PreflightStatus(
         fit=summary.fit,
-        message=_cut(summary.fit_message, 2048),
+        message=clip(summary.fit_message, 2048),
         train_rows=summary.train_rows,
         validation_rows=summary.validation_rows,
         dataset_sha256=summary.dataset_sha256,
@@ -68,7 +72,7 @@ def preflight_status(summary: PreflightSummary) -> PreflightStatus:
 
 
 def _settings(said: ContractSettings | None) -> RowSettings | None:
-    return RowSettings(**{**vars(said), "reason": _cut(said.reason, 512)}) if said else None
+    return RowSettings(**{**vars(said), "reason": clip(said.reason, 512)}) if said else None
 
 
 def _memory(memory: ContractEstimate | None) -> MemoryEstimate | None:
@@ -85,7 +89,7 @@ def _estimate(value: Range | None) -> Estimate | None:
 
 
 def read_suggestions(said: Iterable[ContractSuggestion]) -> tuple[Suggestion, ...]:
-    return tuple(Suggestion(reason=_cut(one.reason, 256), message=_cut(one.message)) for one in said)
+    return tuple(Suggestion(reason=clip(one.reason, 256), message=clip(one.message, TEXT_LIMIT)) for one in said)
 
 
 def merge_suggestions(
@@ -102,7 +106,7 @@ def read_recovery(steps: Iterable[RecoveryStep]) -> tuple[RecoveryStatus, ...] |
 
 
 def _recovery(step: RecoveryStep) -> RecoveryStatus:
-    members = {**vars(step), "message": _cut(step.message), "time": moment(step.at)}
+    members = {**vars(step), "message": clip(step.message, TEXT_LIMIT), "time": moment(step.at)}
     del members["at"]
     return RecoveryStatus(**members)
 
@@ -137,5 +141,18 @@ def read_results(summary: TrainSummary) -> TrainingResults:
     )
 
 
-def _cut(text: str, limit: int = TEXT_LIMIT) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def result_members(summary: TrainSummary) -> dict[str, Any]:
+    """What a finished training has published, as members of the status. Raises ValueError for an artifact that cannot
+    be; what is merely told beside it is left out in that case, for it is not worth the training."""
+    return {
+        "artifact": read_artifact(summary.artifact),
+        "exports": attempt(read_exports, summary.exports),
+        "results": attempt(read_results, summary),
+        "mlflow_run_id": _within(summary.mlflow_run_id, RUN_ID_LIMIT),
+        "model_version": _within(summary.model_version, MODEL_VERSION_LIMIT),
+    }
+
+
+def _within(text: str | None, limit: int) -> str | None:
+    """An identifier that was cut would name something else."""
+    return text if text and len(text) <= limit else None

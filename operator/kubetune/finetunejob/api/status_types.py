@@ -13,6 +13,7 @@ from kubetune_contract import Fit
 from .hyperparameters import Hyperparameters, Lora
 
 RECOVERY_LIMIT = 32
+RUN_ID_LIMIT, MODEL_VERSION_LIMIT = 64, 512
 SUGGESTION_LIMIT = 16
 EXPORT_LIMIT = 8
 POD_LIMIT = 128
@@ -326,9 +327,9 @@ class FineTuneJobStatus(JobStatus):
     """What was published beside it, as spec.export asks."""
     results: TrainingResults | None = None
     """Figures of the finished run."""
-    mlflow_run_id: str | None = Field(default=None, alias="mlflowRunID", max_length=64)
+    mlflow_run_id: str | None = Field(default=None, alias="mlflowRunID", max_length=RUN_ID_LIMIT)
     """The run in MLflow."""
-    model_version: str | None = Field(default=None, max_length=512)
+    model_version: str | None = Field(default=None, max_length=MODEL_VERSION_LIMIT)
     """`name/version` of the result in MLflow's model registry."""
     evaluation_ref: EvaluationRef | None = None
     """The Evaluation made from `spec.evaluation`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from kubetune.finetunejob.api import FineTuneJob, Reason
+from kubetune.common.reasons import Shared
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.runs.decide import PROBLEM_SECONDS
 from kubetune.settings import Settings
 from kubetune.workload.gpu import check_shares
 from kubetune.workload.inputs import Inputs, Problem, check_inputs, check_spelling
@@ -10,9 +12,6 @@ from kubetune.workload.secrets import SecretUse, check_secrets, needed_secrets
 
 from .config import build_tracking
 from .uris import later_uris, named_uris, used_uris
-
-PROBLEM_SECONDS = 5.0
-"""A missing claim, ConfigMap or Secret is not watched; once created it is found this much later."""
 
 
 def find_problem(job: FineTuneJob, inputs: Inputs, settings: Settings) -> Problem | None:
@@ -51,4 +50,4 @@ def check_tracking(job: FineTuneJob, settings: Settings) -> Problem | None:
         "spec.tracking.registeredModel needs an MLflow server, and the operator has no default one: set "
         "spec.tracking.uri, or leave registeredModel out."
     )
-    return Problem(Reason.INVALID_SPEC, text)
+    return Problem(Shared.INVALID_SPEC, text)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from kubetune.common.doubt import attempt
 from kubetune.common.job_status import JobPhase
 from kubetune.common.units import format_duration, format_percent, format_progress
 from kubetune.finetunejob.api import FineTuneJobStatus, PreflightStatus, TrainingProgress
 from kubetune.finetunejob.api.from_contract import finite, merge_suggestions, moment, read_recovery, read_suggestions
 from kubetune.finetunejob.api.reasons import Reason
+from kubetune.runs.decide import is_due
 from kubetune.runs.read import Run
 from kubetune_contract import TrainProgress, TrainSummary
 
@@ -57,10 +59,7 @@ def at_rest(stored: TrainingProgress | None, figures: PreflightStatus | None, ru
 
 def saved(stored: TrainingProgress | None, said: TrainProgress | None) -> TrainingProgress | None:
     """What a pod that stops says it has saved; the stored one as long as that is no more."""
-    try:
-        new = read_progress(said, stored) if said else None
-    except ValueError:
-        return stored
+    new = attempt(lambda figures: read_progress(figures, stored), said) if said else None
     is_news = new and (stored is None or (new.step, new.last_checkpoint) != (stored.step, stored.last_checkpoint))
     return new if is_news else stored
 
@@ -73,21 +72,21 @@ def _show(progress: TrainingProgress) -> TrainingProgress:
 
 def _read(status: FineTuneJobStatus, said: TrainProgress, kept: TrainingProgress | None) -> Live | None:
     """None for figures that cannot be: a trainer of another release; the run itself is none the worse."""
-    try:
-        members = {
-            "progress": read_progress(said, kept),
-            # A new pod says what it was told before it has read what older ones did.
-            "recovery": read_recovery(said.recovery) or status.recovery,
-            "suggestions": merge_suggestions(status.suggestions, read_suggestions(said.suggestions)),
-        }
-    except ValueError:
+    progress = attempt(lambda figures: read_progress(figures, kept), said)
+    if progress is None:
         return None
+    members = {
+        "progress": progress,
+        # A new pod says what it was told before it has read what older ones did.
+        "recovery": attempt(read_recovery, said.recovery) or status.recovery,
+        "suggestions": merge_suggestions(status.suggestions, read_suggestions(said.suggestions)),
+    }
     return Live(members, is_new=True)
 
 
 def _is_due(stored: Live, new: Live, interval: float) -> bool:
     has_recovered = stored.members["recovery"] != new.members["recovery"]
-    return has_recovered or is_due(stored.members["progress"], new.members["progress"], interval)
+    return has_recovered or is_news(stored.members["progress"], new.members["progress"], interval)
 
 
 def read_progress(said: TrainProgress, known: TrainingProgress | None = None) -> TrainingProgress:
@@ -133,13 +132,12 @@ def _carry_over(progress: TrainingProgress, known: TrainingProgress) -> Training
     return progress.model_copy(update={"step": max(progress.step, step), **carried})
 
 
-def is_due(stored: TrainingProgress | None, new: TrainingProgress, interval: float) -> bool:
-    """Whether ``new`` is worth a write of its own: ``interval`` seconds of the trainer's clock after the stored one."""
-    if stored is None or stored.updated_at is None or new.updated_at is None:
+def is_news(stored: TrainingProgress | None, new: TrainingProgress, interval: float) -> bool:
+    """Whether ``new`` is worth a write of its own, ``interval`` seconds after the stored one."""
+    if stored is None or is_due(stored.updated_at, new.updated_at, interval):
         return True
-    age = (new.updated_at - stored.updated_at).total_seconds()
     # A smaller step is a new attempt, which should show at once, and so should what the pod is doing.
-    return age >= interval or new.step < stored.step or new.phase != stored.phase
+    return new.step < stored.step or new.phase != stored.phase
 
 
 def final_progress(stored: TrainingProgress | None, summary: TrainSummary, finished: datetime) -> TrainingProgress:
