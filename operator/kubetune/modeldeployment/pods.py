@@ -35,6 +35,9 @@ class ServerPod:
     ready: bool
     failed_starts: int
     """How often a container of it has died."""
+    is_stuck: bool
+    """Whether it cannot come up as it is: no image, or three times no files. An engine that has died says nothing of
+    the kind, as its starts are counted over the pod's whole life."""
     fact: Fact
     """Where it is, or why it is not further."""
     failure: Failure | None
@@ -73,7 +76,7 @@ def loading_of(pods: Iterable[ServerPod], version: str, template: str) -> Loadin
         is_refused=failure is not None and failure.exit_code == ExitCode.CHANGED,
         problem=failure.message if failure else "",
         reason=failure.reason if failure else "",
-        is_stuck=not any(pod.ready for pod in mine) and any(pod.failed_starts >= LOAD_ATTEMPTS for pod in present),
+        is_stuck=not any(pod.ready for pod in mine) and any(pod.is_stuck for pod in present),
     )
 
 
@@ -103,6 +106,7 @@ def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> Server
         loaded=loaded,
         ready=(condition(pod, "Ready") or {}).get("status") == "True",
         failed_starts=sum(status.get("restartCount", 0) for status in statuses),
+        is_stuck=fact.reason == Reason.IMAGE_PULL_FAILED or (failure is not None and _failed_fetches(statuses)),
         fact=fact,
         failure=failure,
         contents=_contents(statuses),
@@ -114,6 +118,11 @@ def _contents(statuses: list[Object]) -> Contents:
     ended = next((status.get("state") or {} for status in statuses if status["name"] == FETCH), {})
     summary = read(FetchSummary, (ended.get("terminated") or {}).get("message"))
     return believed((summary and summary.contents) or Contents())
+
+
+def _failed_fetches(statuses: list[Object]) -> bool:
+    fetch = next((status for status in statuses if status["name"] == FETCH), {})
+    return not _has_recovered(fetch) and fetch.get("restartCount", 0) >= LOAD_ATTEMPTS
 
 
 def _engine(statuses: list[Object]) -> Object:
