@@ -70,6 +70,7 @@ def _active(kube: Kube) -> dict[str, Any]:
     return active
 
 
+@pytest.mark.law("L6", "F2")
 def test_other_settings_and_images_of_the_operator_restart_no_served_model(
     kube: Kube, pods: ServerPods, operator: Operator, record_property: Record
 ) -> None:
@@ -94,6 +95,7 @@ def test_other_settings_and_images_of_the_operator_restart_no_served_model(
     )
 
 
+@pytest.mark.law("L6", "F2")
 def test_an_upgrade_from_an_operator_that_kept_no_pods_adopts_what_runs(
     kube: Kube, pods: ServerPods, operator: Operator, record_property: Record
 ) -> None:
@@ -118,6 +120,7 @@ def test_an_upgrade_from_an_operator_that_kept_no_pods_adopts_what_runs(
 
 
 @pytest.mark.parametrize("rollout", ["RollingUpdate", "Recreate"])
+@pytest.mark.law("L3", "F3")
 def test_a_folder_that_was_overwritten_after_its_go_is_refused_and_the_one_before_serves(
     kube: Kube, kubelet: Kubelet, pods: ServerPods, rollout: str, record_property: Record
 ) -> None:
@@ -152,6 +155,7 @@ def test_a_folder_that_was_overwritten_after_its_go_is_refused_and_the_one_befor
     record_property("point", f"{rollout}: a folder overwritten after its Go is refused, and what was judged serves")
 
 
+@pytest.mark.law("L4", "F3")
 def test_a_pod_that_starts_again_serves_what_was_admitted_or_nothing(
     kube: Kube, kubelet: Kubelet, pods: ServerPods
 ) -> None:

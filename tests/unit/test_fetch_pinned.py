@@ -45,6 +45,7 @@ def test_what_was_admitted_is_brought_and_told(published: str, store: Store, tmp
         assert summary.cached is (content is not None), "the same folder, prescribed or not"
 
 
+@pytest.mark.law("L3", "F3")
 def test_something_else_is_refused_and_costs_no_download(published: str, store: Store, tmp_path: Path) -> None:
     publish(store, model(tmp_path / "local", CONFIG + " "), FOLDER, kind="model", meta={})
     with pytest.raises(KubeTuneError) as caught:
@@ -53,6 +54,7 @@ def test_something_else_is_refused_and_costs_no_download(published: str, store: 
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
 
+@pytest.mark.law("L4")
 def test_a_kept_cache_needs_the_source_no_more(published: str, store: Store, tmp_path: Path) -> None:
     """Not even for the look at its settings, which another model's would fail."""
     config = wanted(FOLDER, published, store, keeps_cache=True)
@@ -63,6 +65,7 @@ def test_a_kept_cache_needs_the_source_no_more(published: str, store: Store, tmp
     assert bring(config, away, tmp_path / "cache")[1].cached
 
 
+@pytest.mark.law("L4")
 def test_an_engine_that_starts_again_looks_at_the_claim_again(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

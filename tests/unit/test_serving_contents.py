@@ -64,6 +64,7 @@ JUDGEMENTS: list[tuple[str, Model, Object, str]] = [
 
 
 @pytest.mark.parametrize(("situation", "model", "measured", "reason"), JUDGEMENTS, ids=[row[0] for row in JUDGEMENTS])
+@pytest.mark.law("L3", "F3")
 def test_contents_decide_where_they_are_known(situation: str, model: Model, measured: Object, reason: str) -> None:
     job = "demo" if model.manifest_sha256 else None
     answer = judge(Release(model, job=job), deployment(**BY_URI).spec.model, "demo", judged("Go", **measured))
@@ -78,6 +79,7 @@ def test_a_refusal_names_both_contents() -> None:
     assert f"manifest:{MANIFEST}" in answer.message
 
 
+@pytest.mark.law("L3", "F3")
 def test_what_was_judged_is_prescribed_to_the_server_and_shown() -> None:
     world = World(deployment(**BY_URI), judge=of_folder())
     status = world.step()
@@ -111,6 +113,7 @@ def test_the_cache_is_told_whether_it_outlives_the_pod() -> None:
 CHANGED = FailureSummary(1, "ContentChanged", f"{BASE} holds something else: {FIRST}, {SECOND}.", 81)
 
 
+@pytest.mark.law("L3", "F3")
 def test_an_overwritten_folder_is_told_with_both_contents() -> None:
     world = World(deployment(**BY_URI), judge=of_folder())
     world.step()
@@ -153,6 +156,7 @@ def test_the_version_before_goes_on_serving_in_a_rolling_update() -> None:
 
 
 @pytest.mark.parametrize("judge", [None, evaluation(), of_folder(content=None)])
+@pytest.mark.law("L4")
 def test_what_was_judged_outlives_its_evaluation(judge: Any) -> None:
     """Deleted, started again, or taken back to an older release: it says nothing of what the folder held."""
     world = World(deployment(**BY_URI), judge=of_folder())

@@ -61,6 +61,7 @@ def serving(**spec: Any) -> World:
 
 @pytest.mark.parametrize("gpu", [0, 1])
 @pytest.mark.parametrize("changes", SETTINGS, ids=[next(iter(one)) for one in SETTINGS])
+@pytest.mark.law("L6", "F2")
 def test_settings_of_the_operator_leave_the_pods_alone(changes: Any, gpu: int) -> None:
     world = serving(resources={"gpu": gpu})
     before = copy.deepcopy(world.seen.deployment)
@@ -169,6 +170,7 @@ def _as_of_an_older_operator(world: World) -> None:
         world.observe(**{kind: live})
 
 
+@pytest.mark.law("L6", "F2")
 def test_an_upgrade_from_an_operator_that_kept_no_pods_adopts_what_runs() -> None:
     world = serving(resources={"gpu": 1})
     _as_of_an_older_operator(world)
@@ -215,6 +217,7 @@ def _never_loads(world: World, name: str = "demo-2") -> None:
     world.observe(pods=(world.pod(name, **crashed(1, "no kernel image", restarts=LOAD_ATTEMPTS)),))
 
 
+@pytest.mark.law("L6")
 def test_an_image_that_cannot_load_the_model_gives_way_to_the_one_that_could() -> None:
     world = serving(rollout="Recreate")
     before = template(world)
@@ -233,6 +236,7 @@ def test_an_image_that_cannot_load_the_model_gives_way_to_the_one_that_could() -
     assert "no kernel image" in status.failure.message
 
 
+@pytest.mark.law("L6")
 def test_what_was_given_up_is_tried_again_when_its_user_says_so_and_not_by_an_upgrade() -> None:
     world = serving(rollout="Recreate")
     world.spec(revision="2", engine={"maxModelLen": 512})
@@ -292,6 +296,7 @@ def _fate(world: World, name: str) -> Object:
     return made[name]()
 
 
+@pytest.mark.law("L6")
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(OPERATORS), st.sampled_from(FATES)), min_size=1, max_size=8),
