@@ -41,6 +41,7 @@ JUDGEMENTS: list[tuple[str, Model, Object, str]] = [
     ("the same folder", Model(BASE), {"adapter_uri": None, "content": FIRST}, "Admitted"),
     ("another folder", Model("s3://models/other"), {"adapter_uri": None, "content": FIRST}, "EvaluationOfAnotherModel"),
     ("unknown content", Model(BASE), {"adapter_uri": None}, "EvaluationWithoutContent"),
+    ("an unknown adapter", Model(BASE, COPY), {"adapter_uri": COPY, "content": FIRST}, "EvaluationWithoutContent"),
     (
         "the job's adapter",
         Model(BASE, ARTIFACT, MANIFEST),
