@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -10,17 +9,29 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.decision import Decision, Event
 from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.common.model import format_time
 from kubetune.common.sentences import sentences
 from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.run import Run
 from kubetune.workload.status import Stamp, accepted, set_facts, settle
-from kubetune_contract import ContractError, TrainSummary, from_json
+from kubetune_contract import TrainSummary
 
 from .api import EvaluationRef, FineTuneJob, Reason
 from .conclude import conclude
 from .cost import charge
-from .figures import merge_suggestions, read_artifact, read_exports, read_recovery, read_results, read_suggestions
+from .effective import effective
+from .figures import (
+    merge_suggestions,
+    moment,
+    read_artifact,
+    read_exports,
+    read_recovery,
+    read_results,
+    read_settings,
+    read_suggestions,
+    read_summary,
+)
 from .observed import Look, Observed
 from .preflight import Preflight
 from .progress import final_progress
@@ -36,13 +47,14 @@ _NOT_CREATED = "The training has succeeded, but its Evaluation (spec.evaluation)
 def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
     """The training's Job is done: records what it published. The Evaluation follows in the next pass, so that nothing
     about it can keep the result from being recorded."""
-    summary = _read_summary(run.message)
+    summary = read_summary(run.message)
     if summary is None:
         return _lose(look, preflight, run)
-    job = look.job
+    job, found = look.job, summary.found
     evaluation = _Evaluation.of(job, look.observed)
     text = sentences(_describe(summary), evaluation.note)
-    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, text))
+    reason = Reason.RESULT_FOUND if found else Reason.COMPLETED
+    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, reason, text))
     finished = run.finished or look.now.replace(microsecond=0)
     decision = conclude(
         look,
@@ -55,12 +67,21 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
         artifact=read_artifact(summary.artifact),
         exports=read_exports(summary.exports),
         results=read_results(summary),
-        cost=charge(job.status.cost, summary.active_seconds, job.spec, look.settings, None),
+        cost=charge(job.status.cost, None if found else summary.active_seconds, job.spec, look.settings, None),
         mlflow_run_id=summary.mlflow_run_id,
         model_version=summary.model_version,
     )
     events = (*decision.events, *evaluation.events)
     return replace(decision, events=events, requeue_after=None if job.spec.evaluation is None else 0.0)
+
+
+def adopt(look: Look, preflight: Preflight, found: TrainSummary, checked: Run) -> Decision:
+    """The preflight, whose Job is ``checked``, has found the result of this very run: nothing is left to train."""
+    nothing = Fact(ConditionStatus.FALSE, Reason.RESULT_FOUND, "Nothing is trained: the result is there already.")
+    run = replace(checked, scheduled=nothing, running=nothing, attempts=0, pod=None, started=None)
+    decision = complete(look, preflight, run)
+    settings = effective(look.job.spec, read_settings(found.found.settings if found.found else None))
+    return replace(decision, status=decision.status | {"effective": settings.to_dict()})
 
 
 def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
@@ -81,6 +102,12 @@ def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
 
 def _describe(summary: TrainSummary) -> str:
     artifact = summary.artifact
+    if summary.found:
+        return (
+            f"Nothing was trained: the result of the same method, settings, rows and base model, of "
+            f"{format_time(moment(summary.found.at))}, is in the object store; the {artifact.kind} is at "
+            f"{artifact.uri}. Another spec.rerun trains it anew."
+        )
     ended = " It stopped early, because the validation loss did not improve any more." if summary.stopped_early else ""
     best = f" Its weights are those of step {summary.best_step}." if summary.best_step else ""
     return (
@@ -128,13 +155,3 @@ class _Evaluation:
             )
             return cls(note=note, events=(Event(Reason.NAME_CONFLICT, note, warning=True),), again=CONFLICT_SECONDS)
         return cls(ref=EvaluationRef(name=name), create=() if live else (wanted,))
-
-
-def _read_summary(message: str | None) -> TrainSummary | None:
-    """None also for figures that cannot be; they must not stop the reconciler."""
-    try:
-        summary = from_json(TrainSummary, json.loads(message or ""))
-        read_artifact(summary.artifact), read_results(summary), read_recovery(summary.recovery)
-    except (ValueError, ContractError):
-        return None
-    return summary

@@ -11,8 +11,9 @@ from kubetune_contract import ContractError, Method, from_json, to_json
 from kubetune_contract import Hyperparameters as ContractHyperparameters
 from kubetune_contract import Lora as ContractLora
 
+from .api import FineTuneJob
 from .hyperparameters import Hyperparameters, Lora
-from .measured import EffectiveSettings, RowSettings
+from .measured import EffectiveSettings, FineTuneJobStatus, RowSettings
 from .presets import PRESETS
 from .spec import FineTuneJobSpec
 
@@ -42,20 +43,26 @@ def effective(spec: FineTuneJobSpec, by_rows: RowSettings | None = None) -> Effe
     )
 
 
-def in_force(spec: FineTuneJobSpec, training: Object | None, by_rows: RowSettings | None) -> EffectiveSettings:
-    """What the training's Job was made with, where there is one that says so, else what it would be made with.
-
-    A status that was lost does not know what the preflight decided; the Job does.
-    """
-    return effective(spec, _of_the_job(spec, training or {}) or by_rows)
+def in_force(job: FineTuneJob, training: Object | None, by_rows: RowSettings | None) -> EffectiveSettings:
+    """What the training's Job was made with, while there is one that says so; then what the run has begun with; and
+    before that what it would be made with."""
+    return _of_the_job(training or {}) or begun_with(job.status) or effective(job.spec, by_rows)
 
 
-def _of_the_job(spec: FineTuneJobSpec, training: Object) -> RowSettings | None:
+def begun_with(status: FineTuneJobStatus) -> EffectiveSettings | None:
+    """The settings of a run that has had a pod; None before. Its checkpoints are of no use to any others."""
+    return status.effective if status.attempts else None
+
+
+def _of_the_job(training: Object) -> EffectiveSettings | None:
+    """From the configuration that its pods read."""
     template = training.get("spec", {}).get("template", {})
     text = template.get("metadata", {}).get("annotations", {}).get(CONFIG_ANNOTATION)
     try:
-        made = from_json(ContractHyperparameters, json.loads(text or "{}").get("hyperparameters"))
-        return RowSettings(reason="", **{name: getattr(made, name) for name in unset_hyperparameters(spec)})
+        config = json.loads(text or "{}")
+        hyperparameters = to_json(from_json(ContractHyperparameters, config.get("hyperparameters")))
+        lora = None if config.get("method") == Method.FULL else to_json(from_json(ContractLora, config.get("lora")))
+        return EffectiveSettings.model_validate({"lora": lora, "hyperparameters": hyperparameters})
     except (ValueError, AttributeError, ContractError):
         return None
 

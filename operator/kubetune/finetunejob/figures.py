@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
-from kubetune_contract import Artifact, PreflightSummary, Range, RecoveryStep, TrainSummary
+from kubetune_contract import (
+    Artifact,
+    ContractError,
+    PreflightSummary,
+    Range,
+    RecoveryStep,
+    TrainSummary,
+    from_json,
+)
 from kubetune_contract import MemoryEstimate as ContractEstimate
 from kubetune_contract import RowSettings as ContractSettings
 from kubetune_contract import Suggestion as ContractSuggestion
@@ -61,11 +70,12 @@ def preflight_status(summary: PreflightSummary) -> PreflightStatus:
         seconds=_estimate(summary.seconds),
         cost=_estimate(summary.cost),
         kwh=_estimate(summary.kwh),
-        settings=_settings(summary.settings),
+        settings=read_settings(summary.settings),
     )
 
 
-def _settings(said: ContractSettings | None) -> RowSettings | None:
+def read_settings(said: ContractSettings | None) -> RowSettings | None:
+    """What the number of rows decides. Raises ValueError for settings that cannot be."""
     return RowSettings(**{**vars(said), "reason": _cut(said.reason, 512)}) if said else None
 
 
@@ -132,7 +142,20 @@ def read_results(summary: TrainSummary) -> TrainingResults:
         dropped_rows=summary.dropped_rows,
         truncated_rows=summary.truncated_rows,
         peak_vram_bytes=summary.peak_vram_bytes,
+        run_sha256=summary.run_sha256,
+        trained_time=moment(summary.found.at) if summary.found else None,
     )
+
+
+def read_summary(message: str | None) -> TrainSummary | None:
+    """The trainer's last word; None where it cannot be read, or has figures that cannot be: they must not stop the
+    reconciler."""
+    try:
+        summary = from_json(TrainSummary, json.loads(message or ""))
+        read_artifact(summary.artifact), read_results(summary), read_recovery(summary.recovery)
+    except (ValueError, ArithmeticError, ContractError):
+        return None
+    return summary
 
 
 def _cut(text: str, limit: int = TEXT_LIMIT) -> str:

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from kubetune.common.conditions import ConditionStatus, get_condition, is_true
 from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.common.model import format_time
 from kubetune.common.sentences import capitalised, sentences
 from kubetune.workload.explain import WAITING_TEXT, Fact
 from kubetune.workload.run import JobObservation, Run, read_run
-from kubetune_contract import ContractError, Fit, PreflightSummary, from_json
+from kubetune_contract import ContractError, Fit, PreflightSummary, TrainSummary, from_json
 
 from .api import FineTuneJob, FitPolicy, PreflightStatus, Reason
-from .figures import preflight_status, read_suggestions
+from .figures import moment, preflight_status, read_suggestions, read_summary
 from .measured import Suggestion
 from .observed import Observed
 from .resources import PREFLIGHT
@@ -33,6 +34,8 @@ class Preflight:
     """The preflight's Job; None where it does not matter any more."""
     figures: PreflightStatus | None = None
     suggestions: tuple[Suggestion, ...] = ()
+    found: TrainSummary | None = None
+    """The result of this very run, which was in the object store already."""
     is_lost: bool = False
     """It has succeeded and its pod is gone before anybody read what it found."""
 
@@ -86,6 +89,12 @@ def _read(job: FineTuneJob, run: Run) -> Preflight:
 def _conclude(job: FineTuneJob, run: Run) -> Preflight:
     if run.message is None and run.pod is None:
         return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.WAITING, WAITING_TEXT), run=run, is_lost=True)
+    result = read_summary(run.message)
+    if result and result.found:
+        text = (
+            f"The result of {format_time(moment(result.found.at))} is in the object store; there is nothing to train."
+        )
+        return Preflight(Fact(ConditionStatus.TRUE, Reason.RESULT_FOUND, text), True, run, found=result)
     summary = _read_summary(run.message)
     if summary is None:
         text = (

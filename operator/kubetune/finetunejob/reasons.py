@@ -45,6 +45,7 @@ class Reason(enum.StrEnum):
     SUSPENDED = "Suspended"
     RETRYING = "Retrying"
     COMPLETED = "Completed"
+    RESULT_FOUND = "ResultFound"
     OUT_OF_MEMORY = "OutOfMemory"
     BAD_CONFIG = "BadConfig"
     BAD_DATA = "BadData"
