@@ -103,6 +103,7 @@ def _origin(config: TrainConfig, summary: TrainSummary) -> dict[str, str]:
         "kubetune.method": config.method.value,
         "kubetune.base.uri": config.base_model,
         "kubetune.dataset.sha256": summary.dataset_sha256,
+        "kubetune.run.sha256": summary.run_sha256,
     }
     return {name: value for name, value in found.items() if value}
 
