@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from kubetune.evaluation.controller import EvaluationController
-from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.series import ProgressSeries
-from kubetune.handlers import CUSTOM, watch
+from kubetune.handlers import watch
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
-from kubetune.modeldeployment.controller import ModelDeploymentController
-from kubetune.runtime.controller import AnyController, Key
+from kubetune.registry import CUSTOM, Parts, controllers
+from kubetune.runtime.controller import Key
 from kubetune.runtime.health import Health
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Metrics
@@ -57,7 +54,7 @@ async def _serve(
 ) -> None:
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)
     metrics.watch_queue(queue)
-    reconciler = Reconciler(client, _controllers(settings, poller, metrics), queue, metrics)
+    reconciler = Reconciler(client, controllers(Parts(settings, poller, metrics)), queue, metrics)
     resync = Resync(client, queue, reconciler.seen, metrics.inventory)
     intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
     health = Health(queue, resync, metrics)
@@ -97,15 +94,6 @@ async def supervise(watching: Coroutine[Any, Any, None], parts: Sequence[asyncio
         if not main.done():
             main.cancel()
             await asyncio.wait({main}, timeout=DRAIN_SECONDS)
-
-
-def _controllers(settings: Settings, poller: Poller, metrics: Metrics) -> Mapping[str, AnyController]:
-    controllers: tuple[AnyController, ...] = (
-        FineTuneJobController(settings, poller, ProgressSeries(metrics.registry)),
-        EvaluationController(settings, poller),
-        ModelDeploymentController(settings),
-    )
-    return {controller.resource.kind: controller for controller in controllers}
 
 
 async def _check_served(client: Client) -> None:

@@ -34,7 +34,7 @@ def test_a_preflight_finds_what_was_trained(jobs: Jobs, by_rows: bool, record_pr
     checked = dataclasses.replace(first.config, unset_hyperparameters=unset)
     settings = Trainer(checked, first.folder / "check", first.environment).succeed("preflight").get("settings")
     assert bool(settings) is by_rows
-    if by_rows:
+    if settings:
         hyper = dataclasses.replace(
             first.config.hyperparameters, warmup_ratio=settings["warmupRatio"], logging_steps=settings["loggingSteps"]
         )

@@ -18,16 +18,16 @@ from kubetune.finetunejob.api import (
     Optimizer,
     Preset,
 )
-from kubetune.finetunejob.config import build_config
-from kubetune.finetunejob.effective import (
+from kubetune.finetunejob.api.presets import PRESETS
+from kubetune.finetunejob.api.status_types import RowSettings
+from kubetune.finetunejob.job.config import build_config
+from kubetune.finetunejob.job.effective import (
     DEFAULT_HYPERPARAMETERS,
     DEFAULT_LORA,
     effective,
     in_force,
     unset_hyperparameters,
 )
-from kubetune.finetunejob.measured import RowSettings
-from kubetune.finetunejob.presets import PRESETS
 from kubetune.settings import Settings
 from kubetune_contract import Method, to_json, train
 from tests.support.objects import finetunejob

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.config import build_config
-from kubetune.finetunejob.resources import build_evaluation, build_preflight_job, build_train_job
-from kubetune.finetunejob.uris import output_uri, used_uris
+from kubetune.finetunejob.job.config import build_config
+from kubetune.finetunejob.job.resources import build_evaluation, build_preflight_job, build_train_job
+from kubetune.finetunejob.job.uris import output_uri, used_uris
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import SPEC_HASH, is_current, is_owned_by, stamp
 from kubetune.workload.pod import CONFIG_ANNOTATION

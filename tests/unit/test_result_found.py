@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.config import build_config
-from kubetune.finetunejob.turn import wants_to_start
-from kubetune.finetunejob.uris import results_uri
+from kubetune.finetunejob.job.config import build_config
+from kubetune.finetunejob.job.uris import results_uri
+from kubetune.finetunejob.queue.eligibility import wants_to_start
+from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
-from kubetune.workload.run import JobObservation
 from kubetune_contract import ContractError, PreflightSummary, TrainSummary, from_json
 from tests.support.objects import EVALUATION, finetunejob, found_summary
 from tests.support.situations import (
@@ -95,7 +95,13 @@ def test_a_training_under_way_is_not_ended_by_it() -> None:
     assert (decision.status["phase"], decision.patch, decision.delete) == ("Running", (), ())
 
 
-@pytest.mark.parametrize("said", [found_summary(steps=-1), found_summary(artifact={}), found_summary(found=None)])
+@pytest.mark.parametrize(
+    "said",
+    [
+        found_summary(artifact={"uri": "s3://x", "kind": "adapter", "manifestSha256": "ab", "bytes": -1}),
+        found_summary(found=None),
+    ],
+)
 def test_a_result_that_cannot_be_is_not_taken(said: str) -> None:
     status = judge(custom(preflight={}), checked(said)).status
     assert (status["phase"], status["failure"]["reason"]) == ("Failed", "ResultLost")

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from kubetune.common.decision import Decision
-from kubetune.finetunejob.api import FineTuneJob
+from kubetune.common.doubt import read
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_hardware, read_inputs, read_job
 from kubetune.kube.secrets import SecretCheck
+from kubetune.lineage import Found, job_names, read_reference
+from kubetune.runs.observe import read_job
+from kubetune.runs.read import JobObservation, read_run
+from kubetune.runs.status import is_final
 from kubetune.runtime.controller import Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.resolution import check_spelling, job_names
-from kubetune.workload.run import JobObservation, read_run
-from kubetune.workload.status import is_final
-from kubetune_contract import ContractError, EvalProgress, from_json
+from kubetune.workload.inputs import check_spelling
+from kubetune.workload.reads import read_hardware, read_inputs
+from kubetune_contract import EvalProgress
 
 from .api import Evaluation
 from .decide import Observed, decide
@@ -70,10 +71,10 @@ class EvaluationController:
     async def _before_start(self, client: Client, obj: Evaluation) -> Observed:
         if check_spelling(used_uris(obj, None)):
             return Observed()
-        jobs: dict[str, FineTuneJob | None] = {}
+        jobs: dict[str, Found] = {}
         for key in self.references(obj):
             raw = await client.get(FINETUNEJOB, key.namespace, key.name)
-            jobs[key.name] = FineTuneJob.parse(raw) if raw else None
+            jobs[key.name] = read_reference(raw)
         models = resolve_models(obj, jobs)
         known, namespace = models if isinstance(models, Models) else None, obj.metadata.namespace
         inputs = await read_inputs(client, namespace, used_uris(obj, known))
@@ -87,8 +88,5 @@ class EvaluationController:
             return None
         run = read_run(observation, main=EVALUATE)
         text = await self._poller.progress(run.pod_ip) if run.pod_ip else None
-        try:
-            return from_json(EvalProgress, json.loads(text)) if text else None
-        except (ValueError, ContractError):
-            # An evaluator of another release may say it differently; the run itself is none the worse.
-            return None
+        # What another release says differently cannot be read; the run itself is none the worse.
+        return read(EvalProgress, text)

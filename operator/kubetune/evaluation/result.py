@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import Any
 
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
-from kubetune_contract import ContractError, EvalProgress, EvalSummary, MetricName, ModelRef, from_json
+from kubetune.runs.decide import is_due
+from kubetune_contract import EvalProgress, EvalSummary, MetricName, ModelRef
 from kubetune_contract import MetricResult as Measured
 
 from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
-
-
-def read_summary(message: str | None) -> EvalSummary | None:
-    """The termination message of a completed evaluation; None when it is missing or says something else."""
-    try:
-        return from_json(EvalSummary, json.loads(message or ""))
-    except (ValueError, ContractError):
-        return None
 
 
 def primary_metric(evaluation: Evaluation) -> MetricName:
@@ -65,13 +57,10 @@ def read_progress(said: EvalProgress) -> EvaluationProgress:
     )
 
 
-def is_due(stored: EvaluationProgress | None, new: EvaluationProgress, interval: float) -> bool:
-    """Whether ``new`` is worth a write of its own: ``interval`` seconds later, by the evaluator's clock."""
-    if stored is None or stored.updated_at is None or new.updated_at is None:
-        return True
-    age = (new.updated_at - stored.updated_at).total_seconds()
+def is_news(stored: EvaluationProgress | None, new: EvaluationProgress, interval: float) -> bool:
+    """Whether ``new`` is worth a write of its own, ``interval`` seconds after the stored one."""
     # Fewer items done is a new attempt, which should show at once.
-    return age >= interval or new.done < stored.done
+    return stored is None or is_due(stored.updated_at, new.updated_at, interval) or new.done < stored.done
 
 
 def _delta(results: tuple[Measured, ...], primary: MetricName) -> str | None:

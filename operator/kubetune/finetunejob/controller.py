@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
 from kubetune.common.conditions import get_condition
 from kubetune.common.decision import Decision
+from kubetune.common.doubt import read
 from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_hardware, read_inputs, read_job, read_nodes
 from kubetune.kube.secrets import SecretCheck
+from kubetune.runs.observe import read_job
+from kubetune.runs.read import JobObservation, Run, final_condition, is_suspended, read_run
+from kubetune.runs.status import is_final
 from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.poll import Poller
 from kubetune.settings import Settings
@@ -22,20 +24,19 @@ from kubetune.workload.gpu import Hardware, gpu_resource
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.misfit import MISFITS
 from kubetune.workload.nodes import gpu_nodes
-from kubetune.workload.run import JobObservation, Run, final_condition, is_suspended, read_run
-from kubetune.workload.status import is_final
-from kubetune_contract import ContractError, TrainProgress, from_json
+from kubetune.workload.reads import read_hardware, read_inputs, read_nodes
+from kubetune_contract import TrainProgress
 
-from .admission import Request, Wait
 from .api import FineTuneJob
-from .checks import all_secrets, all_uris, check_uris
 from .decide import decide
-from .observed import Observed
+from .job.checks import all_secrets, all_uris, check_uris
+from .job.resources import MAIN, job_name, preflight_name
+from .observed import Observed, Wait
 from .preflight import is_owed, read_preflight
-from .resources import MAIN, job_name, preflight_name
-from .series import ProgressSeries
-from .slots import Slots
-from .turn import could_stop, find_misfit, wants_to_start
+from .queue.eligibility import could_stop, find_misfit, wants_to_start
+from .queue.places import Request
+from .queue.slots import Slots
+from .report.series import ProgressSeries
 
 _UNDER_WAY = {JobPhase.RUNNING}
 
@@ -159,8 +160,5 @@ class FineTuneJobController:
 
     async def _progress(self, pod_ip: str) -> TrainProgress | None:
         text = await self._poller.progress(pod_ip)
-        try:
-            return from_json(TrainProgress, json.loads(text)) if text else None
-        except (ValueError, ContractError):
-            # A trainer of another release may say it differently; the run itself is none the worse.
-            return None
+        # What another release says differently cannot be read; the run itself is none the worse.
+        return read(TrainProgress, text)

@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kubetune.workload.interest import digest, is_blank
-
 from .arrivals import Arrivals
+from .event_digest import digest, is_blank
 
 Object = dict[str, Any]
 
