@@ -45,6 +45,7 @@ def trained_once(kube: Kube, kubelet: Kubelet) -> dict[str, Any]:
     return config
 
 
+@pytest.mark.law("L11", "F12")
 def test_after_delete_and_create_nothing_is_trained(kube: Kube, kubelet: Kubelet, record_property: Record) -> None:
     before = trained_once(kube, kubelet)
     kube.delete("finetunejob", "demo", "Foreground")
@@ -66,6 +67,7 @@ def test_after_delete_and_create_nothing_is_trained(kube: Kube, kubelet: Kubelet
     record_property("point", f"delete and create: the result of {DATE} is taken, no Job trains, an Evaluation follows")
 
 
+@pytest.mark.law("L11", "F12")
 def test_a_status_that_is_lost_is_found_again(
     kube: Kube, kubelet: Kubelet, operator: Operator, record_property: Record
 ) -> None:
@@ -86,6 +88,7 @@ def test_a_status_that_is_lost_is_found_again(
     record_property("point", "status and Jobs lost: found again, nothing trained")
 
 
+@pytest.mark.law("L11", "F12")
 def test_another_rerun_is_told_to_the_pods_and_cannot_be_changed(
     kube: Kube, kubelet: Kubelet, record_property: Record
 ) -> None:
@@ -97,6 +100,7 @@ def test_another_rerun_is_told_to_the_pods_and_cannot_be_changed(
     record_property("point", "spec.rerun: reaches both pods, and belongs to the run for good")
 
 
+@pytest.mark.law("F21")
 def test_what_a_run_began_with_stays_when_its_job_is_made_anew(
     kube: Kube, kubelet: Kubelet, record_property: Record
 ) -> None:

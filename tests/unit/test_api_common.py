@@ -87,6 +87,7 @@ def test_progress(step: int, total: int, text: str) -> None:
     assert format_progress(step, total) == text
 
 
+@pytest.mark.law("F26")
 def test_deltas() -> None:
     assert format_delta(0.4101, 0.344, 0.479) == "+0.41 [0.34, 0.48]"
     assert format_delta(-12.34, -20.0, -4.71) == "-12.3 [-20.0, -4.7]"
@@ -97,6 +98,7 @@ def test_deltas() -> None:
     assert format_delta(0.1, -math.inf, math.inf) == "+0.1 [-inf, inf]"
 
 
+@pytest.mark.law("F26")
 @given(st.floats(-1, 1), st.floats(1e-5, 1), st.floats(0, 1))
 def test_a_delta_tells_its_ends_apart(low: float, width: float, share: float) -> None:
     shown = format_delta(low + share * width, low, low + width)

@@ -100,6 +100,7 @@ def test_nobody_counts_one_that_could_not_run() -> None:
     assert (wait.position, wait.misfit) == (2, None)
 
 
+@pytest.mark.law("L13", "F13")
 def test_one_that_no_node_can_take_and_that_is_over_the_budget_holds_up_nobody() -> None:
     """What it waits for is state of its own: the condition Scheduled says only that no node takes it."""
     wait = Wait(Reason.BUDGET_EXCEEDED, "The budget is spent.", misfit=MISFIT)

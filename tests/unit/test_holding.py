@@ -123,6 +123,7 @@ def test_a_job_made_anew_has_what_was_left() -> None:
     assert made["spec"]["activeDeadlineSeconds"] == 2400
 
 
+@pytest.mark.law("F23")
 def test_a_job_deleted_while_it_ran_has_what_was_left_at_the_last_word() -> None:
     """Written together with the progress, so it costs nothing; and not by itself while there is no news."""
     spec: Object = {"activeDeadlineSeconds": 3600}

@@ -140,6 +140,7 @@ def made_with(text: str | None) -> Object:
     return {"spec": {"template": {"metadata": {"annotations": {"kubetune.io/config": text}}}}}
 
 
+@pytest.mark.law("F21")
 def test_the_jobs_own_settings_are_those_in_force() -> None:
     """Also where presets and defaults are others by now, or the status that knew what the preflight decided is lost."""
     hyper = train.Hyperparameters(num_train_epochs=5.0, gradient_accumulation_steps=1, learning_rate=0.5)
@@ -152,6 +153,7 @@ def test_the_jobs_own_settings_are_those_in_force() -> None:
         assert in_force(job(), unreadable, BY_ROWS) == effective(spec(), BY_ROWS)
 
 
+@pytest.mark.law("F21")
 def test_a_run_that_has_begun_keeps_its_settings() -> None:
     """Its Job may be made anew by a release with other presets and defaults; its checkpoints are of the old ones."""
     began = effective(spec(), BY_ROWS)

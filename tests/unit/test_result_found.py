@@ -33,6 +33,7 @@ DATE = "2025-06-15T15:06:40Z"
 FOUND = SITUATIONS["result found"]
 
 
+@pytest.mark.law("L11", "F12")
 def test_a_job_without_status_takes_the_result_that_its_preflight_finds() -> None:
     """Restored from a backup, or made anew from Git: no training Job, no place, no GPU."""
     decision = judge(custom(preflight={}), FOUND)
@@ -52,6 +53,7 @@ def test_a_job_without_status_takes_the_result_that_its_preflight_finds() -> Non
     assert [(event.reason, event.warning) for event in decision.events] == [("ResultFound", False)]
 
 
+@pytest.mark.law("L11", "F12")
 def test_all_of_the_result_is_taken() -> None:
     status = judge(custom(preflight={}), FOUND).status
     assert status["artifact"]["uri"] == "s3://kubetune/x/adapter"
@@ -78,6 +80,7 @@ def test_its_evaluation_follows() -> None:
     assert second.status["evaluationRef"] == {"name": "demo"}
 
 
+@pytest.mark.law("L11", "F12")
 def test_without_a_preflight_the_trainings_pod_finds_it() -> None:
     """fit: Skip. The pod has run, so that it counts; what it had cost until then stays."""
     cost = {"activeSeconds": 10.0, "gpuSeconds": 0.0, "reportedSeconds": 10.0}
@@ -126,6 +129,7 @@ def owned(namespace: str = "a", name: str = "demo", **spec: Any) -> FineTuneJob:
     return FineTuneJob.parse(raw)
 
 
+@pytest.mark.law("L11", "F12")
 def test_every_namespace_and_name_has_an_index_of_its_own() -> None:
     shared: Object = {"output": {"uri": "s3://mine/runs/"}}
     assert results_uri(owned(), SETTINGS) == "s3://kubetune/finetunejobs/a/demo/results"
@@ -135,6 +139,7 @@ def test_every_namespace_and_name_has_an_index_of_its_own() -> None:
     assert len({results_uri(job, SETTINGS) for job in jobs}) == len(jobs)
 
 
+@pytest.mark.law("L11", "F12")
 def test_the_pods_are_told_where_to_look_and_what_sets_the_run_apart() -> None:
     config = build_config(owned(rerun="2"), Settings())
     assert (config.results, config.rerun) == ("s3://kubetune/finetunejobs/a/demo/results", "2")

@@ -89,6 +89,7 @@ def find(store: Store, config: TrainConfig, dataset: str = "ab" * 32, base: str 
     return find_result(store, config, lambda: identify(config, dataset, base), RowSettings("64 rows", 3.0))
 
 
+@pytest.mark.law("L11", "F12")
 def test_the_same_run_of_a_later_object_takes_the_result(jobs: Jobs, results: str, tmp_path: Path) -> None:
     store, config = jobs.store, config_of(jobs, results)
     summary = trained(store, config, inputs_of(), tmp_path / "out")
@@ -109,6 +110,7 @@ def test_where_nothing_was_trained_nothing_is_asked(jobs: Jobs, results: str) ->
         assert find_result(jobs.store, config, nobody_asks) == Finding()
 
 
+@pytest.mark.law("L11", "F12")
 @pytest.mark.parametrize(
     ("changes", "dataset", "base", "words"),
     [
@@ -132,6 +134,7 @@ def test_another_run_is_trained_and_told_apart(
     assert DATE in told.message
 
 
+@pytest.mark.law("L11", "F12")
 def test_a_rerun_has_a_result_of_its_own(jobs: Jobs, results: str, tmp_path: Path) -> None:
     store, again = jobs.store, config_of(jobs, results, "uid-2", rerun="2")
     trained(store, config_of(jobs, results), inputs_of(), tmp_path / "out")
@@ -143,6 +146,7 @@ def test_a_rerun_has_a_result_of_its_own(jobs: Jobs, results: str, tmp_path: Pat
         assert summary.found.uid == uid
 
 
+@pytest.mark.law("L11", "F12")
 @pytest.mark.parametrize("owner", [Owner("other", "demo", "uid-1"), Owner("team", "demo2", "uid-1")])
 @pytest.mark.parametrize("forged", [False, True])
 def test_another_namespaces_or_names_result_is_never_taken(
@@ -181,6 +185,7 @@ def cut_file(store: Store, uri: str) -> None:
     store.write(b"weight", f"{uri}/adapter_model.safetensors")
 
 
+@pytest.mark.law("L11", "F12")
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -213,6 +218,7 @@ def test_a_garbled_entry_is_told(jobs: Jobs, results: str) -> None:
     assert find(store, config, dataset="12" * 32) == Finding()
 
 
+@pytest.mark.law("L11", "F12")
 def test_a_store_that_is_away_is_no_reason_to_train(jobs: Jobs, results: str) -> None:
     config = config_of(jobs, results)
     with pytest.raises(KubeTuneError) as caught:
@@ -241,6 +247,7 @@ def first_run(jobs: Jobs, results: str, tmp_path: Path) -> tuple[str, TrainSumma
     return data, trained(jobs.store, first.config, prepared(first), tmp_path / "out")
 
 
+@pytest.mark.law("L11", "F12")
 def test_prepare_finds_the_result_and_train_hands_it_on(jobs: Jobs, results: str, tmp_path: Path) -> None:
     """Without a preflight (fit: Skip), after delete and create: no model is fetched, nothing is written."""
     data, summary = first_run(jobs, results, tmp_path)
@@ -252,6 +259,7 @@ def test_prepare_finds_the_result_and_train_hands_it_on(jobs: Jobs, results: str
     assert jobs.store.list(later.config.output) == []
 
 
+@pytest.mark.law("L11", "F12")
 def test_rows_that_changed_under_their_uri_are_trained_and_told(jobs: Jobs, results: str, tmp_path: Path) -> None:
     data, _ = first_run(jobs, results, tmp_path)
     path = jobs.server.root / data.removeprefix("s3://")

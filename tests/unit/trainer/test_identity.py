@@ -49,6 +49,7 @@ def changed(**members: Any) -> TrainConfig:
     return dataclasses.replace(CONFIG, **members)
 
 
+@pytest.mark.law("L11")
 @pytest.mark.parametrize("part", DECIDING, ids=lambda part: part.__name__)
 def test_every_field_of_the_contract_either_decides_or_does_not(part: type) -> None:
     """A new field belongs into one of the lists: does another value of it make another result?"""
@@ -79,6 +80,7 @@ def test_hyperparameters_that_decide(name: str) -> None:
     assert settings_sha256(changed(hyperparameters=hyper)) != settings_sha256(CONFIG)
 
 
+@pytest.mark.law("L11")
 @pytest.mark.parametrize(
     "members",
     [
@@ -95,6 +97,7 @@ def test_what_decides(members: dict[str, Any]) -> None:
     assert settings_sha256(changed(**members)) != settings_sha256(CONFIG)
 
 
+@pytest.mark.law("L11")
 @pytest.mark.parametrize(
     "members",
     [
