@@ -110,6 +110,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 },
                 "hyperparameters": _HYPERPARAMETERS,
                 "queueName": "team-a",
+                "rerun": "second try",
                 "preflight": {"fit": "Warn"},
                 "recovery": {
                     "outOfMemory": "Fail",
