@@ -32,6 +32,7 @@ from kubetune_trainer.identity import (
     recorded_settings,
     settings_sha256,
 )
+from tests.support.fields import every_member
 
 CONFIG = TrainConfig(
     1,
@@ -42,7 +43,8 @@ CONFIG = TrainConfig(
     ObjectStore("http://store:7070"),
     hyperparameters=Hyperparameters(max_steps=8, learning_rate=1e-2),
 )
-OTHERWISE: dict[type, Any] = {int: 7, float: 0.25, bool: True, str: "other"}
+OTHERWISE = every_member(Hyperparameters(lr_scheduler_type="linear", optimizer="sgd"))
+"""Every field has another value than in CONFIG."""
 
 
 def changed(**members: Any) -> TrainConfig:
@@ -72,10 +74,7 @@ def test_the_digest_stays_what_it_is() -> None:
 
 @pytest.mark.parametrize("name", DECIDING[Hyperparameters])
 def test_hyperparameters_that_decide(name: str) -> None:
-    usual = getattr(CONFIG.hyperparameters, name)
-    kinds = {"max_steps": int, "eval_steps": int, "early_stopping_patience": int, "neftune_noise_alpha": float}
-    other = (not usual) if isinstance(usual, bool) else OTHERWISE[kinds.get(name, type(usual))]
-    members: dict[str, Any] = {name: other}
+    members: dict[str, Any] = {name: getattr(OTHERWISE, name)}
     hyper = dataclasses.replace(CONFIG.hyperparameters, **members)
     assert settings_sha256(changed(hyperparameters=hyper)) != settings_sha256(CONFIG)
 
