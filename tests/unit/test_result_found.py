@@ -103,11 +103,24 @@ def test_a_training_under_way_is_not_ended_by_it() -> None:
     [
         found_summary(artifact={"uri": "s3://x", "kind": "adapter", "manifestSha256": "ab", "bytes": -1}),
         found_summary(found=None),
+        found_summary(found={"at": 1e300, "uid": "x"}),
     ],
 )
 def test_a_result_that_cannot_be_is_not_taken(said: str) -> None:
     status = judge(custom(preflight={}), checked(said)).status
     assert (status["phase"], status["failure"]["reason"]) == ("Failed", "ResultLost")
+
+
+@pytest.mark.law("L8")
+def test_an_odd_figure_about_it_stops_nothing() -> None:
+    """A date that cannot be tells nothing of when; settings that cannot be are left out."""
+    odd = {"at": 1e300, "uid": "x"}
+    ended = judge(custom(), succeeded(found_summary(found=odd)))
+    assert (ended.status["phase"], condition(ended, "Succeeded")["reason"]) == ("Succeeded", "Completed")
+    settings = {"reason": "", "numTrainEpochs": -1.0}
+    taken = judge(custom(preflight={}), checked(found_summary(found={"at": 1.0, "uid": "x", "settings": settings})))
+    assert condition(taken, "Succeeded")["reason"] == "ResultFound"
+    assert taken.status["effective"]["hyperparameters"]["numTrainEpochs"] == 3.0
 
 
 def test_neither_summary_is_taken_for_the_other() -> None:

@@ -21,8 +21,8 @@ from kubetune_contract import TrainSummary
 
 from .api import EvaluationRef, FineTuneJob, Reason
 from .api.from_contract import (
+    found_at,
     merge_suggestions,
-    moment,
     read_recovery,
     read_settings,
     read_suggestions,
@@ -49,10 +49,10 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
     published = attempt(result_members, summary) if summary else None
     if summary is None or published is None:
         return _lose(look, preflight, run)
-    job, found = look.job, summary.found
+    job, trained = look.job, found_at(summary)
     evaluation = _Evaluation.of(job, look.observed)
-    text = sentences(_describe(summary), evaluation.note)
-    reason = Reason.RESULT_FOUND if found else Shared.COMPLETED
+    text = sentences(_describe_found(summary, trained) if trained else _describe(summary), evaluation.note)
+    reason = Reason.RESULT_FOUND if trained else Shared.COMPLETED
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, reason, text))
     finished = run.finished or look.now.replace(microsecond=0)
     decision = conclude(
@@ -63,7 +63,7 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
         progress=attempt(lambda said: final_progress(job.status.progress, said, finished), summary),
         recovery=attempt(read_recovery, summary.recovery) or job.status.recovery,
         suggestions=merge_suggestions(job.status.suggestions, read_suggestions(summary.suggestions)),
-        cost=charge(job.status.cost, None if found else summary.active_seconds, job.spec, look.settings, None),
+        cost=charge(job.status.cost, None if trained else summary.active_seconds, job.spec, look.settings, None),
         **published,
     )
     events = (*decision.events, *evaluation.events)
@@ -75,7 +75,7 @@ def adopt(look: Look, preflight: Preflight, found: TrainSummary, checked: Run) -
     nothing = Fact(ConditionStatus.FALSE, Reason.RESULT_FOUND, "Nothing is trained: the result is there already.")
     run = replace(checked, scheduled=nothing, running=nothing, attempts=0, pod=None, started=None)
     decision = complete(look, preflight, run)
-    settings = effective(look.job.spec, read_settings(found.found.settings if found.found else None))
+    settings = effective(look.job.spec, attempt(read_settings, found.found.settings if found.found else None))
     return replace(decision, status=decision.status | {"effective": settings.to_dict()})
 
 
@@ -95,14 +95,16 @@ def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
     return Decision(status=kept.to_dict(), create=evaluation.create, events=events, refused=_NOT_CREATED)
 
 
+def _describe_found(summary: TrainSummary, trained: datetime) -> str:
+    artifact = summary.artifact
+    return (
+        f"Nothing was trained: the result of {format_time(trained)}, of the same method, settings, rows and base model, "
+        f"is in the object store; the {artifact.kind} is at {artifact.uri}. Another spec.rerun trains it anew."
+    )
+
+
 def _describe(summary: TrainSummary) -> str:
     artifact = summary.artifact
-    if summary.found:
-        return (
-            f"Nothing was trained: the result of the same method, settings, rows and base model, of "
-            f"{format_time(moment(summary.found.at))}, is in the object store; the {artifact.kind} is at "
-            f"{artifact.uri}. Another spec.rerun trains it anew."
-        )
     ended = " It stopped early, because the validation loss did not improve any more." if summary.stopped_early else ""
     best = f" Its weights are those of step {summary.best_step}." if summary.best_step else ""
     return (

@@ -15,7 +15,7 @@ from kubetune.workload.explain import WAITING_TEXT
 from kubetune_contract import Fit, PreflightSummary, TrainSummary
 
 from .api import FineTuneJob, FitPolicy, PreflightStatus, Reason
-from .api.from_contract import moment, preflight_status, read_suggestions, result_members
+from .api.from_contract import found_at, preflight_status, read_suggestions, result_members
 from .api.status_types import Suggestion
 from .job.resources import PREFLIGHT
 from .observed import Observed
@@ -91,10 +91,9 @@ def _conclude(job: FineTuneJob, run: Run) -> Preflight:
     if run.message is None and run.pod is None:
         return Preflight(Fact(ConditionStatus.UNKNOWN, Shared.WAITING, WAITING_TEXT), run=run, is_lost=True)
     result = read(TrainSummary, run.message)
-    if result and result.found and attempt(result_members, result):
-        text = (
-            f"The result of {format_time(moment(result.found.at))} is in the object store; there is nothing to train."
-        )
+    trained = found_at(result) if result and attempt(result_members, result) else None
+    if trained:
+        text = f"The result of {format_time(trained)} is in the object store; there is nothing to train."
         return Preflight(Fact(ConditionStatus.TRUE, Reason.RESULT_FOUND, text), True, run, found=result)
     summary = read(PreflightSummary, run.message)
     figures = attempt(preflight_status, summary) if summary else None

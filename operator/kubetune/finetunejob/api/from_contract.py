@@ -140,7 +140,7 @@ def read_results(summary: TrainSummary) -> TrainingResults:
         truncated_rows=summary.truncated_rows,
         peak_vram_bytes=summary.peak_vram_bytes,
         run_sha256=summary.run_sha256,
-        trained_time=moment(summary.found.at) if summary.found else None,
+        trained_time=found_at(summary),
     )
 
 
@@ -154,6 +154,12 @@ def result_members(summary: TrainSummary) -> dict[str, Any]:
         "mlflow_run_id": _within(summary.mlflow_run_id, RUN_ID_LIMIT),
         "model_version": _within(summary.model_version, MODEL_VERSION_LIMIT),
     }
+
+
+def found_at(summary: TrainSummary) -> datetime | None:
+    """When the result was trained that was found in the object store; None when it was trained just now, or when the
+    date cannot be."""
+    return attempt(moment, summary.found.at) if summary.found else None
 
 
 def _within(text: str | None, limit: int) -> str | None:
