@@ -98,8 +98,8 @@ def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
 def _describe_found(summary: TrainSummary, trained: datetime) -> str:
     artifact = summary.artifact
     return (
-        f"Nothing was trained: the result of {format_time(trained)}, of the same method, settings, rows and base model, "
-        f"is in the object store; the {artifact.kind} is at {artifact.uri}. Another spec.rerun trains it anew."
+        f"Nothing was trained: the result of {format_time(trained)}, of the same method, settings, rows and base "
+        f"model, is in the object store; the {artifact.kind} is at {artifact.uri}. Another spec.rerun trains it anew."
     )
 
 
