@@ -16,8 +16,9 @@ from kubetune.modeldeployment.api import ModelDeployment
 from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from tests.support.models import NOW, deployment, evaluation, failed_job, gated, judged, running_job
+from tests.support.serving import World
 from tests.support.situations import SITUATIONS, custom, judge
-from tests.unit.test_decide_modeldeployment import HOPELESS, JUDGEMENTS, World
+from tests.unit.test_decide_modeldeployment import HOPELESS, JUDGEMENTS
 
 Object = dict[str, Any]
 
@@ -42,6 +43,7 @@ def shown(obj: FineTuneJob | Evaluation | ModelDeployment, status: Object) -> Ob
 
 OF_SITUATIONS = {
     "succeeded": "Healthy",
+    "result found": "Healthy",
     "failed": "Degraded",
     "result lost": "Degraded",
     "check failed": "Degraded",

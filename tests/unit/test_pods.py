@@ -14,7 +14,7 @@ from kubetune.finetunejob.job.checks import all_secrets, check_tracking
 from kubetune.finetunejob.job.resources import build_preflight_job, build_train_job
 from kubetune.lineage import Model
 from kubetune.modeldeployment import resources as server
-from kubetune.modeldeployment.rollout import Release
+from kubetune.modeldeployment.ledger import Release
 from kubetune.settings import Settings
 from kubetune_contract import PreflightSummary, from_json
 from tests.support.models import ARTIFACT, BASE, MANIFEST, deployment, evaluation, finished_job

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from kubetune.common.decision import Patch
 from kubetune.finetunejob.controller import FineTuneJobController
 from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.client import Client
@@ -51,6 +52,13 @@ class Server:
             raise self.refusal
         self.evaluations.append(obj)
         return obj | {"metadata": obj["metadata"] | {"uid": "e", "resourceVersion": "1"}}
+
+    async def patch(self, patch: Patch) -> Object:
+        """The Job is told when to go, once its end is on record."""
+        assert self.custom["status"].get("completionTime")
+        assert self.run.job is not None
+        self.run.job["spec"] |= patch.body["spec"]
+        return self.run.job
 
     async def apply_status(self, resource: Resource, namespace: str, name: str, uid: str, status: Object) -> Object:
         self.writes += 1
