@@ -35,7 +35,7 @@ _NOT_HERE: tuple[tuple[str, str], ...] = (
     (r"kubectl (logs|port-forward)\b", _POD),
     (r"curl .*localhost", _POD),
     (r"kubectl get workloads|kubectl get localqueues", "needs Kueue; tests/integration/test_kueue.py has it"),
-    (r"kubectl patch configmap argocd-cm\b", "needs Argo CD; tests/chart reads the file"),
+    (r"kubectl patch configmap argocd-cm\b", "needs Argo CD; tests/unit/test_argo_health.py runs the file's Lua"),
     (r"helm install nvidia-device-plugin\b", "needs a network and a GPU"),
     (r"helm uninstall\b", "needs the installed release; tests/e2e/test_uninstall.py runs it"),
     (r"nvidia-smi\b", "needs an NVIDIA GPU"),
@@ -89,7 +89,7 @@ def _helm(text: str) -> Check | None:
     found = re.match(r"helm (install|upgrade(?: --install)?) ", text)
     if not found:
         return None
-    rest = text[found.end() :].replace("--reuse-values", "").replace("--create-namespace", "")
+    rest = re.sub("--(reset-then-)?reuse-values|--create-namespace", "", text[found.end() :])
     shell = f"helm template {rest} | kubectl apply --dry-run=server -f -"
     return Check("dry-run: helm template, given to kubectl apply --dry-run=server", shell)
 
