@@ -14,12 +14,14 @@ from kubetune.finetunejob.series import ProgressSeries
 from kubetune.handlers import CUSTOM, watch
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
+from kubetune.kube.glance import Glance
 from kubetune.modeldeployment.controller import ModelDeploymentController
 from kubetune.runtime.controller import AnyController, Key
 from kubetune.runtime.health import Health
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Metrics
 from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
 from kubetune.runtime.queue import WorkQueue
 from kubetune.runtime.reconciler import Reconciler
 from kubetune.runtime.resync import Resync
@@ -57,21 +59,26 @@ async def _serve(
 ) -> None:
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)
     metrics.watch_queue(queue)
-    reconciler = Reconciler(client, _controllers(settings, poller, metrics), queue, metrics)
+    polls = Polls(queue, poller, settings.poll_seconds)
+    metrics.watch_polls(polls)
+    controllers = _controllers(settings, polls, metrics)
+    reconciler = Reconciler(client, controllers, queue, metrics, glance=Glance(client))
     resync = Resync(client, queue, reconciler.seen, metrics.inventory)
     intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
-    health = Health(queue, resync, metrics)
+    health = Health(queue, resync, polls, metrics)
     server = await health.serve(settings.http_port)
     # kopf cancels every task that was created after it started; these must outlive it to be drained.
     workers = [asyncio.create_task(reconciler.work(), name="worker") for _ in range(settings.workers)]
     helpers = [
         asyncio.create_task(queue.run_timers(), name="timers"),
+        asyncio.create_task(polls.run(), name="polls"),
         asyncio.create_task(health.beat(), name="heartbeat"),
         asyncio.create_task(resync.run(CUSTOM, settings.namespaces, settings.resync_seconds), name="resync"),
     ]
     log.info("started: %d workers, http port %d", settings.workers, settings.http_port)
     try:
-        await supervise(watch(intake, client.configuration, settings.namespaces, stop), [*workers, *helpers])
+        watching = watch(intake, client.told, client.configuration, settings.namespaces, stop)
+        await supervise(watching, [*workers, *helpers])
     finally:
         log.info("stopping: %d passes under way, %d keys in line", queue.running, queue.depth)
         queue.close(len(workers))
@@ -99,10 +106,10 @@ async def supervise(watching: Coroutine[Any, Any, None], parts: Sequence[asyncio
             await asyncio.wait({main}, timeout=DRAIN_SECONDS)
 
 
-def _controllers(settings: Settings, poller: Poller, metrics: Metrics) -> Mapping[str, AnyController]:
+def _controllers(settings: Settings, polls: Polls, metrics: Metrics) -> Mapping[str, AnyController]:
     controllers: tuple[AnyController, ...] = (
-        FineTuneJobController(settings, poller, ProgressSeries(metrics.registry)),
-        EvaluationController(settings, poller),
+        FineTuneJobController(settings, polls, ProgressSeries(metrics.registry)),
+        EvaluationController(settings, polls),
         ModelDeploymentController(settings),
     )
     return {controller.resource.kind: controller for controller in controllers}

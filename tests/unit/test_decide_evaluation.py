@@ -179,7 +179,7 @@ def test_follows_the_running_pod() -> None:
     assert status.phase == "Running"
     assert status.progress is not None
     assert status.progress.display == "62% 310/500"
-    assert decision.requeue_after == SETTINGS.poll_seconds
+    assert decision.requeue_after is None, "its pod is asked without a pass"
 
 
 def test_progress_is_written_now_and_then_only() -> None:
@@ -199,6 +199,18 @@ def test_suspend_is_passed_on(asked: bool, is_so: bool) -> None:
     obj = evaluation(suspend=asked)
     _, decision = run(obj, Observed(JobObservation(live_job(obj, suspend=is_so))))
     assert [patch.body for patch in decision.patch] == [{"spec": {"suspend": asked}}]
+
+
+def test_what_begins_suspended_is_told_once() -> None:
+    obj = evaluation(suspend=True)
+    first = decide(obj, Observed(jobs={"demo": finished_job()}), NOW, SETTINGS)
+    (made,) = first.create
+    later = obj.model_copy(update={"status": EvaluationStatus.model_validate(first.status)})
+    live = live_job(obj, "Suspended", "JobSuspended")
+    assert live["spec"] == made["spec"]
+    again = decide(later, Observed(JobObservation(live)), NOW + timedelta(minutes=1), SETTINGS)
+    assert again.status == first.status, "the controller-manager's condition is no news"
+    assert (again.create, again.patch, again.events) == ((), (), ())
 
 
 def test_suspended_says_so() -> None:

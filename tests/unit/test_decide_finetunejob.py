@@ -22,10 +22,9 @@ from kubetune.workload.run import JobObservation
 from kubetune_contract import MemoryEstimate as ContractEstimate
 from kubetune_contract import PreflightSummary, RecoveryStep, Suggestion
 from tests.support.objects import EVALUATION, preflight_summary, train_summary
-from tests.support.observed import OWNER, job
+from tests.support.observed import OWNER, TIME, job
 from tests.support.situations import (
     NOW,
-    SETTINGS,
     SITUATIONS,
     checked,
     condition,
@@ -150,13 +149,36 @@ def test_suspend_is_passed_on(wanted: bool, is_so: bool) -> None:
     assert judge(custom(suspend=wanted), Observed(JobObservation(job(suspend=wanted)))).patch == ()
 
 
+SUSPENDED = [{"type": "Suspended", "status": "True", "reason": "JobSuspended", "lastTransitionTime": TIME}]
+
+
+@pytest.mark.parametrize(("fit", "member"), [("Skip", "run"), ("Require", "preflight")])
+@pytest.mark.parametrize("spec", [{"suspend": True}, {"queueName": "gpus"}], ids=["by its user", "for Kueue"])
+def test_what_begins_suspended_is_told_once(fit: str, member: str, spec: Object) -> None:
+    spec = spec | {"preflight": {"fit": fit}}
+    first = judge(custom(**spec))
+    (made,) = first.create
+    assert not first.patch
+    live = made | {"metadata": made["metadata"] | {"uid": "j"}, "status": {"conditions": SUSPENDED}}
+    again = judge(custom(first.status, **spec), Observed(**{member: JobObservation(live)}), NOW + timedelta(minutes=1))
+    assert again.status == first.status, "the controller-manager's condition is no news"
+    assert (again.create, again.patch, again.events) == ((), (), ())
+
+
+@pytest.mark.parametrize(("checkpoint", "is_written"), [(None, False), (30, False), (40, True)])
+def test_a_new_checkpoint_is_written_at_once(checkpoint: int | None, is_written: bool) -> None:
+    status = judge(custom(), running(last_checkpoint=checkpoint if not is_written else 30)).status
+    later = running(step=40, last_checkpoint=checkpoint, updated_at=NOW.timestamp() + 1)
+    assert (judge(custom(status), later).status != status) is is_written
+
+
 def test_progress_is_shown_for_people_and_programs() -> None:
     decision = judge(custom(), running(loss=1.5, eta_seconds=720.0, learning_rate=float("nan")))
     progress = decision.status["progress"]
     assert (progress["display"], progress["eta"], progress["percent"]) == ("62% 31/50", "12m", 62)
     assert (progress["loss"], progress["etaSeconds"]) == (1.5, 720)
     assert "learningRate" not in progress, "JSON has no NaN"
-    assert decision.requeue_after == SETTINGS.poll_seconds
+    assert decision.requeue_after is None, "its pod is asked without a pass"
 
 
 @pytest.mark.parametrize(("age", "step", "is_written"), [(2, 40, False), (3, 40, True), (2, 3, True)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
@@ -14,25 +13,29 @@ from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
 from kubetune.kube.reads import read_hardware, read_inputs, read_job
 from kubetune.kube.secrets import SecretCheck
 from kubetune.runtime.controller import Key
-from kubetune.runtime.poll import Poller
+from kubetune.runtime.listener import Listener
+from kubetune.runtime.polls import Polls
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.resolution import check_spelling, job_names
 from kubetune.workload.run import JobObservation, read_run
 from kubetune.workload.status import is_final
-from kubetune_contract import ContractError, EvalProgress, from_json
+from kubetune_contract import EvalProgress
 
-from .api import Evaluation
+from .api import Evaluation, EvaluationProgress
 from .decide import Observed, decide
 from .resources import EVALUATE, Models, all_secrets, job_name, resolve_models, used_uris
+from .result import is_worth_a_write, read_said, recorded_progress
 
 
 class EvaluationController:
     """``runtime.controller.Controller`` for Evaluations."""
 
-    def __init__(self, settings: Settings, poller: Poller) -> None:
+    def __init__(self, settings: Settings, polls: Polls) -> None:
         self._settings = settings
-        self._poller = poller
+        self._pods: Listener[EvalProgress, EvaluationProgress] = Listener(
+            polls, settings.progress_write_seconds, read=read_said, is_due=is_worth_a_write
+        )
         self._secrets = SecretCheck()
 
     @property
@@ -44,6 +47,7 @@ class EvaluationController:
 
     async def gather(self, client: Client, obj: Evaluation, *, fresh: bool) -> Observed:
         if is_final(obj.status):
+            self._pods.leave(_key(obj))
             return Observed()
         namespace, run = obj.metadata.namespace, JobObservation()
         if not fresh:
@@ -64,8 +68,12 @@ class EvaluationController:
         choices = (obj.spec.candidate, *(obj.spec.baselines or ()))
         return (Key(FINETUNEJOB.kind, obj.metadata.namespace, name) for name in job_names(*choices))
 
+    def recorded(self, key: Key, status: Object) -> None:
+        if self._pods.follows(key):
+            self._pods.record(key, recorded_progress(status))
+
     def forget(self, key: Key) -> None:
-        """Nothing about an Evaluation is kept in memory."""
+        self._pods.leave(key)
 
     async def _before_start(self, client: Client, obj: Evaluation) -> Observed:
         if check_spelling(used_uris(obj, None)):
@@ -86,9 +94,11 @@ class EvaluationController:
         if observation.job is None or not is_owned_by(observation.job, obj.metadata.uid):
             return None
         run = read_run(observation, main=EVALUATE)
-        text = await self._poller.progress(run.pod_ip) if run.pod_ip else None
-        try:
-            return from_json(EvalProgress, json.loads(text)) if text else None
-        except (ValueError, ContractError):
-            # An evaluator of another release may say it differently; the run itself is none the worse.
+        if run.pod_ip is None:
+            self._pods.leave(_key(obj))
             return None
+        return await self._pods.listen(_key(obj), run.pod_ip)
+
+
+def _key(obj: Evaluation) -> Key:
+    return Key(EVALUATION.kind, obj.metadata.namespace, obj.metadata.name)

@@ -102,8 +102,12 @@ def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
     if senseless:
         return _refuse(evaluation, senseless, now, None)
     made = build(evaluation, models, settings, observed.hardware.runtime_class)
-    placement = None if made["spec"]["suspend"] else _foresee(evaluation, models, settings, observed.hardware)
-    run = read_run(JobObservation(placement=placement), main=EVALUATE)
+    if made["spec"]["suspend"]:
+        # Nothing will happen to it by itself, so what there is to say of it is said now and need not be written again.
+        run = read_run(JobObservation(made), main=EVALUATE)
+    else:
+        placement = _foresee(evaluation, models, settings, observed.hardware)
+        run = read_run(JobObservation(placement=placement), main=EVALUATE)
     decision = _conclude(evaluation, accepted(), run, now, candidate=measured_model(models.candidate))
     return replace(decision, create=(made,), requeue_after=run.recheck_after)
 
@@ -148,11 +152,8 @@ def _follow(evaluation: Evaluation, observed: Observed, run: Run, now: datetime,
         progress = said if is_due(progress, said, settings.progress_write_seconds) else progress
     candidate = measured_model(measured_candidate(child))
     decision = _conclude(evaluation, accepted(), run, now, progress=progress, candidate=candidate)
-    waits = [run.recheck_after] if run.recheck_after else []
-    if run.phase is JobPhase.RUNNING:
-        waits.append(settings.poll_seconds)
     patches = () if run.phase is JobPhase.FAILED else _patches(evaluation, observed.run, child, now)
-    return replace(decision, patch=patches, requeue_after=min(waits, default=None))
+    return replace(decision, patch=patches, requeue_after=run.recheck_after)
 
 
 def _patches(evaluation: Evaluation, observation: JobObservation, child: Object, now: datetime) -> tuple[Patch, ...]:

@@ -7,12 +7,16 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
+from kubetune.common.job_status import JobPhase
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
 from kubetune_contract import ContractError, EvalProgress, EvalSummary, MetricName, ModelRef, from_json
 from kubetune_contract import MetricResult as Measured
 
 from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
+
+_NOTHING = EvaluationProgress(done=0, total=0)
+"""What is on record before the evaluator has said anything; whatever it says is news."""
 
 
 def read_summary(message: str | None) -> EvalSummary | None:
@@ -21,6 +25,33 @@ def read_summary(message: str | None) -> EvalSummary | None:
         return from_json(EvalSummary, json.loads(message or ""))
     except (ValueError, ContractError):
         return None
+
+
+def read_said(text: str) -> EvalProgress | None:
+    """The evaluator's answer; None where one of another release says it differently, which harms nobody's run."""
+    try:
+        return from_json(EvalProgress, json.loads(text))
+    except (ValueError, ContractError):
+        return None
+
+
+def recorded_progress(status: dict[str, Any]) -> EvaluationProgress | None:
+    """What of a status on record the evaluator's next answer is compared with; None when no evaluation works."""
+    if status.get("phase") != JobPhase.RUNNING:
+        return None
+    try:
+        return EvaluationProgress.model_validate(status.get("progress") or _NOTHING)
+    except ValueError:
+        return _NOTHING
+
+
+def is_worth_a_write(stored: EvaluationProgress, said: EvalProgress, interval: float) -> bool:
+    """Whether it would show anything new. With an infinite ``interval``: anything but progress. Figures that cannot be
+    are not worth one."""
+    try:
+        return is_due(stored, read_progress(said), interval)
+    except (ValueError, ArithmeticError):
+        return False
 
 
 def primary_metric(evaluation: Evaluation) -> MetricName:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from kubetune.common.job_status import JobPhase
 from kubetune.common.units import format_duration, format_percent, format_progress
 from kubetune.workload.run import Run
-from kubetune_contract import TrainProgress, TrainSummary
+from kubetune_contract import ContractError, TrainProgress, TrainSummary, from_json
 
 from .api import FineTuneJobStatus, PreflightStatus, TrainingProgress
 from .figures import finite, merge_suggestions, moment, read_recovery, read_suggestions
@@ -30,6 +31,34 @@ class Live:
         """As they are."""
         names = ("progress", "recovery", "suggestions")
         return cls({name: getattr(status, name) for name in names})
+
+
+Object = dict[str, Any]
+
+
+def read_said(text: str) -> TrainProgress | None:
+    """The trainer's answer; None where a trainer of another release says it differently, which harms nobody's run."""
+    try:
+        return from_json(TrainProgress, json.loads(text))
+    except (ValueError, ContractError):
+        return None
+
+
+def recorded_live(status: Object) -> FineTuneJobStatus | None:
+    """What of a status on record the trainer's next answer is compared with; None when no training works."""
+    if status.get("phase") != JobPhase.RUNNING:
+        return None
+    names = ("progress", "recovery", "suggestions")
+    try:
+        return FineTuneJobStatus.model_validate({name: status[name] for name in names if name in status})
+    except ValueError:
+        # A status that another release has written.
+        return FineTuneJobStatus()
+
+
+def is_worth_a_write(stored: FineTuneJobStatus, said: TrainProgress, interval: float) -> bool:
+    """Whether ``follow`` would show anything new. With an infinite ``interval``: anything but progress."""
+    return follow(stored, said, interval, kept=stored.progress).is_new
 
 
 def follow(
@@ -138,8 +167,10 @@ def is_due(stored: TrainingProgress | None, new: TrainingProgress, interval: flo
     if stored is None or stored.updated_at is None or new.updated_at is None:
         return True
     age = (new.updated_at - stored.updated_at).total_seconds()
-    # A smaller step is a new attempt, which should show at once, and so should what the pod is doing.
-    return age >= interval or new.step < stored.step or new.phase != stored.phase
+    # A smaller step is a new attempt, which should show at once, and so should what the pod is doing. A checkpoint is
+    # what is left of a run that ends.
+    has_saved = new.last_checkpoint != stored.last_checkpoint
+    return age >= interval or new.step < stored.step or new.phase != stored.phase or has_saved
 
 
 def final_progress(stored: TrainingProgress | None, summary: TrainSummary, finished: datetime) -> TrainingProgress:

@@ -10,6 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .controller import Key
 from .metrics import Metrics
+from .polls import Polls
 from .queue import WorkQueue
 from .resync import Resync
 
@@ -23,9 +24,10 @@ BEAT_SECONDS = 0.5
 class Health:
     """Measures the event loop and answers the kubelet."""
 
-    def __init__(self, queue: WorkQueue[Key], resync: Resync, metrics: Metrics) -> None:
+    def __init__(self, queue: WorkQueue[Key], resync: Resync, polls: Polls, metrics: Metrics) -> None:
         self._queue = queue
         self._resync = resync
+        self._polls = polls
         self._metrics = metrics
         self._last_beat = time.monotonic()
 
@@ -47,6 +49,9 @@ class Health:
         overdue = time.monotonic() - self._resync.due
         if overdue > LAG_LIMIT:
             return f"the periodic look at all objects hangs: it is {overdue:.0f} s late"
+        overdue = time.monotonic() - self._polls.due
+        if overdue > LAG_LIMIT:
+            return f"the asking of pods hangs: it is {overdue:.0f} s late"
         return None
 
     async def serve(self, port: int) -> web.AppRunner:
