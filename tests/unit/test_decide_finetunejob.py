@@ -152,15 +152,16 @@ def test_suspend_is_passed_on(wanted: bool, is_so: bool) -> None:
 SUSPENDED = [{"type": "Suspended", "status": "True", "reason": "JobSuspended", "lastTransitionTime": TIME}]
 
 
-@pytest.mark.parametrize(("fit", "member"), [("Skip", "run"), ("Require", "preflight")])
+@pytest.mark.parametrize("fit", ["Skip", "Require"])
 @pytest.mark.parametrize("spec", [{"suspend": True}, {"queueName": "gpus"}], ids=["by its user", "for Kueue"])
-def test_what_begins_suspended_is_told_once(fit: str, member: str, spec: Object) -> None:
+def test_what_begins_suspended_is_told_once(fit: str, spec: Object) -> None:
     spec = spec | {"preflight": {"fit": fit}}
     first = judge(custom(**spec))
     (made,) = first.create
     assert not first.patch
     live = made | {"metadata": made["metadata"] | {"uid": "j"}, "status": {"conditions": SUSPENDED}}
-    again = judge(custom(first.status, **spec), Observed(**{member: JobObservation(live)}), NOW + timedelta(minutes=1))
+    seen = Observed(JobObservation(live)) if fit == "Skip" else Observed(preflight=JobObservation(live))
+    again = judge(custom(first.status, **spec), seen, NOW + timedelta(minutes=1))
     assert again.status == first.status, "the controller-manager's condition is no news"
     assert (again.create, again.patch, again.events) == ((), (), ())
 

@@ -55,6 +55,24 @@ async def test_a_listing_that_fails_in_any_way_is_tried_again(
     task.cancel()
 
 
+async def test_a_listing_brings_back_what_is_gone_and_nobody_told() -> None:
+    """A watch that was broken and listed anew tells of no deletion in between."""
+    gone, owner = Key("FineTuneJob", "ns", "gone"), Key("FineTuneJob", "ns", "owner")
+    looking = resync(Lister())
+    looking._seen.keys.add(gone)
+    looking._seen.owners.note("child", owner)
+    await looking._once((FINETUNEJOB,), ())
+    assert set(looking._queue._dirty) == {gone, owner}
+
+
+async def test_a_listing_that_breaks_off_calls_nothing_gone() -> None:
+    looking = resync(Lister(OSError("gone")))
+    looking._seen.keys.add(Key("FineTuneJob", "ns", "demo"))
+    with pytest.raises(OSError, match="gone"):
+        await looking._once((FINETUNEJOB,), ())
+    assert looking._queue.depth == 0
+
+
 async def test_a_helper_that_hangs_shows_in_the_health() -> None:
     looking = resync(Lister())
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from .alarm import Alarm
 from .controller import Key
 from .pace import Pace
 from .queue import WorkQueue
@@ -96,7 +97,7 @@ class Polls:
         """Those with progress to write, in the order in which they came to have it."""
         self._heap: list[tuple[float, int, _Followed]] = []
         self._sequence = 0
-        self._wake = asyncio.Event()
+        self._alarm = Alarm()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._asking: set[asyncio.Task[None]] = set()
         self.due = float("inf")
@@ -141,7 +142,7 @@ class Polls:
             self._grant(followed)
         elif wish is Wish.PROGRESS:
             self._waiting.setdefault(key)
-            self._wake.set()
+            self._alarm.ring()
         else:
             self._waiting.pop(key, None)
 
@@ -154,13 +155,9 @@ class Polls:
         """Asks, and grants writes in turn; runs until cancelled."""
         try:
             while True:
-                self._wake.clear()
                 wait = self._step()
                 self.due = self._clock() + wait
-                try:
-                    await asyncio.wait_for(self._wake.wait(), wait)
-                except TimeoutError:
-                    continue
+                await self._alarm.wait(wait)
         finally:
             for task in self._asking:
                 task.cancel()
@@ -189,7 +186,7 @@ class Polls:
     def _plan(self, followed: _Followed, at: float) -> None:
         self._sequence += 1
         heapq.heappush(self._heap, (at, self._sequence, followed))
-        self._wake.set()
+        self._alarm.ring()
 
     async def _poll(self, followed: _Followed) -> None:
         began = self._clock()
