@@ -14,12 +14,10 @@ import yaml
 
 from kubetune.apidoc import render_reference
 from kubetune.common.meta import GROUP, VERSION, KindInfo, Resource
-from kubetune.evaluation.api import Evaluation
-from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.presetdoc import render_presets
-from kubetune.modeldeployment.api import ModelDeployment
+from kubetune.preset_docs import render_presets
+from kubetune.registry import KINDS as REGISTERED
 
-KINDS: tuple[type[Resource], ...] = (FineTuneJob, Evaluation, ModelDeployment)
+KINDS: tuple[type[Resource], ...] = tuple(kind.api for kind in REGISTERED)
 ROOT = Path(__file__).resolve().parents[2]
 NAME_MAX = 253
 """Longest name Kubernetes allows; stated so that the cost of the rules on the name can be estimated."""

@@ -9,11 +9,11 @@ import kopf
 from kubernetes.aio.client import Configuration
 
 from kubetune.common.labels import SELECTOR
-from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, EVENT, FINETUNEJOB, JOB, MODELDEPLOYMENT, POD, SERVICE, Resource
+from kubetune.kube.kinds import DEPLOYMENT, EVENT, JOB, POD, SERVICE, Resource
 from kubetune.kube.told import Told
+from kubetune.registry import CUSTOM
 from kubetune.runtime.intake import Intake
 
-CUSTOM = (FINETUNEJOB, EVALUATION, MODELDEPLOYMENT)
 CHILDREN = (JOB, POD, DEPLOYMENT, SERVICE)
 
 

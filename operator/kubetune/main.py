@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from kubetune.evaluation.controller import EvaluationController
-from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.series import ProgressSeries
-from kubetune.handlers import CUSTOM, watch
+from kubetune.handlers import watch
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.glance import Glance
-from kubetune.modeldeployment.controller import ModelDeploymentController
-from kubetune.runtime.controller import AnyController, Key
+from kubetune.registry import CUSTOM, Parts, controllers
+from kubetune.runtime.controller import Key
 from kubetune.runtime.health import Health
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Metrics
@@ -61,8 +58,8 @@ async def _serve(
     metrics.watch_queue(queue)
     polls = Polls(queue, poller, settings.poll_seconds)
     metrics.watch_polls(polls)
-    controllers = _controllers(settings, polls, metrics)
-    reconciler = Reconciler(client, controllers, queue, metrics, glance=Glance(client))
+    built = controllers(Parts(settings, polls, metrics))
+    reconciler = Reconciler(client, built, queue, metrics, glance=Glance(client))
     resync = Resync(client, queue, reconciler.seen, metrics.inventory)
     intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
     health = Health(queue, resync, polls, metrics)
@@ -104,15 +101,6 @@ async def supervise(watching: Coroutine[Any, Any, None], parts: Sequence[asyncio
         if not main.done():
             main.cancel()
             await asyncio.wait({main}, timeout=DRAIN_SECONDS)
-
-
-def _controllers(settings: Settings, polls: Polls, metrics: Metrics) -> Mapping[str, AnyController]:
-    controllers: tuple[AnyController, ...] = (
-        FineTuneJobController(settings, polls, ProgressSeries(metrics.registry)),
-        EvaluationController(settings, polls),
-        ModelDeploymentController(settings),
-    )
-    return {controller.resource.kind: controller for controller in controllers}
 
 
 async def _check_served(client: Client) -> None:

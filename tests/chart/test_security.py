@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kubetune.handlers import CHILDREN, CUSTOM
+from kubetune.handlers import CHILDREN
 from kubetune.kube.kinds import CLAIM, CONFIGMAP, DEPLOYMENT, EVALUATION, EVENT, JOB, NODE, SERVICE
+from kubetune.registry import CUSTOM
 from tests.chart.helm import NAMESPACE, Object, named, pods, render
 
 PODS = list(pods(render()))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
-from kubetune.evaluation.decide import PROBLEM_SECONDS
+from kubetune.runs.decide import PROBLEM_SECONDS
 from kubetune.settings import Settings
 from kubetune.workload.misfit import explain_misfit
 from kubetune.workload.secrets import HUB_FIELD, HUB_KEYS, SecretUse, check_secrets

@@ -8,14 +8,15 @@ from collections.abc import Iterable
 
 import pytest
 
+from kubetune.common.reasons import Shared
 from kubetune.evaluation import api as evaluation
-from kubetune.finetunejob.reasons import Reason as FineTuneJobReason
+from kubetune.finetunejob.api.reasons import Reason as FineTuneJobReason
 from kubetune.modeldeployment import api as modeldeployment
 from tests.support.points import Record
 
 from .markdown import ROOT
 
-ENUMS: tuple[type[enum.StrEnum], ...] = (FineTuneJobReason, evaluation.Reason, modeldeployment.Reason)
+ENUMS: tuple[type[enum.StrEnum], ...] = (Shared, FineTuneJobReason, evaluation.Reason, modeldeployment.Reason)
 _GIVEN = re.compile(r'ExitCode\.\w+,\s*"([A-Z][A-Za-z]+)"')
 
 

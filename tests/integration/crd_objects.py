@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubetune.finetunejob.api import Hyperparameters
+from tests.support.fields import unlike_default
+
 Object = dict[str, Any]
 
 
@@ -108,7 +111,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                     "useDora": True,
                     "loraplusLrRatio": 16,
                 },
-                "hyperparameters": _HYPERPARAMETERS,
+                "hyperparameters": unlike_default(Hyperparameters, _HYPERPARAMETERS),
                 "queueName": "team-a",
                 "preflight": {"fit": "Warn"},
                 "recovery": {

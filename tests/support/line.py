@@ -10,16 +10,16 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 
 from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.series import ProgressSeries
+from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.client import Client
 from kubetune.kube.kinds import FINETUNEJOB, JOB, NODE, POD, Resource
+from kubetune.runs.read import final_condition, is_suspended
 from kubetune.runtime.poll import Poller
 from kubetune.runtime.polls import Polls
 from kubetune.runtime.queue import WorkQueue
 from kubetune.settings import Settings
 from kubetune.workload.misfit import explain_misfit
 from kubetune.workload.pods import is_finished
-from kubetune.workload.run import final_condition, is_suspended
 
 from .nodes import gpu_node
 from .objects import finetunejob, train_summary

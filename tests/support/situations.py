@@ -10,8 +10,8 @@ from kubetune.common.decision import Decision
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.finetunejob.decide import decide
 from kubetune.finetunejob.observed import Observed
+from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
-from kubetune.workload.run import JobObservation
 from kubetune_contract import TrainProgress
 
 from .objects import failure_summary, finetunejob, preflight_summary, train_summary

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune.finetunejob.admission import Request, Wait, judge
 from kubetune.finetunejob.api import FineTuneJob
-from kubetune.finetunejob.peers import Room, holders, read_peer
-from kubetune.finetunejob.slots import Slots
+from kubetune.finetunejob.observed import Wait
+from kubetune.finetunejob.queue.peers import Room, holders, read_peer
+from kubetune.finetunejob.queue.places import Request, judge
+from kubetune.finetunejob.queue.slots import Slots
 from kubetune.kube.client import Client
 from kubetune.kube.kinds import JOB, Resource
 from kubetune.settings import Settings

@@ -10,11 +10,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from kubetune.common import measurement
 from kubetune.common.meta import API_VERSION, Resource
 from kubetune.common.model import ApiModel
 from kubetune.crdgen import KINDS
 from kubetune.evaluation import api as evaluation
-from kubetune.finetunejob import api as finetunejob
+from kubetune.finetunejob import api as training
 from kubetune.modeldeployment import api as modeldeployment
 from kubetune_contract import evaluate, serve, train
 from kubetune_server import serve_args
@@ -23,16 +24,16 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "manifests/examples").rglob("*.ya
 OURS: dict[str, type[Resource]] = {kind.info.kind: kind for kind in KINDS}
 
 
-def _job(**spec: Any) -> finetunejob.FineTuneJob:
+def _job(**spec: Any) -> training.FineTuneJob:
     base = {"baseModel": {"uri": "s3://models/tiny"}, "dataset": {"uri": "s3://data/train.jsonl"}}
-    return finetunejob.FineTuneJob.parse({"metadata": {"name": "demo"}, "spec": base | spec})
+    return training.FineTuneJob.parse({"metadata": {"name": "demo"}, "spec": base | spec})
 
 
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (evaluation.Generation, evaluate.Generation),
-        (evaluation.Gate, evaluate.Gate),
+        (measurement.Generation, evaluate.Generation),
+        (measurement.Gate, evaluate.Gate),
         (evaluation.MetricResult, evaluate.MetricResult),
         (modeldeployment.Engine, serve.Engine),
     ],
@@ -47,7 +48,7 @@ def test_members_and_defaults_agree_with_the_contract(ours: type[ApiModel], thei
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs"), [(finetunejob.Hyperparameters, train.Hyperparameters), (finetunejob.Lora, train.Lora)]
+    ("ours", "theirs"), [(training.Hyperparameters, train.Hyperparameters), (training.Lora, train.Lora)]
 )
 def test_members_under_presets_have_no_default_but_name_that_of_the_contract(ours: type[ApiModel], theirs: Any) -> None:
     contract = {field.name: getattr(theirs(), field.name) for field in dataclasses.fields(theirs)}
@@ -78,7 +79,7 @@ def test_unknown_fields_are_ignored() -> None:
 
 def test_a_parsed_object_survives_a_round_trip() -> None:
     job = _job(method="qlora", lora={"rank": 8}, resources={"gpu": 1, "cpu": 4})
-    assert finetunejob.FineTuneJob.parse(job.to_dict()) == job
+    assert training.FineTuneJob.parse(job.to_dict()) == job
     assert job.to_dict()["spec"]["lora"]["rank"] == 8
 
 
@@ -97,9 +98,9 @@ def test_what_the_schema_refuses_is_refused_here_too(spec: dict[str, Any]) -> No
 
 
 def test_digests_keep_their_capitals() -> None:
-    artifact = finetunejob.ArtifactStatus(uri="s3://a/b", kind="adapter", manifest_sha256="0" * 64, bytes=1)
+    artifact = training.ArtifactStatus(uri="s3://a/b", kind="adapter", manifest_sha256="0" * 64, bytes=1)
     assert "manifestSHA256" in artifact.to_dict()
-    assert "mlflowRunID" in finetunejob.FineTuneJobStatus(mlflow_run_id="x").to_dict()
+    assert "mlflowRunID" in training.FineTuneJobStatus(mlflow_run_id="x").to_dict()
 
 
 def test_owner_reference_makes_children_go_with_the_object() -> None:

@@ -7,15 +7,14 @@ from typing import Any, cast
 
 import pytest
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import NODE, POD, Resource
 from kubetune.kube.lately import LATELY_SECONDS, Lately
-from kubetune.kube.reads import read_placement
+from kubetune.runs.read import JobObservation, read_run
 from kubetune.workload.crowd import explain_crowd, is_crowd
-from kubetune.workload.explain import Fact
-from kubetune.workload.run import JobObservation, read_run
+from kubetune.workload.reads import read_placement
 from tests.support.nodes import gpu_node
 from tests.support.observed import job
 

@@ -12,9 +12,9 @@ from kubetune.common.decision import Decision
 from kubetune.evaluation.api import Evaluation, EvaluationStatus
 from kubetune.evaluation.decide import Observed, decide
 from kubetune.evaluation.resources import Models, build, resolve_models
+from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.run import JobObservation
 from kubetune_contract import Artifact, EvalProgress, EvalSummary, MetricName, MetricResult, Verdict, dumps
 from tests.support.models import ARTIFACT, BASE, NOW, TIME, evaluation, failed_job, finished_job, running_job
 

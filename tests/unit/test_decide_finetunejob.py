@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune.common.decision import Decision
-from kubetune.finetunejob.completion import CONFLICT_SECONDS
-from kubetune.finetunejob.measured import MemoryEstimate, PreflightStatus, RecoveryStatus
+from kubetune.finetunejob.api.status_types import MemoryEstimate, PreflightStatus, RecoveryStatus
 from kubetune.finetunejob.observed import Observed
-from kubetune.finetunejob.stages import STAGES
+from kubetune.finetunejob.report.stages import STAGES
 from kubetune.kube.errors import ApiError
+from kubetune.runs.decide import CONFLICT_SECONDS
+from kubetune.runs.read import JobObservation
 from kubetune.runtime.refusal import refuse_by_server
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.run import JobObservation
 from kubetune_contract import MemoryEstimate as ContractEstimate
 from kubetune_contract import PreflightSummary, RecoveryStep, Suggestion
 from tests.support.objects import EVALUATION, preflight_summary, train_summary
@@ -68,6 +68,22 @@ def test_any_history_leads_to_the_same_place(names: list[str]) -> None:
 @given(st.lists(st.sampled_from(OPEN), max_size=6), st.sampled_from([*OPEN, *CHECKS]))
 def test_any_history_of_checks_leads_to_the_same_place(names: list[str], last: str) -> None:
     assert_only_the_last_counts([*names, last], "Require")
+
+
+@pytest.mark.law("L2", "F7")
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(sorted(SITUATIONS)), min_size=2, max_size=6), st.lists(st.booleans(), min_size=6))
+def test_what_was_measured_once_stays_on_show(names: list[str], suspended: list[bool]) -> None:
+    """Through suspension, queue, failure and loss; only a place in line goes."""
+    status: Object = {"cost": {"activeSeconds": 60, "gpuSeconds": 0, "reportedSeconds": 60}}
+    status |= {"progress": {"step": 31, "totalSteps": 50, "percent": 62, "loss": 1.5, "lastCheckpoint": 30}}
+    for name, suspend in zip(names, suspended, strict=False):
+        new = judge(custom(status, preflight={"fit": "Skip"}, suspend=suspend), SITUATIONS[name]).status
+        assert status.keys() - {"failure", "queue"} <= new.keys()
+        assert new["progress"]["step"] >= 30
+        if "completionTime" in new:
+            break
+        status = new
 
 
 def assert_only_the_last_counts(names: list[str], fit: str) -> None:
@@ -241,6 +257,7 @@ def test_a_foreign_evaluation_is_waited_for() -> None:
     assert later.status["evaluationRef"] == {"name": "demo"}
 
 
+@pytest.mark.law("L1", "F1")
 @pytest.mark.parametrize(
     ("error", "reason", "words"),
     [
@@ -345,6 +362,7 @@ def test_every_figure_of_the_contract_is_shown() -> None:
     assert {field.name for field in fields(ContractEstimate)} == MemoryEstimate.model_fields.keys()
 
 
+@pytest.mark.law("F21")
 def test_the_settings_in_force_are_shown_from_the_start() -> None:
     shown = judge(custom(preset="code", lora={"rank": 4}, hyperparameters={"seed": 1})).status["effective"]
     assert (shown["lora"]["rank"], shown["lora"]["alpha"]) == (4, 64)

@@ -9,18 +9,17 @@ from typing import Any
 
 import pytest
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
+from kubetune.lineage import Model
 from kubetune.modeldeployment.api import ModelDeployment, ModelDeploymentStatus, VersionState
 from kubetune.modeldeployment.decide import decide
 from kubetune.modeldeployment.plan import Observed
 from kubetune.modeldeployment.rollout import LOAD_ATTEMPTS, Release
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.resolution import Model
 from tests.support.models import (
     ARTIFACT,
     BASE,

@@ -11,10 +11,10 @@ import pytest
 from kubetune.finetunejob.api import Reason
 from kubetune.finetunejob.decide import decide
 from kubetune.finetunejob.observed import Observed
+from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from kubetune.workload.gpu import Hardware
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.run import JobObservation
 from tests.support.nodes import gpu_node
 from tests.support.objects import failure_summary
 from tests.support.observed import job, pod, waiting

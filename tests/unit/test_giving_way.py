@@ -11,17 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubetune.common.conditions import ConditionStatus
-from kubetune.finetunejob.admission import Request, Wait, judge, reconsider
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.finetunejob.api import FineTuneJob, Reason
-from kubetune.finetunejob.observed import Observed
-from kubetune.finetunejob.peers import Peer, Room, read_peer
-from kubetune.finetunejob.turn import find_misfit
+from kubetune.finetunejob.observed import Observed, Wait
+from kubetune.finetunejob.queue.eligibility import find_misfit
+from kubetune.finetunejob.queue.peers import Peer, Room, read_peer
+from kubetune.finetunejob.queue.places import Request, judge, reconsider
+from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.gpu import Hardware
 from kubetune.workload.misfit import TOLERATED
-from kubetune.workload.run import JobObservation
 from tests.support.line import Line
 from tests.support.nodes import GPU, gpu_node
 from tests.support.objects import finetunejob
@@ -337,7 +336,7 @@ async def test_where_nodes_cannot_be_read_everything_is_as_before(monkeypatch: p
     async def nothing(*_: Any) -> None:
         return None
 
-    monkeypatch.setattr("kubetune.kube.reads.read_nodes", nothing)
+    monkeypatch.setattr("kubetune.workload.reads.read_nodes", nothing)
     line = Line(1, {"impossible": GPUS, "first": {}})
     await line.settle()
     assert line.has_place("impossible")

@@ -9,21 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.pod_options import Resources
 from kubetune.common.units import format_memory
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import PreflightStatus
-from kubetune.finetunejob.figures import preflight_status
-from kubetune.finetunejob.landing import STATED, candidates, needed_memory
+from kubetune.finetunejob.api.from_contract import preflight_status
+from kubetune.finetunejob.job.gpu_fit import STATED, candidates, needed_memory
+from kubetune.finetunejob.job.resources import build_preflight_job, build_train_job
 from kubetune.finetunejob.observed import Observed
-from kubetune.finetunejob.resources import build_preflight_job, build_train_job
+from kubetune.runs.read import JobObservation, read_run
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.gpu import Demand, Hardware, affinity_of, check_shares, demand_of, describe, read_demand
 from kubetune.workload.misfit import expect_placement, explain_misfit, explain_taken
 from kubetune.workload.nodes import gpu_nodes
-from kubetune.workload.run import JobObservation, read_run
 from kubetune_contract import PreflightSummary, from_json
 from tests.support.nodes import CAPABILITY_8_6, GPU, gpu_node, mib
 from tests.support.objects import EVALUATION, preflight_summary

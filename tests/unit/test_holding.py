@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 
 from kubetune.common.decision import Decision, Ref, Stop
-from kubetune.finetunejob import attempts, grace
-from kubetune.finetunejob.admission import Wait
 from kubetune.finetunejob.api import FineTuneJob, FineTuneJobStatus, PreflightStatus, Reason
 from kubetune.finetunejob.decide import decide
-from kubetune.finetunejob.observed import Observed
-from kubetune.finetunejob.resources import build_train_job
+from kubetune.finetunejob.job import stop_grace as grace
+from kubetune.finetunejob.job.resources import build_train_job
+from kubetune.finetunejob.observed import Observed, Wait
+from kubetune.finetunejob.report import attempts
 from kubetune.prices import GpuClass
+from kubetune.runs.deadline import ACTIVE_SINCE, left_seconds, suspend_body, tracking_body, used_seconds
+from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
-from kubetune.workload.deadline import ACTIVE_SINCE, left_seconds, suspend_body, tracking_body, used_seconds
-from kubetune.workload.run import JobObservation
 from kubetune_contract import Suggestion, TrainProgress
 from tests.support.objects import finetunejob, train_summary
 from tests.support.observed import OWNER, job, pod

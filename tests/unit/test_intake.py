@@ -138,6 +138,7 @@ SUCCEEDED: Object = {"type": "Succeeded", "status": "Unknown", "reason": "Traini
     ],
     ids=["progress", "what its pod does", "succeeded", "failed", "an artifact", "another phase"],
 )
+@pytest.mark.law("F29")
 def test_who_refers_to_it_is_woken_by_what_matters_there(bench: Bench, status: Object, is_woken: bool) -> None:
     evaluation = Key("Evaluation", "ns", "proof")
     bench.references.set(evaluation, [DEMO])
@@ -151,6 +152,7 @@ def test_who_refers_to_it_is_woken_by_what_matters_there(bench: Bench, status: O
     assert bench.keys() == {evaluation}, "a deletion always matters"
 
 
+@pytest.mark.law("F27")
 def test_what_is_kept_about_children_goes_with_their_owner(bench: Bench) -> None:
     bench.intake.child("ADDED", job(1))
     assert bench.seen.known_keys() == {DEMO}

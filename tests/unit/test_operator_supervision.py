@@ -42,6 +42,7 @@ def resync(lister: Lister) -> Resync:
     return Resync(cast(Client, lister), queue, Seen(), metrics.inventory)
 
 
+@pytest.mark.law("L10", "F9")
 @pytest.mark.parametrize("failure", [ValueError("no JSON"), KeyError("metadata"), OSError("gone")])
 async def test_a_listing_that_fails_in_any_way_is_tried_again(
     failure: Exception, monkeypatch: pytest.MonkeyPatch
@@ -55,6 +56,7 @@ async def test_a_listing_that_fails_in_any_way_is_tried_again(
     task.cancel()
 
 
+@pytest.mark.law("F27")
 async def test_a_listing_brings_back_what_is_gone_and_nobody_told() -> None:
     """A watch that was broken and listed anew tells of no deletion in between."""
     gone, owner = Key("FineTuneJob", "ns", "gone"), Key("FineTuneJob", "ns", "owner")
@@ -73,6 +75,7 @@ async def test_a_listing_that_breaks_off_calls_nothing_gone() -> None:
     assert looking._queue.depth == 0
 
 
+@pytest.mark.law("L10", "F9")
 async def test_a_helper_that_hangs_shows_in_the_health() -> None:
     looking = resync(Lister())
     queue: WorkQueue[Key] = WorkQueue(time.monotonic)
@@ -100,6 +103,7 @@ async def ends() -> None:
     return None
 
 
+@pytest.mark.law("L10", "F9")
 @pytest.mark.parametrize(("part", "says"), [(fails, "by accident"), (ends, "resync has ended")])
 async def test_a_helper_that_ends_ends_the_operator(part: Any, says: str) -> None:
     cancelled = asyncio.Event()
@@ -117,6 +121,7 @@ async def test_a_helper_that_ends_ends_the_operator(part: Any, says: str) -> Non
     healthy.cancel()
 
 
+@pytest.mark.law("L10")
 async def test_the_end_of_the_watches_is_passed_on() -> None:
     healthy = asyncio.create_task(for_ever())
     await supervise(ends(), [healthy])

@@ -216,6 +216,7 @@ async def test_what_cannot_be_read_is_no_answer_and_stops_nobody(bench: Bench, t
     assert bench.told == {key(1): (4, "training")}
 
 
+@pytest.mark.law("L8")
 async def test_a_kind_that_stumbles_over_an_answer_goes_on_hearing(bench: Bench) -> None:
     def stumble(*_: object) -> bool:
         raise OverflowError("1e300 is no time")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kubetune.finetunejob.api import CostStatus, FineTuneJob
-from kubetune.finetunejob.cost import charge
+from kubetune.finetunejob.report.cost import charge
 from kubetune.prices import GpuClass, class_of, read_budgets, read_gpu_classes
 from kubetune.settings import Settings, SettingsError
 from kubetune.workload.nodes import accelerators, gpu_nodes, selected

@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.series import ProgressSeries
+from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import FINETUNEJOB, JOB, POD, Resource
@@ -69,6 +69,7 @@ def reason(server: Server, type_: str) -> tuple[str, str]:
     return found["status"], found["reason"]
 
 
+@pytest.mark.law("L1", "F1")
 @pytest.mark.parametrize(("refusal", "told"), [(QUOTA, "QuotaExceeded"), (INVALID, "InvalidSpec")])
 async def test_no_refusal_of_the_evaluation_loses_the_result(refusal: ApiError, told: str) -> None:
     server, registry = Server(), CollectorRegistry()

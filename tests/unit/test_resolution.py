@@ -6,7 +6,7 @@ import pytest
 
 from kubetune.common.model_source import LocalRef, ModelChoice
 from kubetune.finetunejob.api import ArtifactStatus, FineTuneJob
-from kubetune.workload.resolution import Model, Obstacle, Unresolved, resolve, resolve_servable
+from kubetune.lineage import Model, Obstacle, Unresolved, resolve, resolve_servable
 from tests.support.models import ARTIFACT, BASE, MANIFEST, NOW, failed_job, finished_job, running_job
 
 CHOICE = ModelChoice(fine_tune_job_ref=LocalRef(name="demo"))

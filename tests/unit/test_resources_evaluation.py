@@ -10,9 +10,9 @@ import pytest
 from kubetune.evaluation.api import Evaluation
 from kubetune.evaluation.resources import Models, build, eval_config, measured_candidate, resolve_models, used_uris
 from kubetune.finetunejob.api import FineTuneJob
+from kubetune.lineage import Obstacle, Unresolved
 from kubetune.settings import Settings
 from kubetune.workload.pod import CONFIG_ANNOTATION
-from kubetune.workload.resolution import Obstacle, Unresolved
 from kubetune_contract import EvalConfig, ModelRef, from_json, to_json
 from tests.support.golden import assert_golden
 from tests.support.models import ARTIFACT, BASE, evaluation, failed_job, finished_job, running_job

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kubetune.lineage import Model
 from kubetune.modeldeployment.api import ModelDeployment
 from kubetune.modeldeployment.drift import is_in_step
 from kubetune.modeldeployment.resources import (
@@ -22,7 +23,6 @@ from kubetune.modeldeployment.resources import (
 )
 from kubetune.modeldeployment.rollout import LEDGER_ANNOTATION, Ledger, Release, read_ledger
 from kubetune.settings import Settings
-from kubetune.workload.resolution import Model
 from kubetune_contract import to_json
 from tests.support.golden import assert_golden
 from tests.support.models import ARTIFACT, BASE, MANIFEST, deployment

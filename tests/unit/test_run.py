@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.job_status import JobPhase
-from kubetune.workload.explain import Fact, failure_of
-from kubetune.workload.run import JobObservation, Run, read_run
+from kubetune.runs.read import JobObservation, Run, read_run
+from kubetune.workload.explain import failure_of
 from tests.support.objects import failure_summary
 from tests.support.observed import job, pod, waiting
 
@@ -239,6 +239,66 @@ def test_a_pod_has_ended_and_the_job_has_not_said_so() -> None:
     counted = read(JobObservation(job(failed=1), (dead,)))
     assert not counted.is_unsettled
     assert counted.succeeded.reason == "Retrying"
+
+
+IGNORED = [
+    {"containers": {"train": {"terminated": {"exitCode": 75}}}},
+    {"containers": {"train": {"terminated": {"exitCode": 80}}}},
+    {"conditions": [{"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet"}]},
+]
+"""Ends that the Job's failure policy leaves out of its count, for good."""
+QUOTA = 'Error creating: pods "demo-train-x" is forbidden: exceeded quota: small, limited: pods=0'
+
+
+def refusal(moment: str) -> dict[str, Any]:
+    return {"reason": "FailedCreate", "message": QUOTA, "lastTimestamp": moment}
+
+
+@pytest.mark.law("L2", "F5")
+@pytest.mark.parametrize("end", IGNORED)
+def test_a_pod_whose_end_is_ignored_leaves_nothing_unsettled(end: dict[str, Any]) -> None:
+    gone = pod(phase="Failed", started=True, **end)
+    run = read(JobObservation(job(), (gone,)))
+    assert (run.is_unsettled, run.succeeded.reason) == (False, "Retrying")
+    refused = read(JobObservation(job(), (gone,), warnings=(refusal("2026-01-01T00:00:09Z"),)))
+    assert (refused.is_unsettled, refused.scheduled.reason) == (False, "QuotaExceeded")
+    assert refused.recheck_after
+
+
+@pytest.mark.law("L2", "F5")
+def test_a_refusal_is_told_though_the_pod_before_is_not_counted_yet() -> None:
+    dead = pod(phase="Failed", started=True, containers={"train": _terminated(70, "Error", "")})
+    run = read(JobObservation(job(), (dead,), warnings=(refusal("2026-01-01T00:00:09Z"),)))
+    assert (run.is_unsettled, run.scheduled.reason) == (False, "QuotaExceeded")
+
+
+@pytest.mark.law("L2", "F6")
+def test_a_refusal_from_before_the_newest_pod_is_over() -> None:
+    dead = pod(
+        phase="Failed",
+        started=True,
+        created="2026-01-01T01:00:00Z",
+        containers={"train": _terminated(70, "Error", "boom")},
+    )
+    run = read(JobObservation(job(failed=1), (dead,), warnings=(refusal("2026-01-01T00:06:00Z"),)))
+    assert run.succeeded.reason == "Retrying"
+
+
+@pytest.mark.law("L2", "F6")
+def test_a_refusal_from_before_the_job_was_resumed_is_over() -> None:
+    resumed = job()
+    resumed["status"]["startTime"] = "2026-01-01T01:00:00Z"
+    before, after = refusal("2026-01-01T00:06:00Z"), refusal("2026-01-01T01:00:00Z")
+    assert read(JobObservation(resumed, warnings=(before,))).scheduled.reason == "Waiting"
+    assert read(JobObservation(resumed, warnings=(before, after))).scheduled.reason == "QuotaExceeded"
+
+
+@pytest.mark.law("L2", "F6")
+def test_a_volume_that_was_late_is_not_told_any_more() -> None:
+    event = {"reason": "FailedMount", "message": "late", "lastTimestamp": "2026-01-01T00:00:00Z"}
+    ready = {"type": "PodReadyToStartContainers", "status": "True"}
+    starting = pod(node="n1", conditions=[ready], containers={"train": waiting("ContainerCreating", "")})
+    assert read(JobObservation(job(), (starting,), warnings=(event,))).running.reason == "Preparing"
 
 
 def test_succeeded_with_its_summary() -> None:

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from kubetune.common.decision import Patch, Ref
 from kubetune.finetunejob.controller import FineTuneJobController
-from kubetune.finetunejob.series import ProgressSeries
+from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import FINETUNEJOB, JOB, POD, Resource
@@ -303,6 +303,7 @@ async def test_what_ends_is_read_again_live() -> None:
 
 
 @pytest.mark.parametrize("phase", ["Pending", "Running"])
+@pytest.mark.law("F27")
 async def test_a_missed_deletion_is_found_by_a_live_read(phase: str) -> None:
     world = World()
     bench = Bench(world, None)

@@ -15,16 +15,17 @@ from hypothesis import strategies as st
 
 from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.common.meta import Resource
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import capitalised, sentences
 from kubetune.evaluation.api import Evaluation
 from kubetune.evaluation.api import Reason as EvaluationReason
 from kubetune.finetunejob.api import FineTuneJob, Reason
 from kubetune.finetunejob.observed import Observed
-from kubetune.finetunejob.stages import STAGES, stage_of
+from kubetune.finetunejob.report.stages import STAGES, stage_of
 from kubetune.modeldeployment.api import DeploymentCondition, DeploymentPhase, ModelDeployment
 from kubetune.modeldeployment.api import Reason as DeploymentReason
-from kubetune.workload.main_memory import fewer_tries
-from kubetune.workload.run import JobObservation
+from kubetune.runs.main_memory import fewer_tries
+from kubetune.runs.read import JobObservation
 from kubetune_contract import Phase, TrainProgress
 from kubetune_contract import stopping as contract_stopping
 from tests.support.objects import failure_summary
@@ -98,6 +99,7 @@ def test_what_an_older_operator_recorded_gets_finished_once() -> None:
     assert judge(custom(decision.status)).status == decision.status
 
 
+@pytest.mark.law("L2", "F8")
 @pytest.mark.walk("C7")
 @pytest.mark.parametrize("observed", [succeeded(), failed()])
 def test_suspending_what_has_ended_is_told_to_have_no_effect(observed: Observed) -> None:
@@ -147,6 +149,7 @@ CROWDED = pod(
 )
 
 
+@pytest.mark.law("L2")
 @pytest.mark.walk("W7")
 @pytest.mark.walk("S5")
 @pytest.mark.parametrize(
@@ -178,6 +181,7 @@ def test_a_dead_pods_progress_is_not_shown_as_live() -> None:
     assert not {"eta", "etaSeconds", "tokensPerSecond", "phase"} & shown.keys()
 
 
+@pytest.mark.law("L2", "F7")
 @pytest.mark.walk("C6")
 @pytest.mark.parametrize(
     "observed",
@@ -272,7 +276,7 @@ def test_every_phase_of_the_contract_is_known() -> None:
 def test_any_word_for_what_it_does_is_taken(phase: str) -> None:
     decision = judge(custom(), running(phase=phase, loss=1.5))
     assert condition(decision, "Running")["status"] == "True"
-    assert condition(decision, "Succeeded")["reason"] in set(Reason)
+    assert condition(decision, "Succeeded")["reason"] in {*Shared, *Reason}
     assert decision.status["progress"]["loss"] == 1.5
 
 
@@ -408,7 +412,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.walk("C14")
-@pytest.mark.parametrize("reasons", [Reason, EvaluationReason, DeploymentReason])
+@pytest.mark.parametrize("reasons", [Shared, Reason, EvaluationReason, DeploymentReason])
 def test_every_word_is_explained(reasons: Iterable[str]) -> None:
     page = (DOCS / "statuses.md").read_text()
     assert [reason for reason in reasons if f"`{reason}`" not in page] == []

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from kubetune.common.wording import in_our_words
 from kubetune.kube.errors import ApiError
 from kubetune.runtime.refusal import refuse_by_server
-from kubetune.workload.wording import in_our_words
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 
 from pydantic import Field
@@ -76,3 +77,12 @@ def set_condition(  # noqa: PLR0913 - the members of a condition
     if old is None:
         return (*current, new)
     return tuple(new if condition is old else condition for condition in current)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """The content of a condition."""
+
+    status: ConditionStatus
+    reason: str
+    message: str

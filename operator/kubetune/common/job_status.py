@@ -42,12 +42,15 @@ class JobCondition(enum.StrEnum):
     """True at either end, with the reason Succeeded or Failed: what to wait for when both will do."""
 
 
+FAILURE_REASON_LIMIT, FAILURE_MESSAGE_LIMIT = 256, 4096
+
+
 class Failure(ApiModel):
     """Why it failed."""
 
-    reason: str = Field(max_length=256)
+    reason: str = Field(max_length=FAILURE_REASON_LIMIT)
     """One CamelCase word."""
-    message: str = Field(max_length=4096)
+    message: str = Field(max_length=FAILURE_MESSAGE_LIMIT)
     """What was wrong, where, and what to do."""
     exit_code: int | None = None
     """Exit status of the container; docs/training.md has their meaning."""

@@ -14,6 +14,10 @@ SELECTOR = f"{MANAGED_BY}={MANAGER}"
 """Narrows the operator's watches to its own children."""
 
 
+KINDS = {"finetunejob": "FineTuneJob", "evaluation": "Evaluation", "modeldeployment": "ModelDeployment"}
+"""Last part of the label that names the custom resource an object belongs to -> its kind."""
+
+
 class Component(enum.StrEnum):
     """What a workload does."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from .conditions import Condition
 from .model import NAME_LIMIT, ApiModel, Rule, Timestamp
@@ -82,6 +82,27 @@ class Status(ApiModel):
     """How far the object is; True is good."""
 
 
+def _readable(kind: Any, obj: dict[str, Any]) -> dict[str, Any]:
+    """The part of the object's status that fits ``kind``: without the members that do not, or of a list without those
+    entries."""
+    status = obj.get("status")
+    if not isinstance(status, dict):
+        return {}
+    try:
+        kind.model_validate(status)
+    except ValidationError as error:
+        # The member, and the number of the entry where it is a list.
+        places = [(str(one["loc"][0]), one["loc"][1:2]) for one in error.errors()]
+    else:
+        return status
+    kept = dict(status)
+    for member in {member for member, _ in places}:
+        value, unread = kept.pop(member), {entry for name, entry in places if name == member}
+        if isinstance(value, list) and () not in unread:
+            kept[member] = [one for index, one in enumerate(value) if (index,) not in unread]
+    return kept
+
+
 class Resource(ApiModel):
     """A custom resource; subclasses add ``spec`` and ``status``."""
 
@@ -104,8 +125,12 @@ class Resource(ApiModel):
 
     @classmethod
     def parse(cls, obj: dict[str, Any]) -> Self:
-        """Raises pydantic.ValidationError when the object does not fit the schema of this version."""
-        return cls.model_validate(obj)
+        """Raises pydantic.ValidationError when metadata or spec do not fit the schema of this version.
+
+        The status does not have to: an operator of another release may have written it. What this one cannot read of
+        it counts as unknown.
+        """
+        return cls.model_validate(obj | {"status": _readable(cls.model_fields["status"].annotation, obj)})
 
     def owner_reference(self) -> dict[str, Any]:
         """The controller reference that makes a child be deleted with this object."""

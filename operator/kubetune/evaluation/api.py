@@ -3,146 +3,26 @@
 from __future__ import annotations
 
 import enum
-from typing import Annotated, ClassVar
+from typing import ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
-from kubetune.common.dataset import EvaluationDataset
 from kubetune.common.job_status import JobStatus
+from kubetune.common.measurement import Measurement
 from kubetune.common.meta import AGE, Column, KindInfo, Resource
 from kubetune.common.model import ApiModel, Rule, Timestamp, checked
 from kubetune.common.model_source import ModelChoice
-from kubetune.common.pod_options import JobOptions, Resources
+from kubetune.common.pod_options import JobOptions
 from kubetune.common.syntax import same_folder
 from kubetune_contract.evaluate import MetricName, Verdict
-
-StopText = Annotated[str, StringConstraints(min_length=1, max_length=64)]
 
 
 class Reason(enum.StrEnum):
     """Reasons of an Evaluation's conditions; a failure may also carry a reason of the evaluator's own."""
 
-    ACCEPTED = "Accepted"
-    INVALID_SPEC = "InvalidSpec"
-    NAME_CONFLICT = "NameConflict"
     FINE_TUNE_JOB_NOT_FOUND = "FineTuneJobNotFound"
     FINE_TUNE_JOB_NOT_FINISHED = "FineTuneJobNotFinished"
     FINE_TUNE_JOB_FAILED = "FineTuneJobFailed"
-    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
-    CLAIM_NOT_FOUND = "ClaimNotFound"
-    SECRET_NOT_FOUND = "SecretNotFound"
-    RUNTIME_CLASS_NOT_FOUND = "RuntimeClassNotFound"
-    NO_NODE_WITH_GPU = "NoNodeWithGPU"
-    NO_SUITABLE_NODE = "NoSuitableNode"
-    QUOTA_EXCEEDED = "QuotaExceeded"
-    CREATION_REFUSED = "CreationRefused"
-    WAITING = "Waiting"
-    UNSCHEDULABLE = "Unschedulable"
-    SCHEDULED = "Scheduled"
-    IMAGE_PULL_FAILED = "ImagePullFailed"
-    CONTAINER_NOT_STARTED = "ContainerNotStarted"
-    PREPARING = "Preparing"
-    RUNNING = "Running"
-    SUSPENDING = "Suspending"
-    SUSPENDED = "Suspended"
-    RETRYING = "Retrying"
-    COMPLETED = "Completed"
-    OUT_OF_MEMORY = "OutOfMemory"
-    BAD_CONFIG = "BadConfig"
-    BAD_DATA = "BadData"
-    INPUT_NOT_FOUND = "InputNotFound"
-    PERMISSION_DENIED = "PermissionDenied"
-    UNAVAILABLE = "Unavailable"
-    PREEMPTED = "Preempted"
-    EVICTED = "Evicted"
-    ERROR = "Error"
-    DEADLINE_EXCEEDED = "DeadlineExceeded"
-    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
-    RESULT_LOST = "ResultLost"
-    NOT_FINISHED = "NotFinished"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    ALREADY_FINISHED = "AlreadyFinished"
-
-
-class Generation(ApiModel):
-    """Bounds of the answers; decoding is greedy, so that a run can be repeated."""
-
-    max_new_tokens: int = Field(default=128, ge=1, le=32_768)
-    """Most tokens of one answer."""
-    batch_size: int = Field(default=8, ge=1, le=1024)
-    """Items generated at once; lower it when memory does not suffice. It does not change the answers' meaning, only the
-    speed."""
-    stop: tuple[StopText, ...] = Field(
-        default=(), max_length=16, json_schema_extra={"x-kubernetes-list-type": "atomic"}
-    )
-    """Texts that end an answer; they are not part of it."""
-
-
-POINTS = (MetricName.CHRF, MetricName.BLEU)
-"""Metrics that go from 0 to 100; the others go from 0 to 1."""
-
-
-class Gate(ApiModel):
-    """When the verdict is Go: the interval of candidate minus baseline lies above 0 and the gain reaches `margin`,
-    against every baseline. NoGo when the candidate is shown not to reach it, Inconclusive when the items do not suffice
-    to tell."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            f"self.metric in {[str(metric) for metric in POINTS]!r} || self.margin <= 1.0",
-            "the metric goes from 0 to 1, so margin is a share: 0.05 for five points of 100",
-            "margin",
-        ),
-    )
-
-    metric: MetricName
-    """The metric that decides; must be one of `metrics`."""
-    margin: float = Field(default=0.0, ge=0, le=100)
-    """Least gain that counts, in the metric's own unit: points of 100 for chrF and bleu, a share (0 to 1) for all
-    others."""
-    alpha: float = Field(default=0.05, gt=0, le=0.5)
-    """Accepted chance of a false Go; the interval has the level 1 - alpha."""
-
-
-class Measurement(ApiModel):
-    """What is measured, and how."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.gate) || self.gate.metric in self.metrics",
-            "gate.metric must be one of metrics; add it there, otherwise it is not measured",
-            "gate",
-        ),
-    )
-
-    dataset: EvaluationDataset
-    """Items to answer: each has a question (prompt, messages or instruction) and the expected answer. Keep them apart
-    from the training data, or the result means nothing."""
-    metrics: tuple[MetricName, ...] = Field(
-        default=(MetricName.EXACT_MATCH,),
-        min_length=1,
-        max_length=len(MetricName),
-        json_schema_extra={"x-kubernetes-list-type": "set"},
-    )
-    """What is computed for each item: exactMatch, tokenF1, rougeL, chrF, bleu, lengthRatio. The first one (or the
-    gate's) is shown by `kubectl get`."""
-    generation: Generation = Generation()
-    """Bounds of the answers."""
-    limit: int | None = Field(default=None, ge=1, le=10_000_000)
-    """Use at most this many items, drawn with `seed`. Unset: all."""
-    seed: int = Field(default=42, ge=0, le=2**32 - 1)
-    """Seed of the drawing of items and of the bootstrap."""
-    gate: Gate | None = None
-    """Turns the measurement into a verdict. Unset: values only, no verdict."""
-
-
-class EvaluationTemplate(Measurement):
-    """An Evaluation to create once a FineTuneJob has succeeded; its candidate is that job and its baseline that job's
-    base model."""
-
-    resources: Resources | None = None
-    """What the evaluation's pod asks of its node. Unset: the same as the job's."""
 
 
 class Baseline(ModelChoice):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from kubetune.common.reasons import Shared
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.lineage import Jobs, plain
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs, Problem, check_inputs
-from kubetune.workload.resolution import Jobs, plain
 from kubetune.workload.secrets import check_secrets
 
-from .api import Evaluation, Reason
+from .api import Evaluation
 from .resources import Models, all_secrets, named_uris, used_uris
 
 
@@ -32,15 +34,15 @@ def find_senseless(evaluation: Evaluation, models: Models, jobs: Jobs) -> Proble
                 f"spec.baselines names {shown} as {one.name!r}, which is what spec.candidate is: nothing could be "
                 "measured. Create the Evaluation again with another baseline."
             )
-            return Problem(Reason.INVALID_SPEC, text)
+            return Problem(Shared.INVALID_SPEC, text)
     ref = evaluation.spec.candidate.fine_tune_job_ref
-    job = jobs.get(ref.name) if ref else None
+    job, data = jobs.get(ref.name) if ref else None, plain(evaluation.spec.dataset.uri)
     # One that a FineTuneJob brought along was checked with it, before the training.
     is_own = any(owner.controller for owner in evaluation.metadata.owner_references)
-    if job and not is_own and plain(job.spec.dataset.uri) == plain(evaluation.spec.dataset.uri):
+    if isinstance(job, FineTuneJob) and not is_own and plain(job.spec.dataset.uri) == data:
         text = (
             f"spec.dataset.uri is what FineTuneJob {job.metadata.name!r} was trained on: a model knows those rows, so "
             "the result would mean nothing. Create the Evaluation again with rows kept apart."
         )
-        return Problem(Reason.INVALID_SPEC, text)
+        return Problem(Shared.INVALID_SPEC, text)
     return None

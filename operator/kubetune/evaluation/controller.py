@@ -5,27 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from kubetune.common.decision import Decision
-from kubetune.finetunejob.api import FineTuneJob
+from kubetune.common.doubt import read
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_hardware, read_inputs, read_job
 from kubetune.kube.secrets import SecretCheck
+from kubetune.lineage import Found, job_names, read_reference
+from kubetune.runs.observe import read_job
+from kubetune.runs.read import JobObservation, read_run
+from kubetune.runs.status import is_final
 from kubetune.runtime.controller import Key
 from kubetune.runtime.listener import Listener
 from kubetune.runtime.polls import Polls
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.resolution import check_spelling, job_names
-from kubetune.workload.run import JobObservation, read_run
-from kubetune.workload.status import is_final
+from kubetune.workload.inputs import check_spelling
+from kubetune.workload.reads import read_hardware, read_inputs
 from kubetune_contract import EvalProgress
 
 from .api import Evaluation, EvaluationProgress
 from .decide import Observed, decide
 from .resources import EVALUATE, Models, all_secrets, job_name, resolve_models, used_uris
-from .result import is_worth_a_write, read_said, recorded_progress
+from .result import is_worth_a_write, recorded_progress
 
 
 class EvaluationController:
@@ -34,7 +37,7 @@ class EvaluationController:
     def __init__(self, settings: Settings, polls: Polls) -> None:
         self._settings = settings
         self._pods: Listener[EvalProgress, EvaluationProgress] = Listener(
-            polls, settings.progress_write_seconds, read=read_said, is_due=is_worth_a_write
+            polls, settings.progress_write_seconds, read=partial(read, EvalProgress), is_due=is_worth_a_write
         )
         self._secrets = SecretCheck()
 
@@ -78,10 +81,10 @@ class EvaluationController:
     async def _before_start(self, client: Client, obj: Evaluation) -> Observed:
         if check_spelling(used_uris(obj, None)):
             return Observed()
-        jobs: dict[str, FineTuneJob | None] = {}
+        jobs: dict[str, Found] = {}
         for key in self.references(obj):
             raw = await client.get(FINETUNEJOB, key.namespace, key.name)
-            jobs[key.name] = FineTuneJob.parse(raw) if raw else None
+            jobs[key.name] = read_reference(raw)
         models = resolve_models(obj, jobs)
         known, namespace = models if isinstance(models, Models) else None, obj.metadata.namespace
         inputs = await read_inputs(client, namespace, used_uris(obj, known))

@@ -2,48 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
-from kubetune.common.decision import Decision, Patch, Ref
+from kubetune.common.conditions import ConditionStatus, Fact
+from kubetune.common.decision import Decision
+from kubetune.common.doubt import attempt, read
 from kubetune.common.job_status import Failure, JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
-from kubetune.finetunejob.api import FineTuneJob
-from kubetune.settings import Settings
-from kubetune.workload.deadline import explain_deadline, suspend_body
-from kubetune.workload.explain import Fact
-from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.gpu import Hardware, check_shares
-from kubetune.workload.inputs import Inputs, Problem
-from kubetune.workload.main_memory import fewer_tries
-from kubetune.workload.misfit import expect_placement
-from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling
-from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
-from kubetune.workload.status import (
+from kubetune.lineage import Jobs, Obstacle, Unresolved
+from kubetune.runs.decide import CONFLICT_SECONDS, PROBLEM_SECONDS, Steps, find_foreign, lose, patches, step, suspension
+from kubetune.runs.read import JobObservation, Run, read_run
+from kubetune.runs.status import (
     Stamp,
     accepted,
     is_final,
     job_conditions,
     job_status,
+    keep,
     refused_run,
     settle,
     transitions,
 )
-from kubetune_contract import EvalProgress
+from kubetune.settings import Settings
+from kubetune.workload.gpu import Hardware, check_shares
+from kubetune.workload.inputs import Inputs, Problem, check_spelling
+from kubetune.workload.misfit import expect_placement
+from kubetune_contract import EvalProgress, EvalSummary
 
-from .api import Evaluation, EvaluationStatus, Reason
+from .api import Evaluation, Reason
 from .checks import find_missing, find_senseless
-from .resources import EVALUATE, Models, build, job_name, measured_candidate, output_uri, resolve_models, used_uris
-from .result import describe, is_due, measured_model, primary_metric, read_progress, read_summary, result_members
+from .resources import EVALUATE, Models, build, measured_candidate, output_uri, resolve_models, used_uris
+from .result import describe, is_news, measured_model, primary_metric, read_progress, result_members
 
 Object = dict[str, Any]
-
-PROBLEM_SECONDS = 5.0
-"""A missing claim, ConfigMap or Secret is not watched; once created it is found this much later."""
-CONFLICT_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ class Observed:
     """What the controller has read; the default is a cluster in which nothing exists yet."""
 
     run: JobObservation = field(default_factory=JobObservation)
-    jobs: Mapping[str, FineTuneJob | None] = field(default_factory=dict)
+    jobs: Jobs = field(default_factory=dict)
     """FineTuneJobs the spec refers to, looked up only while there is no Job."""
     inputs: Inputs = field(default_factory=Inputs)
     """Looked up only while there is no Job."""
@@ -65,17 +59,18 @@ def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
     """Feeding the result back changes nothing."""
     if is_final(evaluation.status):
         return _keep_final(evaluation, now)
-    child = observed.run.job
-    if child is None:
+    foreign = find_foreign(evaluation, [observed.run.job])
+    if foreign:
+        return _refuse(evaluation, foreign, now, CONFLICT_SECONDS)
+    if observed.run.job is None:
         return _start(evaluation, observed, now, settings)
-    if not is_owned_by(child, evaluation.metadata.uid):
-        return _refuse(evaluation, _conflict(evaluation), now, CONFLICT_SECONDS)
-    run = read_run(observed.run, main=EVALUATE)
-    if run.is_unsettled:
-        return Decision(status=evaluation.status.to_dict(), requeue_after=run.recheck_after)
-    if run.phase is JobPhase.SUCCEEDED:
-        return _complete(evaluation, observed, run, now, settings)
-    return _follow(evaluation, observed, run, now, settings)
+    measured = measured_model(measured_candidate(observed.run.job))
+    steps = Steps(
+        complete=lambda run: _complete(evaluation, run, now, settings, candidate=measured),
+        fail=lambda run: _conclude(evaluation, accepted(), run, now, candidate=measured),
+        follow=lambda run: _follow(evaluation, observed, run, now, settings, candidate=measured),
+    )
+    return step(evaluation.status, evaluation.spec, observed.run, EVALUATE, steps)
 
 
 def _keep_final(evaluation: Evaluation, now: datetime) -> Decision:
@@ -122,6 +117,8 @@ def _unresolved(evaluation: Evaluation, obstacle: Unresolved, now: datetime) -> 
     """Events about the FineTuneJob bring this Evaluation back; there is nothing to poll for."""
     if obstacle.obstacle is Obstacle.NOT_FOUND:
         return _refuse(evaluation, Problem(Reason.FINE_TUNE_JOB_NOT_FOUND, obstacle.message), now, None)
+    if obstacle.obstacle is Obstacle.UNREADABLE:
+        return _refuse(evaluation, Problem(Shared.INVALID_SPEC, obstacle.message), now, None)
     if obstacle.obstacle is Obstacle.NOT_FINISHED:
         waiting = Fact(ConditionStatus.UNKNOWN, Reason.FINE_TUNE_JOB_NOT_FINISHED, obstacle.message)
         run = Run(JobPhase.PENDING, scheduled=waiting, running=_false(waiting), succeeded=waiting)
@@ -143,59 +140,30 @@ def _refuse(
     return replace(_conclude(evaluation, fact, run, now), requeue_after=again)
 
 
-def _follow(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:
-    child = observed.run.job or {}
-    run = explain_deadline(run, child, evaluation.spec.active_deadline_seconds)
+def _follow(
+    evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings, **own: Any
+) -> Decision:
     progress = evaluation.status.progress
     if observed.progress and run.phase is JobPhase.RUNNING:
-        said = read_progress(observed.progress)
-        progress = said if is_due(progress, said, settings.progress_write_seconds) else progress
-    candidate = measured_model(measured_candidate(child))
-    decision = _conclude(evaluation, accepted(), run, now, progress=progress, candidate=candidate)
-    patches = () if run.phase is JobPhase.FAILED else _patches(evaluation, observed.run, child, now)
-    return replace(decision, patch=patches, requeue_after=run.recheck_after)
+        said = attempt(read_progress, observed.progress)
+        progress = said if said and is_news(progress, said, settings.progress_write_seconds) else progress
+    decision = _conclude(evaluation, accepted(), run, now, progress=progress, **own)
+    changed = suspension(observed.run.job or {}, now, suspend=evaluation.spec.suspend)
+    patch = patches(evaluation.metadata, observed.run, EVALUATE, changed)
+    return replace(decision, patch=patch, requeue_after=run.recheck_after)
 
 
-def _patches(evaluation: Evaluation, observation: JobObservation, child: Object, now: datetime) -> tuple[Patch, ...]:
-    ref = Ref("batch/v1", "Job", evaluation.metadata.namespace, job_name(evaluation))
-    fewer = fewer_tries(child, observation.pods, EVALUATE)
-    suspension: Object | None = None
-    if is_suspended(child) != evaluation.spec.suspend:
-        suspension = suspend_body(child, now) if evaluation.spec.suspend else {"spec": {"suspend": False}}
-    return tuple(Patch(ref, body) for body in (fewer, suspension) if body)
-
-
-def _complete(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:
-    candidate = measured_model(measured_candidate(observed.run.job or {}))
-    summary = read_summary(run.message)
-    if summary is None:
-        return _conclude(evaluation, accepted(), _lost(evaluation, run, settings), now, candidate=candidate)
-    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, describe(summary)))
-    results = result_members(summary, primary_metric(evaluation))
-    return _conclude(evaluation, accepted(), run, now, candidate=candidate, **results)
-
-
-def _lost(evaluation: Evaluation, run: Run, settings: Settings) -> Run:
-    """The Job says it completed, but nobody read the verdict in time: a gate must not be opened by a guess."""
-    what = "left no summary that can be read" if run.pod else "was deleted before its summary was read"
-    text = (
-        f"The evaluation completed, but its pod {what}, so the verdict is not known. The report should be at "
-        f"{output_uri(evaluation, settings)}; create the Evaluation again to have a verdict."
-    )
-    return replace(
-        run,
-        phase=JobPhase.FAILED,
-        succeeded=Fact(ConditionStatus.FALSE, Reason.RESULT_LOST, text),
-        failure=Failure(reason=Reason.RESULT_LOST, message=text, pod=run.pod),
-    )
-
-
-def _conflict(evaluation: Evaluation) -> Problem:
-    text = (
-        f"Job {evaluation.metadata.namespace}/{job_name(evaluation)} exists and does not belong to this Evaluation. It "
-        "is left alone; delete it or give this Evaluation another name."
-    )
-    return Problem(Reason.NAME_CONFLICT, text)
+def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Settings, **own: Any) -> Decision:
+    summary = read(EvalSummary, run.message)
+    results = attempt(lambda said: result_members(said, primary_metric(evaluation)), summary) if summary else None
+    if summary is None or results is None:
+        remedy = (
+            f"so the verdict is not known. The report should be at {output_uri(evaluation, settings)}; create the "
+            "Evaluation again to have a verdict."
+        )
+        return _conclude(evaluation, accepted(), lose(run, "evaluation", remedy), now, **own)
+    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, describe(summary)))
+    return _conclude(evaluation, accepted(), run, now, **(own | results))
 
 
 def _conclude(evaluation: Evaluation, fact: Fact, run: Run, now: datetime, **own: Any) -> Decision:
@@ -204,7 +172,7 @@ def _conclude(evaluation: Evaluation, fact: Fact, run: Run, now: datetime, **own
     old = evaluation.status
     conditions = job_conditions(old.conditions, fact, run, stamp)
     members = job_status(old, conditions, run, stamp) | {"primary_metric": primary_metric(evaluation)} | own
-    return Decision(status=EvaluationStatus(**members).to_dict(), events=transitions(old.conditions, conditions))
+    return Decision(status=keep(old, members).to_dict(), events=transitions(old.conditions, conditions))
 
 
 def _false(fact: Fact) -> Fact:

@@ -8,10 +8,11 @@ from typing import Any
 
 from kubetune.common.labels import Component, labels
 from kubetune.common.names import child_name
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.lineage import Jobs, Model, Unresolved, base_of, resolve
 from kubetune.settings import Settings
 from kubetune.workload.job import build_job
 from kubetune.workload.pod import CONFIG_ANNOTATION, Container, PodPlan, pod_template
-from kubetune.workload.resolution import Jobs, Model, Unresolved, base_of, resolve
 from kubetune.workload.secrets import SecretUse, needed_secrets
 from kubetune_contract import (
     ContractError,
@@ -84,7 +85,7 @@ def _baselines(evaluation: Evaluation, jobs: Jobs) -> tuple[tuple[str, Model | U
         return tuple((baseline.name, resolve(baseline, jobs)) for baseline in spec.baselines)
     job = jobs.get(spec.candidate.fine_tune_job_ref.name) if spec.candidate.fine_tune_job_ref else None
     # The schema refuses a candidate by uri without baselines, and an unresolved job never comes this far.
-    return ((BASE, base_of(job)),) if job else ()
+    return ((BASE, base_of(job)),) if isinstance(job, FineTuneJob) else ()
 
 
 def eval_config(evaluation: Evaluation, models: Models, settings: Settings) -> EvalConfig:

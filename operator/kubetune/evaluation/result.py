@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
 from datetime import UTC, datetime
 from typing import Any
 
+from kubetune.common.doubt import attempt
 from kubetune.common.job_status import JobPhase
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
-from kubetune_contract import ContractError, EvalProgress, EvalSummary, MetricName, ModelRef, from_json
+from kubetune.runs.decide import is_due
+from kubetune_contract import EvalProgress, EvalSummary, MetricName, ModelRef
 from kubetune_contract import MetricResult as Measured
 
 from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
@@ -19,39 +20,17 @@ _NOTHING = EvaluationProgress(done=0, total=0)
 """What is on record before the evaluator has said anything; whatever it says is news."""
 
 
-def read_summary(message: str | None) -> EvalSummary | None:
-    """The termination message of a completed evaluation; None when it is missing or says something else."""
-    try:
-        return from_json(EvalSummary, json.loads(message or ""))
-    except (ValueError, ContractError):
-        return None
-
-
-def read_said(text: str) -> EvalProgress | None:
-    """The evaluator's answer; None where one of another release says it differently, which harms nobody's run."""
-    try:
-        return from_json(EvalProgress, json.loads(text))
-    except (ValueError, ContractError):
-        return None
-
-
 def recorded_progress(status: dict[str, Any]) -> EvaluationProgress | None:
     """What of a status on record the evaluator's next answer is compared with; None when no evaluation works."""
     if status.get("phase") != JobPhase.RUNNING:
         return None
-    try:
-        return EvaluationProgress.model_validate(status.get("progress") or _NOTHING)
-    except ValueError:
-        return _NOTHING
+    return attempt(EvaluationProgress.model_validate, status.get("progress")) or _NOTHING
 
 
 def is_worth_a_write(stored: EvaluationProgress, said: EvalProgress, interval: float) -> bool:
-    """Whether it would show anything new. With an infinite ``interval``: anything but progress. Figures that cannot be
-    are not worth one."""
-    try:
-        return is_due(stored, read_progress(said), interval)
-    except (ValueError, ArithmeticError):
-        return False
+    """Whether it would show anything new. With an infinite ``interval``: anything but progress."""
+    new = attempt(read_progress, said)
+    return new is not None and is_news(stored, new, interval)
 
 
 def primary_metric(evaluation: Evaluation) -> MetricName:
@@ -96,13 +75,10 @@ def read_progress(said: EvalProgress) -> EvaluationProgress:
     )
 
 
-def is_due(stored: EvaluationProgress | None, new: EvaluationProgress, interval: float) -> bool:
-    """Whether ``new`` is worth a write of its own: ``interval`` seconds later, by the evaluator's clock."""
-    if stored is None or stored.updated_at is None or new.updated_at is None:
-        return True
-    age = (new.updated_at - stored.updated_at).total_seconds()
+def is_news(stored: EvaluationProgress | None, new: EvaluationProgress, interval: float) -> bool:
+    """Whether ``new`` is worth a write of its own, ``interval`` seconds after the stored one."""
     # Fewer items done is a new attempt, which should show at once.
-    return age >= interval or new.done < stored.done
+    return stored is None or is_due(stored.updated_at, new.updated_at, interval) or new.done < stored.done
 
 
 def _delta(results: tuple[Measured, ...], primary: MetricName) -> str | None:

@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event
-from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.common.doubt import attempt, read
+from kubetune.common.job_status import JobCondition, JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
-from kubetune.workload.explain import Fact
+from kubetune.runs.decide import CONFLICT_SECONDS, lose
+from kubetune.runs.read import Run
+from kubetune.runs.status import Stamp, accepted, set_facts, settle
 from kubetune.workload.fingerprint import is_owned_by
-from kubetune.workload.run import Run
-from kubetune.workload.status import Stamp, accepted, set_facts, settle
-from kubetune_contract import ContractError, TrainSummary, from_json
+from kubetune_contract import TrainSummary
 
-from .api import EvaluationRef, FineTuneJob, Reason
-from .conclude import conclude
-from .cost import charge
-from .figures import merge_suggestions, read_artifact, read_exports, read_recovery, read_results, read_suggestions
+from .api import EvaluationRef, FineTuneJob
+from .api.from_contract import merge_suggestions, read_recovery, read_suggestions, result_members
+from .job.resources import build_evaluation
+from .job.uris import artifact_uri
 from .observed import Look, Observed
 from .preflight import Preflight
-from .progress import final_progress
-from .resources import build_evaluation
-from .uris import artifact_uri
+from .report.build_status import conclude
+from .report.cost import charge
+from .report.progress import final_progress
 
 Object = dict[str, Any]
 
-CONFLICT_SECONDS = 60.0
 _NOT_CREATED = "The training has succeeded, but its Evaluation (spec.evaluation) cannot be created; tried every minute"
 
 
 def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
     """The training's Job is done: records what it published. The Evaluation follows in the next pass, so that nothing
     about it can keep the result from being recorded."""
-    summary = _read_summary(run.message)
-    if summary is None:
+    summary = read(TrainSummary, run.message)
+    published = attempt(result_members, summary) if summary else None
+    if summary is None or published is None:
         return _lose(look, preflight, run)
     job = look.job
     evaluation = _Evaluation.of(job, look.observed)
     text = sentences(_describe(summary), evaluation.note)
-    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Reason.COMPLETED, text))
+    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, text))
     finished = run.finished or look.now.replace(microsecond=0)
     decision = conclude(
         look,
         accepted(),
         preflight,
         run,
-        progress=final_progress(job.status.progress, summary, finished),
-        recovery=read_recovery(summary.recovery) or job.status.recovery,
+        progress=attempt(lambda said: final_progress(job.status.progress, said, finished), summary),
+        recovery=attempt(read_recovery, summary.recovery) or job.status.recovery,
         suggestions=merge_suggestions(job.status.suggestions, read_suggestions(summary.suggestions)),
-        artifact=read_artifact(summary.artifact),
-        exports=read_exports(summary.exports),
-        results=read_results(summary),
         cost=charge(job.status.cost, summary.active_seconds, job.spec, look.settings, None),
-        mlflow_run_id=summary.mlflow_run_id,
-        model_version=summary.model_version,
+        **published,
     )
     events = (*decision.events, *evaluation.events)
     return replace(decision, events=events, requeue_after=None if job.spec.evaluation is None else 0.0)
@@ -90,19 +87,11 @@ def _describe(summary: TrainSummary) -> str:
 
 
 def _lose(look: Look, preflight: Preflight, run: Run) -> Decision:
-    """The Job says it completed, but nobody read the result in time: without its digest it must not be trusted."""
-    what = "left no summary that can be read" if run.pod else "was deleted before its summary was read"
-    text = (
-        f"The training completed, but its pod {what}, so the result is not known for sure. What it published "
-        f"should be at {artifact_uri(look.job, look.settings)}; use that URI directly, or create the FineTuneJob again."
+    remedy = (
+        f"so the result is not known for sure. What it published should be at {artifact_uri(look.job, look.settings)}; "
+        "use that URI directly, or create the FineTuneJob again."
     )
-    run = replace(
-        run,
-        phase=JobPhase.FAILED,
-        succeeded=Fact(ConditionStatus.FALSE, Reason.RESULT_LOST, text),
-        failure=Failure(reason=Reason.RESULT_LOST, message=text, pod=run.pod),
-    )
-    return conclude(look, accepted(), preflight, run)
+    return conclude(look, accepted(), preflight, lose(run, "training", remedy))
 
 
 @dataclass(frozen=True)
@@ -126,15 +115,5 @@ class _Evaluation:
                 f"Evaluation {name} exists and does not belong to this FineTuneJob, so spec.evaluation waits: delete "
                 "or rename it."
             )
-            return cls(note=note, events=(Event(Reason.NAME_CONFLICT, note, warning=True),), again=CONFLICT_SECONDS)
+            return cls(note=note, events=(Event(Shared.NAME_CONFLICT, note, warning=True),), again=CONFLICT_SECONDS)
         return cls(ref=EvaluationRef(name=name), create=() if live else (wanted,))
-
-
-def _read_summary(message: str | None) -> TrainSummary | None:
-    """None also for figures that cannot be; they must not stop the reconciler."""
-    try:
-        summary = from_json(TrainSummary, json.loads(message or ""))
-        read_artifact(summary.artifact), read_results(summary), read_recovery(summary.recovery)
-    except (ValueError, ContractError):
-        return None
-    return summary

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from kubetune.common.conditions import get_condition
 from kubetune.common.decision import Decision
+from kubetune.common.doubt import read
 from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.errors import NotLive
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
-from kubetune.kube.reads import read_hardware, read_inputs, read_job, read_nodes
 from kubetune.kube.secrets import SecretCheck
+from kubetune.runs.observe import read_job
+from kubetune.runs.read import JobObservation, Run, final_condition, is_suspended, read_run
+from kubetune.runs.status import is_final
 from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.listener import Listener
 from kubetune.runtime.polls import Polls
@@ -23,21 +27,20 @@ from kubetune.workload.gpu import Hardware, gpu_resource
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.misfit import MISFITS
 from kubetune.workload.nodes import gpu_nodes
-from kubetune.workload.run import JobObservation, Run, final_condition, is_suspended, read_run
-from kubetune.workload.status import is_final
+from kubetune.workload.reads import read_hardware, read_inputs, read_nodes
 from kubetune_contract import TrainProgress
 
-from .admission import Request, Wait
 from .api import FineTuneJob, FineTuneJobStatus
-from .checks import all_secrets, all_uris, check_uris
 from .decide import decide
-from .observed import Observed
+from .job.checks import all_secrets, all_uris, check_uris
+from .job.resources import MAIN, job_name, preflight_name
+from .observed import Observed, Wait
 from .preflight import is_owed, read_preflight
-from .progress import is_worth_a_write, read_said, recorded_live
-from .resources import MAIN, job_name, preflight_name
-from .series import ProgressSeries
-from .slots import Slots
-from .turn import could_stop, find_misfit, wants_to_start
+from .queue.eligibility import could_stop, find_misfit, wants_to_start
+from .queue.places import Request
+from .queue.slots import Slots
+from .report.progress import is_worth_a_write, recorded_live
+from .report.series import ProgressSeries
 
 _UNDER_WAY = {JobPhase.RUNNING}
 
@@ -51,7 +54,7 @@ class FineTuneJobController:
         self._pods: Listener[TrainProgress, FineTuneJobStatus] = Listener(
             polls,
             settings.progress_write_seconds,
-            read=read_said,
+            read=partial(read, TrainProgress),
             is_due=is_worth_a_write,
             tell=lambda key, said: series.set(key.namespace, key.name, said),
         )

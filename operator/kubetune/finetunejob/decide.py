@@ -6,25 +6,30 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event, Ref
 from kubetune.common.job_status import JobPhase
+from kubetune.common.reasons import Shared
+from kubetune.runs.decide import CONFLICT_SECONDS, PROBLEM_SECONDS, Steps, find_foreign, step
+from kubetune.runs.read import JobObservation, Run, is_suspended, read_run
+from kubetune.runs.status import accepted, is_final, refused_run
 from kubetune.settings import Settings
-from kubetune.workload.deadline import explain_deadline
-from kubetune.workload.explain import Fact
-from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import Problem
 from kubetune.workload.misfit import expect_placement
-from kubetune.workload.run import JobObservation, Run, is_suspended, read_run
-from kubetune.workload.status import accepted, is_final, refused_run
 from kubetune_contract import Fit
 
 from .api import FineTuneJob, Reason
-from .checks import PROBLEM_SECONDS, find_problem
-from .completion import CONFLICT_SECONDS, complete, keep_final
-from .conclude import conclude
-from .cost import charge
-from .holding import (
+from .completion import complete, keep_final
+from .job.checks import find_problem
+from .job.resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
+from .observed import Look, Observed
+from .preflight import Preflight, known_result, read_preflight, run_before_training
+from .queue.eligibility import could_stop, wants_to_start
+from .report.build_status import conclude
+from .report.cost import charge
+from .report.progress import at_rest, follow, saved
+from .report.stages import tell
+from .suspend import (
     give_back,
     is_kept_by_kueue,
     patches,
@@ -35,12 +40,6 @@ from .holding import (
     waits_for_kueue,
     withdraw,
 )
-from .observed import Look, Observed
-from .preflight import Preflight, known_result, read_preflight, run_before_training
-from .progress import at_rest, follow, saved
-from .resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
-from .stages import tell
-from .turn import could_stop, wants_to_start
 
 Object = dict[str, Any]
 
@@ -52,7 +51,7 @@ def decide(job: FineTuneJob, observed: Observed, now: datetime, settings: Settin
     if is_final(job.status):
         return keep_final(job, observed, now)
     look = Look(job, observed, now, settings)
-    foreign = _find_foreign(job, observed)
+    foreign = find_foreign(job, [observed.preflight.job, observed.run.job])
     if foreign:
         return _refuse(look, foreign, CONFLICT_SECONDS)
     preflight = read_preflight(job, observed)
@@ -63,24 +62,13 @@ def decide(job: FineTuneJob, observed: Observed, now: datetime, settings: Settin
     return _start(look, preflight)
 
 
-def _find_foreign(job: FineTuneJob, observed: Observed) -> Problem | None:
-    for child in (observed.preflight.job, observed.run.job):
-        if child is not None and not is_owned_by(child, job.metadata.uid):
-            text = (
-                f"Job {job.metadata.namespace}/{child['metadata']['name']} exists and does not belong to this "
-                "FineTuneJob. It is left alone; delete it or give this FineTuneJob another name."
-            )
-            return Problem(Reason.NAME_CONFLICT, text)
-    return None
-
-
 def _refuse(look: Look, problem: Problem, again: float, preflight: Preflight | None = None) -> Decision:
     fact = Fact(ConditionStatus.FALSE, problem.reason, problem.message)
     waiting = Fact(ConditionStatus.UNKNOWN, problem.reason, "Nothing is started before the spec is accepted.")
     preflight = preflight or known_result(look.job) or Preflight(waiting)
     run = refused_run(problem)
     # Whoever mends what is missing should not learn only then that no node will do.
-    run = run if problem.reason in {Reason.INVALID_SPEC, Reason.NAME_CONFLICT} else _foresee(look, run)
+    run = run if problem.reason in {Shared.INVALID_SPEC, Shared.NAME_CONFLICT} else _foresee(look, run)
     return replace(conclude(look, fact, preflight, run), requeue_after=again)
 
 
@@ -152,18 +140,14 @@ def _warn(job: FineTuneJob, preflight: Preflight) -> tuple[Event, ...]:
 
 
 def _train(look: Look, preflight: Preflight) -> Decision:
-    job, observed = look.job, look.observed
-    run = read_run(observed.run, main=MAIN)
-    if run.is_unsettled:
-        return Decision(status=job.status.to_dict(), requeue_after=run.recheck_after)
-    if run.phase is JobPhase.SUCCEEDED:
-        return complete(look, preflight, run)
-    if run.phase is JobPhase.FAILED:
-        run = explain_deadline(run, observed.run.job or {}, job.spec.active_deadline_seconds)
-        return conclude(look, accepted(), preflight, run)
-    if job.spec.suspend:
-        return _hold(look, preflight, run)
-    return _follow(look, preflight, run)
+    job = look.job
+    go_on = _hold if job.spec.suspend else _follow
+    steps = Steps(
+        complete=lambda run: complete(look, preflight, run),
+        fail=lambda run: conclude(look, accepted(), preflight, run),
+        follow=lambda run: go_on(look, preflight, run),
+    )
+    return step(job.status, job.spec, look.observed.run, MAIN, steps)
 
 
 def _hold(look: Look, preflight: Preflight, run: Run) -> Decision:

@@ -6,16 +6,28 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from kubetune.common.conditions import Fact
+from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from kubetune.workload.gpu import Hardware
 from kubetune.workload.inputs import Inputs
-from kubetune.workload.run import JobObservation
 from kubetune_contract import TrainProgress
 
-from .admission import Wait
-from .api import FineTuneJob
+from .api import FineTuneJob, Reason
 
 Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Why a training does not start yet."""
+
+    reason: Reason
+    message: str
+    position: int | None = None
+    again: float = 30.0
+    misfit: Fact | None = None
+    """Why no node can take it, where that is so."""
 
 
 @dataclass(frozen=True)

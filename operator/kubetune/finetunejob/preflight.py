@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 
-from kubetune.common.conditions import ConditionStatus, get_condition, is_true
+from kubetune.common.conditions import ConditionStatus, Fact, get_condition, is_true
+from kubetune.common.doubt import attempt, read
 from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import capitalised, sentences
-from kubetune.workload.explain import WAITING_TEXT, Fact
-from kubetune.workload.run import JobObservation, Run, read_run
-from kubetune_contract import ContractError, Fit, PreflightSummary, from_json
+from kubetune.runs.read import JobObservation, Run, read_run
+from kubetune.workload.explain import WAITING_TEXT
+from kubetune_contract import Fit, PreflightSummary
 
 from .api import FineTuneJob, FitPolicy, PreflightStatus, Reason
-from .figures import preflight_status, read_suggestions
-from .measured import Suggestion
+from .api.from_contract import preflight_status, read_suggestions
+from .api.status_types import Suggestion
+from .job.resources import PREFLIGHT
 from .observed import Observed
-from .resources import PREFLIGHT
 
 AFTER_TEXT = "The training starts once the preflight has passed."
 NEVER_TEXT = "Did not run: the preflight failed."
@@ -78,22 +79,23 @@ def _read(job: FineTuneJob, run: Run) -> Preflight:
         text = f"Pod {run.pod} checks data, model, access and memory."
         return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.PREFLIGHT, text), run=run)
     stuck = run.running if run.scheduled.status is ConditionStatus.TRUE else run.scheduled
-    is_stuck = stuck.reason not in {Reason.WAITING, Reason.PREPARING}
+    is_stuck = stuck.reason not in {Shared.WAITING, Shared.PREPARING}
     status = ConditionStatus.FALSE if is_stuck else ConditionStatus.UNKNOWN
     return Preflight(Fact(status, stuck.reason, stuck.message), run=run)
 
 
 def _conclude(job: FineTuneJob, run: Run) -> Preflight:
     if run.message is None and run.pod is None:
-        return Preflight(Fact(ConditionStatus.UNKNOWN, Reason.WAITING, WAITING_TEXT), run=run, is_lost=True)
-    summary = _read_summary(run.message)
-    if summary is None:
+        return Preflight(Fact(ConditionStatus.UNKNOWN, Shared.WAITING, WAITING_TEXT), run=run, is_lost=True)
+    summary = read(PreflightSummary, run.message)
+    figures = attempt(preflight_status, summary) if summary else None
+    if summary is None or figures is None:
         text = (
             f"Pod {run.pod} has left no summary that can be read: the trainer's image and the operator are not of one "
             "release. Let both be of one, or leave the preflight out (spec.preflight.fit: Skip)."
         )
-        return _fail(run, Reason.RESULT_LOST, text)
-    figures, suggestions = preflight_status(summary), read_suggestions(summary.suggestions)
+        return _fail(run, Shared.RESULT_LOST, text)
+    suggestions = read_suggestions(summary.suggestions)
     found = Preflight(Fact(ConditionStatus.TRUE, Reason.PREFLIGHT_PASSED, _describe(job, summary)), True, run, figures)
     if summary.fit is Fit.DOES_NOT_FIT and job.spec.preflight.fit is FitPolicy.REQUIRE:
         text = sentences(capitalised(summary.fit_message))
@@ -101,7 +103,7 @@ def _conclude(job: FineTuneJob, run: Run) -> Preflight:
     return replace(found, suggestions=suggestions)
 
 
-def _fail(run: Run, reason: Reason, text: str) -> Preflight:
+def _fail(run: Run, reason: str, text: str) -> Preflight:
     fact = Fact(ConditionStatus.FALSE, reason, text)
     failure = Failure(reason=reason, message=text, pod=run.pod)
     failed = replace(run, phase=JobPhase.FAILED, succeeded=fact, failure=failure)
@@ -114,15 +116,6 @@ def _describe(job: FineTuneJob, summary: PreflightSummary) -> str:
     if summary.fit is Fit.DOES_NOT_FIT:
         return sentences(text, f"It is trained all the same, because spec.preflight.fit is {job.spec.preflight.fit}")
     return text
-
-
-def _read_summary(message: str | None) -> PreflightSummary | None:
-    try:
-        summary = from_json(PreflightSummary, json.loads(message or ""))
-        preflight_status(summary)
-    except (ValueError, ContractError):
-        return None
-    return summary
 
 
 def run_before_training(preflight: Preflight) -> Run:

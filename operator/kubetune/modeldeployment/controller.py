@@ -7,22 +7,21 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
+from kubetune.common.conditions import Fact
 from kubetune.common.decision import Decision
 from kubetune.common.labels import match_labels
 from kubetune.evaluation.api import Evaluation
-from kubetune.finetunejob.api import FineTuneJob
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import DEPLOYMENT, EVALUATION, FINETUNEJOB, MODELDEPLOYMENT, POD, SERVICE, Resource
-from kubetune.kube.reads import read_inputs, read_nodes, read_placement, read_runtime_class, read_warnings
 from kubetune.kube.secrets import SecretCheck
+from kubetune.lineage import Found, job_names, read_reference
 from kubetune.runtime.controller import Key
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.inputs import Inputs
 from kubetune.workload.misfit import explain_misfit, is_choosy_spec
 from kubetune.workload.pod import outline
 from kubetune.workload.pods import newest
-from kubetune.workload.resolution import job_names
+from kubetune.workload.reads import read_inputs, read_nodes, read_placement, read_runtime_class, read_warnings
 from kubetune.workload.secrets import needed_secrets
 
 from .api import ModelDeployment
@@ -58,7 +57,7 @@ class ModelDeploymentController:
             client.get(SERVICE, namespace, name),
             client.list(POD, namespace, labels=match_labels(obj.info, obj.metadata.name)),
         )
-        parsed_job = FineTuneJob.parse(job) if job else None
+        found = read_reference(job)
         return Observed(
             deployment=deployment,
             service=service,
@@ -66,9 +65,9 @@ class ModelDeploymentController:
             warnings=await self._warnings(client, pods),
             placement=await self._placement(client, obj, pods),
             runtime_class=await self._runtime_class(client, obj),
-            job=parsed_job,
+            job=found,
             evaluation=Evaluation.parse(evaluation) if evaluation else None,
-            inputs=await self._inputs(client, obj, parsed_job),
+            inputs=await self._inputs(client, obj, found),
         )
 
     def decide(self, obj: ModelDeployment, observed: Observed, now: datetime) -> Decision:
@@ -99,7 +98,7 @@ class ModelDeploymentController:
         resource = FINETUNEJOB if key.kind == FINETUNEJOB.kind else EVALUATION
         return await client.get(resource, key.namespace, key.name)
 
-    async def _inputs(self, client: Client, obj: ModelDeployment, job: FineTuneJob | None) -> Inputs:
+    async def _inputs(self, client: Client, obj: ModelDeployment, job: Found) -> Inputs:
         namespace, used = obj.metadata.namespace, named_uris(obj, job)
         # What the job published is known once it has: its adapter lies in the object store.
         needed = needed_secrets(self._settings, obj.spec, (*used, *published_uris(job)))

@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from kubetune.common.decision import Decision
+from kubetune.runs.status import Stamp
 from kubetune.settings import Settings
-from kubetune.workload.status import Stamp
 
 from .api import ModelDeployment
 from .drift import is_in_step

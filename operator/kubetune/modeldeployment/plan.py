@@ -5,17 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
+from kubetune.lineage import Found, Obstacle, Unresolved, job_names, resolve_servable
+from kubetune.runs.status import accepted
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import check_shares
-from kubetune.workload.inputs import Inputs, Problem, check_inputs
-from kubetune.workload.resolution import Obstacle, Unresolved, check_spelling, job_names, resolve_servable
+from kubetune.workload.inputs import Inputs, Problem, check_inputs, check_spelling
 from kubetune.workload.secrets import check_secrets, needed_secrets
-from kubetune.workload.status import accepted
 
 from .api import ModelDeployment, Reason
 from .resources import child, recreates, used_uris
@@ -40,7 +39,7 @@ class Observed:
     """Why no node takes a pod that is on none or not made yet, as nodes and labels tell; None when they do not."""
     runtime_class: str = ""
     """The RuntimeClass that exists for pods with a GPU, looked up where nobody names one."""
-    job: FineTuneJob | None = None
+    job: Found = None
     """The FineTuneJob ``spec.model`` refers to."""
     evaluation: Evaluation | None = None
     """The Evaluation ``spec.requireVerdict`` refers to."""
@@ -121,7 +120,8 @@ def _judge_ahead(deployment: ModelDeployment, observed: Observed, waiting: Fact)
     """The condition Admitted while the model is waited for: a verdict that can never count is told at once."""
     gate, evaluation = _gate(deployment), observed.evaluation
     hopeless = judge_spec(deployment.spec.model, gate, evaluation) if gate and evaluation else None
-    template = observed.job.spec.evaluation if observed.job and observed.job.metadata.name == gate else None
+    job = observed.job if isinstance(observed.job, FineTuneJob) else None
+    template = job.spec.evaluation if job and job.metadata.name == gate else None
     if gate and evaluation is None and template and template.gate is None:
         # The Evaluation of that name that the job will bring along.
         hopeless = without_gate(gate)
@@ -168,17 +168,17 @@ def cache_uris(deployment: ModelDeployment) -> tuple[str, ...]:
     return (f"pvc://{cache.claim_name}/",) if cache else ()
 
 
-def named_uris(deployment: ModelDeployment, job: FineTuneJob | None) -> tuple[str, ...]:
+def named_uris(deployment: ModelDeployment, job: Found) -> tuple[str, ...]:
     """Everything the spec leads to whose claim must exist; nothing while the spec cannot be read."""
     if check_spelling(_spec_uris(deployment)):
         return ()
-    base = (job.spec.base_model.uri,) if job else ()
+    base = (job.spec.base_model.uri,) if isinstance(job, FineTuneJob) else ()
     return (*_spec_uris(deployment), *base, *cache_uris(deployment))
 
 
-def published_uris(job: FineTuneJob | None) -> tuple[str, ...]:
+def published_uris(job: Found) -> tuple[str, ...]:
     """Where the job's results are, once there are any."""
-    status = job.status if job else None
+    status = job.status if isinstance(job, FineTuneJob) else None
     made = (status.artifact, *(status.exports or ())) if status else ()
     return tuple(one.uri for one in made if one)
 
@@ -200,6 +200,7 @@ _LACKS = {Reason.CLAIM_NOT_FOUND, Reason.SECRET_NOT_FOUND, "ConfigMapNotFound"}
 _REASONS = {
     Obstacle.NOT_FOUND: Reason.FINE_TUNE_JOB_NOT_FOUND,
     Obstacle.NOT_FINISHED: Reason.FINE_TUNE_JOB_NOT_FINISHED,
+    Obstacle.UNREADABLE: Reason.INVALID_SPEC,
     Obstacle.FAILED: Reason.FINE_TUNE_JOB_FAILED,
     Obstacle.NOT_SERVABLE: Reason.ADAPTER_NOT_SERVABLE,
 }

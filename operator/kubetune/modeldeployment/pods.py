@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.job_status import Failure
-from kubetune.workload.explain import Fact, explain_waiting, failure_of
+from kubetune.workload.explain import explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
 from kubetune.workload.secrets import name_secret

@@ -20,7 +20,7 @@ from kubetune.common.job_status import JobCondition
 from kubetune.common.meta import GROUP
 from kubetune.common.model_source import ModelChoice
 from kubetune.evaluation.api import Evaluation
-from kubetune.workload.resolution import Model, plain
+from kubetune.lineage import Model, plain
 from kubetune_contract import ContractError, Verdict, dumps, from_json
 
 from .api import Reason

@@ -5,22 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus, get_condition, is_true
+from kubetune.common.conditions import ConditionStatus, Fact, get_condition, is_true
 from kubetune.common.decision import Event
 from kubetune.common.job_status import Failure
 from kubetune.common.sentences import sentences
+from kubetune.common.wording import explain_refusal, refusal_reason
+from kubetune.runs.status import Stamp, accepted_unless, set_facts, transitions
 from kubetune.settings import Settings
-from kubetune.workload.explain import Fact, explain_refusal, refusal_reason
 from kubetune.workload.pods import condition
-from kubetune.workload.status import Stamp, accepted_unless, set_facts, transitions
 
-from .api import (
-    DeploymentCondition,
-    DeploymentPhase,
-    ModelDeployment,
-    ModelDeploymentStatus,
-    Reason,
-)
+from .api import DeploymentCondition, DeploymentPhase, ModelDeployment, ModelDeploymentStatus, Reason
 from .plan import Plan
 from .pods import ServerPod
 from .resources import base_model_name, endpoint

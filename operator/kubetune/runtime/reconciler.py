@@ -21,11 +21,14 @@ from .queue import WorkQueue
 from .references import References
 from .refusal import refuse_by_server, refuse_unreadable
 from .seen import Seen
+from .status_write import over, smaller
 
 log = logging.getLogger(__name__)
 
 CONFLICT_SECONDS = 0.2
 """Somebody else was faster: what is true now can be read at once."""
+_SMALLER_TRIES = 4
+"""Times that a refused status is made smaller; a refusal names up to all members that are wrong."""
 
 
 class Reconciler:
@@ -161,14 +164,12 @@ class Reconciler:
 
     async def _conclude(self, key: Key, raw: Object, decision: Decision) -> float | None:
         """Writes the status if it differs, then posts the Events about the change."""
-        if decision.status == raw.get("status"):
-            self._controllers[key.kind].recorded(key, decision.status)
+        metadata, status = raw["metadata"], over(raw.get("status"), decision.status)
+        if status == raw.get("status"):
+            self._controllers[key.kind].recorded(key, status)
             return decision.requeue_after
-        resource, metadata = self._controllers[key.kind].resource, raw["metadata"]
         try:
-            written = await self._client.apply_status(
-                resource, key.namespace, key.name, metadata["uid"], decision.status
-            )
+            written = await self._write(key, metadata["uid"], status)
         except ApiError as error:
             if error.is_not_found or _is_ending(error):
                 return None
@@ -178,10 +179,25 @@ class Reconciler:
         else:
             # The spec changed between our read and our write; the event about it must not pass for our own echo.
             self._queue.add(key)
-        self._controllers[key.kind].recorded(key, decision.status)
+        self._controllers[key.kind].recorded(key, status)
         for event in decision.events:
             await self._post(raw, event)
         return decision.requeue_after
+
+    async def _write(self, key: Key, uid: str, status: Object) -> Object:
+        """A status that the API server does not take as it is becomes a smaller one: what it refuses must not keep the
+        rest from being known."""
+        resource = self._controllers[key.kind].resource
+        for _ in range(_SMALLER_TRIES):
+            try:
+                return await self._client.apply_status(resource, key.namespace, key.name, uid, status)
+            except ApiError as error:
+                left = smaller(status, error.message)
+                if not error.is_invalid or left == status:
+                    raise
+                log.warning("a part of the status was refused and is left out: %s", error, extra={"key": str(key)})
+                status = left
+        return await self._client.apply_status(resource, key.namespace, key.name, uid, status)
 
     async def _post(self, raw: Object, event: Any) -> None:
         try:

@@ -9,11 +9,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from kubetune.common.conditions import Condition, ConditionStatus, get_condition, set_condition
 from kubetune.common.decision import Decision, Event
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
+from kubetune.common.wording import explain_refusal, in_our_words, refusal_reason
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import MODELDEPLOYMENT
-from kubetune.workload.explain import explain_refusal, refusal_reason
-from kubetune.workload.wording import in_our_words
 
 Object = dict[str, Any]
 
@@ -25,7 +25,7 @@ _CONDITIONS = TypeAdapter(tuple[Condition, ...])
 def refuse_unreadable(raw: Object, error: ValidationError, now: datetime) -> Decision:
     """The object does not fit this operator's API types: stored under another version of the CRD."""
     problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()[:5])
-    return _refuse(raw, "InvalidSpec", f"The object does not fit this operator's API: {problems}", now)
+    return _refuse(raw, Shared.INVALID_SPEC, f"The object does not fit this operator's API: {problems}", now)
 
 
 def refuse_by_server(raw: Object, error: ApiError, now: datetime, what: str = "") -> Decision:
@@ -33,7 +33,7 @@ def refuse_by_server(raw: Object, error: ApiError, now: datetime, what: str = ""
     first which one, where that is not plain."""
     if error.is_invalid:
         text = f"The API server refuses what follows from this spec: {in_our_words(error.message)}"
-        return _refuse(raw, "InvalidSpec", sentences(what, text), now)
+        return _refuse(raw, Shared.INVALID_SPEC, sentences(what, text), now)
     text = explain_refusal(error.message)
     return _refuse(raw, refusal_reason(text), sentences(what, text), now)
 

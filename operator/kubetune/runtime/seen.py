@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from kubetune.workload.interest import digest, is_blank, shown_to_others
-
 from .arrivals import Arrivals
 from .controller import Key
+from .event_digest import digest, is_blank, shown_to_others
 from .owners import Owners
 
 Object = dict[str, Any]

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
+from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.labels import COMPONENT, Component
 from kubetune.common.quantity import parse_quantity
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_memory
 
-from .explain import Fact
 from .misfit import owner_of
 from .pods import condition, is_finished
 

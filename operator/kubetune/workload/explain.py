@@ -5,33 +5,25 @@ Reasons are those of the kinds' ``Reason`` enums, or the workload's own (a Failu
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
-from kubetune.common.job_status import Failure
+from kubetune.common.conditions import ConditionStatus, Fact
+from kubetune.common.doubt import clip, read
+from kubetune.common.job_status import FAILURE_MESSAGE_LIMIT, FAILURE_REASON_LIMIT, Failure
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
-from kubetune_contract import ContractError, ExitCode, from_json
+from kubetune.common.wording import explain_refusal, refusal_reason
+from kubetune_contract import ExitCode
 from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
 
 from .pods import condition, container_state, container_statuses
 from .secrets import SECRET_NOT_FOUND, explain_missing, name_secret, use_in
-from .wording import in_our_words
 
 Object = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Fact:
-    """The content of a condition."""
-
-    status: ConditionStatus
-    reason: str
-    message: str
 
 
 WAITING_TEXT = "Waiting for the pod to be created and scheduled."
@@ -41,14 +33,14 @@ NOTICED_TEXT = "The node looks again by itself, within half a minute."
 """What a kubelet does about a container that it cannot create."""
 
 EXIT_REASONS = {
-    ExitCode.BAD_CONFIG: "BadConfig",
-    ExitCode.BAD_DATA: "BadData",
-    ExitCode.INPUT_NOT_FOUND: "InputNotFound",
-    ExitCode.UNAVAILABLE: "Unavailable",
-    ExitCode.BUG: "Error",
-    ExitCode.PREEMPTED: "Preempted",
-    ExitCode.PERMISSION: "PermissionDenied",
-    ExitCode.OUT_OF_MEMORY: "OutOfMemory",
+    ExitCode.BAD_CONFIG: Shared.BAD_CONFIG,
+    ExitCode.BAD_DATA: Shared.BAD_DATA,
+    ExitCode.INPUT_NOT_FOUND: Shared.INPUT_NOT_FOUND,
+    ExitCode.UNAVAILABLE: Shared.UNAVAILABLE,
+    ExitCode.BUG: Shared.ERROR,
+    ExitCode.PREEMPTED: Shared.PREEMPTED,
+    ExitCode.PERMISSION: Shared.PERMISSION_DENIED,
+    ExitCode.OUT_OF_MEMORY: Shared.OUT_OF_MEMORY,
     ExitCode.DIVERGED: "Diverged",
     ExitCode.SUPERSEDED: "Superseded",
 }
@@ -84,34 +76,14 @@ _BEFORE_START = {"ContainerCreating", "PodInitializing", ""}
 _MOUNT_EVENTS = {"FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox"}
 
 
-def explain_missing_pod(warnings: Iterable[Object]) -> Fact | None:
-    """Why the pod of a Job could not be created, from the Job's Warning Events; None without such an Event."""
+def explain_missing_pod(warnings: Iterable[Object], since: str = "") -> Fact | None:
+    """Why the pod of a Job could not be created, from the Job's Warning Events; None without such an Event after
+    ``since``, a time as the API server writes it: a pod that was created later has got over what was told before."""
     latest = _latest(event for event in warnings if event.get("reason") == "FailedCreate")
-    if latest is None:
+    if latest is None or _moment(latest) < since:
         return None
     text = explain_refusal(latest.get("message", ""))
     return Fact(ConditionStatus.FALSE, refusal_reason(text), text)
-
-
-def refusal_reason(text: str) -> str:
-    """The reason for the API server's refusal to create something, from its text."""
-    if "exceeded quota" in text:
-        return "QuotaExceeded"
-    if "RuntimeClass" in text and "not found" in text:
-        return "RuntimeClassNotFound"
-    return "CreationRefused"
-
-
-def explain_refusal(text: str) -> str:
-    """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
-    text = re.sub(r"^Error creating: ", "", text)
-    text = in_our_words(re.sub(r'pods "[^"]+"', "the pod", text))
-    advice = {
-        "QuotaExceeded": " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
-        "RuntimeClassNotFound": " Create the RuntimeClass or change spec.runtimeClassName.",
-        "CreationRefused": "",
-    }
-    return text + "." * (not text.endswith(".")) + advice[refusal_reason(text)]
 
 
 def explain_waiting(pod: Object, warnings: Iterable[Object], placement: Fact | None) -> Fact:
@@ -123,31 +95,33 @@ def explain_waiting(pod: Object, warnings: Iterable[Object], placement: Fact | N
         state = status.get("state") or {}
         if "running" in state:
             text = f"Container {status['name']} fetches and checks the inputs."
-            return Fact(ConditionStatus.FALSE, "Preparing", text)
+            return Fact(ConditionStatus.FALSE, Shared.PREPARING, text)
         waiting = state.get("waiting") or {}
         if waiting.get("reason", "") not in _BEFORE_START:
             return _explain_waiting_container(pod, status, waiting)
     event = _latest(event for event in warnings if event.get("reason") in _MOUNT_EVENTS)
-    if event:
+    # Its volumes are mounted and its sandbox is made: what an Event said of them is over.
+    is_mounted = (condition(pod, "PodReadyToStartContainers") or {}).get("status") == "True"
+    if event and not is_mounted:
         text = f"The pod cannot start on node {pod['spec']['nodeName']}: {event.get('message', '')}"
-        return Fact(ConditionStatus.FALSE, "ContainerNotStarted", text)
-    return Fact(ConditionStatus.FALSE, "Preparing", f"Node {pod['spec']['nodeName']} is starting the pod.")
+        return Fact(ConditionStatus.FALSE, Shared.CONTAINER_NOT_STARTED, text)
+    return Fact(ConditionStatus.FALSE, Shared.PREPARING, f"Node {pod['spec']['nodeName']} is starting the pod.")
 
 
 def _explain_unscheduled(pod: Object, placement: Fact | None) -> Fact:
     scheduled = condition(pod, "PodScheduled")
     if scheduled is None or scheduled["status"] != "False":
-        return placement or Fact(ConditionStatus.UNKNOWN, "Waiting", WAITING_TEXT)
+        return placement or Fact(ConditionStatus.UNKNOWN, Shared.WAITING, WAITING_TEXT)
     text = scheduled.get("message", "")
     if scheduled.get("reason") != "Unschedulable":
-        return Fact(ConditionStatus.FALSE, "Waiting", text or f"The pod waits: {scheduled.get('reason')}.")
+        return Fact(ConditionStatus.FALSE, Shared.WAITING, text or f"The pod waits: {scheduled.get('reason')}.")
     said = f"The scheduler says: {_without_preemption(text)}"
     if placement:
         return replace(placement, message=sentences(placement.message, said))
     wait = (
         "Waits for room on a node and starts by itself" if "Insufficient" in text else "No node takes the pod as it is"
     )
-    return Fact(ConditionStatus.FALSE, "Unschedulable", sentences(wait, said))
+    return Fact(ConditionStatus.FALSE, Shared.UNSCHEDULABLE, sentences(wait, said))
 
 
 def _without_preemption(text: str) -> str:
@@ -163,14 +137,14 @@ def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> 
         # The kubelet alternates between the pull's error and the same error behind "Back-off pulling image".
         text = re.sub(r'^Back-off pulling image "[^"]*":? ?(ErrImagePull: )?', "", text)
         message = f"Image {status['image']} cannot be pulled to node {pod['spec'].get('nodeName')}. {text or reason}"
-        return Fact(ConditionStatus.FALSE, "ImagePullFailed", message)
+        return Fact(ConditionStatus.FALSE, Shared.IMAGE_PULL_FAILED, message)
     if reason == "CreateContainerConfigError":
         return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace, pod))
     if reason == "CrashLoopBackOff":
         failure = failure_of(status, "lastState")
         if failure:
             return Fact(ConditionStatus.FALSE, failure.reason, name_secret(failure.message, pod))
-    return Fact(ConditionStatus.FALSE, "ContainerNotStarted", f"Container {status['name']}: {reason}: {text}")
+    return Fact(ConditionStatus.FALSE, Shared.CONTAINER_NOT_STARTED, f"Container {status['name']}: {reason}: {text}")
 
 
 def _explain_config_error(text: str, namespace: str, pod: Object) -> tuple[str, str]:
@@ -184,8 +158,11 @@ def _explain_config_error(text: str, namespace: str, pod: Object) -> tuple[str, 
         return SECRET_NOT_FOUND, f"Secret {key[2]} ({field}) has no key {key[1]}. Add it to the Secret. {NOTICED_TEXT}"
     config_map = re.search(r'configmap "([^"]+)" not found', text)
     if config_map:
-        return "ConfigMapNotFound", f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it. {NOTICED_TEXT}"
-    return "ContainerNotStarted", text
+        return (
+            Shared.CONFIG_MAP_NOT_FOUND,
+            f"ConfigMap {namespace}/{config_map[1]} does not exist. Create it. {NOTICED_TEXT}",
+        )
+    return Shared.CONTAINER_NOT_STARTED, text
 
 
 def explain_failure(pod: Object, main: str) -> Failure:
@@ -197,14 +174,17 @@ def explain_failure(pod: Object, main: str) -> Failure:
         if failure:
             if disruption and disruption["status"] == "True" and failure.reason in {"Error", "Preempted"}:
                 break
-            return failure.model_copy(update={"pod": name, "message": name_secret(failure.message, pod)})
+            message = clip(name_secret(failure.message, pod), FAILURE_MESSAGE_LIMIT)
+            return failure.model_copy(update={"pod": name, "message": message})
     if disruption and disruption["status"] == "True":
-        return Failure(reason="Preempted", message=f"The pod was removed: {disruption.get('message', '')}", pod=name)
+        return _failure(Shared.PREEMPTED, f"The pod was removed: {disruption.get('message', '')}").model_copy(
+            update={"pod": name}
+        )
     status = pod.get("status", {})
     reason, text = status.get("reason") or "Error", status.get("message") or ""
     if not text:
         text = f"Pod {name} failed without saying why; container {main} was {_state_word(pod, main)}."
-    return Failure(reason=reason, message=text, pod=name)
+    return _failure(reason, text).model_copy(update={"pod": name})
 
 
 def failure_of(status: Object, member: str) -> Failure | None:
@@ -218,15 +198,24 @@ def failure_of(status: Object, member: str) -> Failure | None:
             f"Container {status['name']} used more main memory (not the GPU's) than its limit and was killed "
             f"(OOMKilled). {_MEMORY_ADVICE.get(status['name'], 'Raise spec.resources.memory.')}"
         )
-        return Failure(reason="OutOfMemory", message=message, exit_code=code)
-    summary = _summary(text)
+        return _failure(Shared.OUT_OF_MEMORY, message, code)
+    summary = read(FailureSummary, text)
     if summary:
-        return Failure(reason=summary.reason, message=summary.message, exit_code=code)
+        return _failure(summary.reason, summary.message, code)
     reason = EXIT_REASONS.get(code, "Error")
     said = last_words(text)
     tail = f"It said last: {said}" if said else _advice(code, status["name"])
     message = f"Container {status['name']} exited with code {code}. {tail}"
-    return Failure(reason=reason, message=message[:4096], exit_code=code)
+    return _failure(reason, message, code)
+
+
+def _failure(reason: str, message: str, code: int | None = None) -> Failure:
+    """Within the limits of the API, whatever a pod has said."""
+    return Failure(
+        reason=clip(reason, FAILURE_REASON_LIMIT) or "Error",
+        message=clip(message, FAILURE_MESSAGE_LIMIT),
+        exit_code=code,
+    )
 
 
 def _advice(code: int | None, container: str) -> str:
@@ -240,16 +229,16 @@ def _advice(code: int | None, container: str) -> str:
     return _ADVICE.get(code or 0, "It left no message.")
 
 
-def _summary(text: str) -> FailureSummary | None:
-    try:
-        return from_json(FailureSummary, json.loads(text))
-    except (ValueError, ContractError):
-        return None
-
-
 def _state_word(pod: Object, main: str) -> str:
     return next(iter(container_state(pod, main)), "never started")
 
 
 def _latest(events: Iterable[Object]) -> Object | None:
-    return max(events, key=lambda event: event.get("lastTimestamp") or event.get("eventTime") or "", default=None)
+    return max(events, key=_moment, default=None)
+
+
+def _moment(event: Object) -> str:
+    """When it was seen last, as the API server writes it; in UTC, so that texts compare as times do."""
+    series: Object = event.get("series") or {}
+    found: str = series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or ""
+    return found

@@ -9,6 +9,7 @@ from typing import Any
 
 from kubetune.common.pod_options import SHARES_PATTERN, Resources
 from kubetune.common.quantity import parse_quantity
+from kubetune.common.reasons import Shared
 from kubetune.common.units import format_memory
 from kubetune.settings import Settings
 
@@ -61,7 +62,7 @@ def check_shares(asked: Resources, settings: Settings) -> Problem | None:
         f"spec.resources.gpu is {asked.gpu}, but {resource} ({whose}) counts slices or shares of a card, which cannot "
         "work together: set it to 1, or name whole GPUs in spec.resources.gpuResourceName."
     )
-    return Problem("InvalidSpec", text)
+    return Problem(Shared.INVALID_SPEC, text)
 
 
 def demand_of(asked: Resources, settings: Settings, least_bytes: int | None = None) -> Demand | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from kubetune.common.reasons import Shared
 from kubetune_contract import uris
 
 
@@ -41,6 +42,16 @@ def _authorities(used: Iterable[str], scheme: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(uri.authority for uri in parsed if uri.scheme == scheme))
 
 
+def check_spelling(wanted: Iterable[str]) -> Problem | None:
+    """The API server refuses wrong URIs already; an object stored under an older CRD may still carry one."""
+    for uri in wanted:
+        try:
+            uris.parse(uri)
+        except uris.UriError as error:
+            return Problem(Shared.INVALID_SPEC, error.message)
+    return None
+
+
 def check_inputs(
     inputs: Inputs, used: Iterable[str], namespace: str, fields: Mapping[str, str] | None = None
 ) -> Problem | None:
@@ -64,9 +75,9 @@ def _check_claim(inputs: Inputs, uri: uris.Uri, namespace: str, of: str) -> Prob
     phase = inputs.claims.get(uri.authority)
     what = f"PersistentVolumeClaim {namespace}/{uri.authority} {of}"
     if phase is None:
-        return Problem("ClaimNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
+        return Problem(Shared.CLAIM_NOT_FOUND, f"{what} does not exist. Create it in namespace {namespace}.")
     if phase == "Lost":
-        return Problem("ClaimNotFound", f"{what} has lost its volume.")
+        return Problem(Shared.CLAIM_NOT_FOUND, f"{what} has lost its volume.")
     return None
 
 
@@ -74,8 +85,8 @@ def _check_config_map(inputs: Inputs, uri: uris.Uri, namespace: str, of: str) ->
     keys = inputs.config_maps.get(uri.authority)
     what = f"ConfigMap {namespace}/{uri.authority} {of}"
     if keys is None:
-        return Problem("ConfigMapNotFound", f"{what} does not exist. Create it in namespace {namespace}.")
+        return Problem(Shared.CONFIG_MAP_NOT_FOUND, f"{what} does not exist. Create it in namespace {namespace}.")
     if uri.path not in keys:
         found = ", ".join(sorted(keys)) or "none"
-        return Problem("ConfigMapNotFound", f"{what} has no key {uri.path}; it has: {found}.")
+        return Problem(Shared.CONFIG_MAP_NOT_FOUND, f"{what} has no key {uri.path}; it has: {found}.")
     return None

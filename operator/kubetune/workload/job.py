@@ -8,8 +8,12 @@ from kubetune.common.pod_options import JobOptions
 from kubetune_contract import PERMANENT, ExitCode
 
 from .fingerprint import stamp
+from .pods import condition, container_statuses
 
 Object = dict[str, Any]
+
+_REPLACED = (int(ExitCode.PREEMPTED), int(ExitCode.SUPERSEDED))
+"""Exit codes of pods that have not failed: they were asked to stop, or a newer one took over."""
 
 
 def build_job(metadata: Object, template: Object, options: JobOptions, *, ttl_seconds: int | None = None) -> Object:
@@ -33,13 +37,20 @@ def build_job(metadata: Object, template: Object, options: JobOptions, *, ttl_se
     return stamp({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec})
 
 
+def is_ignored(pod: Object) -> bool:
+    """Whether the rules below leave a failed pod out of the Job's count: it is replaced, whatever backoffLimit says."""
+    disrupted = condition(pod, "DisruptionTarget") or {}
+    codes = {(status.get("state") or {}).get("terminated", {}).get("exitCode") for status in container_statuses(pod)}
+    return disrupted.get("status") == "True" or not codes.isdisjoint(_REPLACED)
+
+
 def _failure_rules() -> list[Object]:
     """First match wins. A rule without a container's name applies to init containers, too."""
     return [
         {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
         {
             "action": "Ignore",
-            "onExitCodes": {"operator": "In", "values": [int(ExitCode.PREEMPTED), int(ExitCode.SUPERSEDED)]},
+            "onExitCodes": {"operator": "In", "values": list(_REPLACED)},
         },
         {"action": "FailJob", "onExitCodes": {"operator": "In", "values": sorted(int(code) for code in PERMANENT)}},
     ]

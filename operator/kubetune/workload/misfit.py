@@ -6,14 +6,14 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
-from kubetune.common.conditions import ConditionStatus
-from kubetune.common.labels import MANAGED_BY, MANAGER
+from kubetune.common.conditions import ConditionStatus, Fact
+from kubetune.common.labels import KINDS, MANAGED_BY, MANAGER
 from kubetune.common.meta import GROUP
 from kubetune.common.pod_options import PodOptions
 from kubetune.common.quantity import parse_quantity
+from kubetune.common.reasons import Shared
 from kubetune.common.units import format_memory
 
-from .explain import Fact
 from .gpu import Demand, Hardware, describe, has_capability, has_memory, mebibytes, read_demand
 from .nodes import MAJOR, MINOR, GpuNode, all_nodes, gpu_nodes, memory_label
 from .pods import is_finished
@@ -26,14 +26,13 @@ NEARLY = 0.93
 """A card's memory as its driver counts it is up to so much less than the power of two it is sold by."""
 _CONDITION_TAINT = "node.kubernetes.io/"
 """Taints that come and go with a node's health; what is meant for ever has another prefix."""
-MISFITS = frozenset({"NoNodeWithGPU", "NoSuitableNode"})
+MISFITS = frozenset({Shared.NO_NODE_WITH_GPU, Shared.NO_SUITABLE_NODE})
 """Reasons for which a pod waits until nodes or their labels change; one that is merely taken is not among them."""
 ANY_MEMORY, ANY_CORES = 8 * 1024**3, 2
 """Up to that much no look at the nodes is worth its request: where it is too much, the scheduler says so."""
 TOLERATED = f"{GROUP}/gpu-taint-tolerated"
 """Annotation of a Job that gave its place back: whether its pod tolerated a taint of its GPUs' name, "true" or "false".
 Admission may add that to pods (ExtendedResourceToleration); whether it does shows on them only."""
-_KINDS = {"finetunejob": "FineTuneJob", "evaluation": "Evaluation", "modeldeployment": "ModelDeployment"}
 
 
 def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
@@ -41,7 +40,7 @@ def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
     demand, known = read_demand(pod_spec), tuple(nodes)
     offering = gpu_nodes(known, demand.resource) if demand else all_nodes(known, "")
     if demand and not offering:
-        return Fact(ConditionStatus.FALSE, "NoNodeWithGPU", _nobody_offers(demand, known))
+        return Fact(ConditionStatus.FALSE, Shared.NO_NODE_WITH_GPU, _nobody_offers(demand, known))
     faults = [(node.name, tuple(_faults(node, demand, pod_spec))) for node in offering]
     if not known:
         return _no_nodes(pod_spec)
@@ -50,7 +49,7 @@ def explain_misfit(pod_spec: Object, nodes: Iterable[Object]) -> Fact | None:
     said = "; ".join(f"{name} {' and '.join(why)}" for name, why in faults[:NODES_NAMED])
     what, advice = (describe(demand), _advice(demand, offering)) if demand else ("the pod", "")
     text = f"No node can take {what}: {said}.{_more(offering)}{advice}"
-    return Fact(ConditionStatus.FALSE, "NoSuitableNode", text)
+    return Fact(ConditionStatus.FALSE, Shared.NO_SUITABLE_NODE, text)
 
 
 def is_choosy(pod_spec: Object) -> bool:
@@ -77,7 +76,7 @@ def _no_nodes(pod_spec: Object) -> Fact | None:
     if not asked:
         return None
     text = f"The cluster has no node yet. One is needed with {' and '.join(asked)}."
-    return Fact(ConditionStatus.FALSE, "NoSuitableNode", text)
+    return Fact(ConditionStatus.FALSE, Shared.NO_SUITABLE_NODE, text)
 
 
 def is_misfit(fact: Fact | None) -> bool:
@@ -111,7 +110,7 @@ def explain_taken(pod_spec: Object, nodes: Iterable[Object], pods: Iterable[Obje
     holders = _holders(demand.resource, pods)
     said = "; ".join(_occupancy(node, holders.get(node.name, {})) for node in places[:NODES_NAMED])
     text = f"Waits for {describe(demand)}, which no node has free now: {said}.{_more(places)} It starts by itself."
-    return Fact(ConditionStatus.FALSE, "Unschedulable", text)
+    return Fact(ConditionStatus.FALSE, Shared.UNSCHEDULABLE, text)
 
 
 def _nobody_offers(demand: Demand, nodes: Sequence[Object]) -> str:
@@ -228,7 +227,7 @@ def owner_of(pod: Object) -> str:
     """Who the pod is for, as people know it."""
     metadata = pod["metadata"]
     labels = metadata.get("labels", {})
-    for label, kind in _KINDS.items():
+    for label, kind in KINDS.items():
         name = labels.get(f"{GROUP}/{label}")
         if name and labels.get(MANAGED_BY) == MANAGER:
             return f"{kind} {metadata['namespace']}/{name}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubetune.common.pod_options import PodOptions
+from kubetune.common.reasons import Shared
 from kubetune.settings import Settings
 from kubetune_contract import uris
 
@@ -19,7 +20,7 @@ STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 HUB_KEYS = ("HF_TOKEN",)
 STORE_FIELD = "spec.credentials.objectStoreSecret"
 HUB_FIELD = "spec.credentials.huggingFaceSecret"
-SECRET_NOT_FOUND = "SecretNotFound"
+SECRET_NOT_FOUND = Shared.SECRET_NOT_FOUND
 
 
 @dataclass(frozen=True)

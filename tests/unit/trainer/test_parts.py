@@ -42,7 +42,14 @@ from kubetune_trainer.model.sft import (
 )
 from kubetune_trainer.processes.stop import StopRequest, preempted
 from kubetune_trainer.publishing.results import artifact_uri, config_sha256
-from kubetune_trainer.recovery.exhaustion import Shortage, exhausted, is_out_of_memory, out_of_memory, state_bytes, told
+from kubetune_trainer.recovery.exhaustion import (
+    Shortage,
+    exhausted,
+    is_out_of_memory,
+    out_of_memory,
+    state_bytes,
+    told,
+)
 from kubetune_trainer.recovery.ladder import rungs_below, settings_of
 from kubetune_trainer.recovery.restart import fitting, lowered
 from kubetune_trainer.reporting.advice import dora_not_servable

@@ -1,0 +1,48 @@
+"""Reasons of conditions that every kind with pods has; the kinds add their own."""
+
+from __future__ import annotations
+
+import enum
+
+
+class Shared(enum.StrEnum):
+    """Why something with pods is where it is, whatever its kind."""
+
+    ACCEPTED = "Accepted"
+    INVALID_SPEC = "InvalidSpec"
+    NAME_CONFLICT = "NameConflict"
+    CONFIG_MAP_NOT_FOUND = "ConfigMapNotFound"
+    CLAIM_NOT_FOUND = "ClaimNotFound"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    RUNTIME_CLASS_NOT_FOUND = "RuntimeClassNotFound"
+    NO_NODE_WITH_GPU = "NoNodeWithGPU"
+    NO_SUITABLE_NODE = "NoSuitableNode"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    CREATION_REFUSED = "CreationRefused"
+    WAITING = "Waiting"
+    UNSCHEDULABLE = "Unschedulable"
+    SCHEDULED = "Scheduled"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_NOT_STARTED = "ContainerNotStarted"
+    PREPARING = "Preparing"
+    RUNNING = "Running"
+    SUSPENDING = "Suspending"
+    SUSPENDED = "Suspended"
+    RETRYING = "Retrying"
+    COMPLETED = "Completed"
+    OUT_OF_MEMORY = "OutOfMemory"
+    BAD_CONFIG = "BadConfig"
+    BAD_DATA = "BadData"
+    INPUT_NOT_FOUND = "InputNotFound"
+    PERMISSION_DENIED = "PermissionDenied"
+    UNAVAILABLE = "Unavailable"
+    PREEMPTED = "Preempted"
+    EVICTED = "Evicted"
+    ERROR = "Error"
+    RESULT_LOST = "ResultLost"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded"
+    NOT_FINISHED = "NotFinished"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    ALREADY_FINISHED = "AlreadyFinished"

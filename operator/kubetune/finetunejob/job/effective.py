@@ -1,0 +1,82 @@
+"""The settings in force: what the user wrote, over the preset, over what the number of rows decides, over defaults."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeVar
+
+from kubetune.common.model import ApiModel
+from kubetune.finetunejob.api.hyperparameters import Hyperparameters, Lora
+from kubetune.finetunejob.api.presets import PRESETS
+from kubetune.finetunejob.api.spec import FineTuneJobSpec
+from kubetune.finetunejob.api.status_types import EffectiveSettings, RowSettings
+from kubetune.workload.pod import CONFIG_ANNOTATION
+from kubetune_contract import ContractError, Method, from_json, to_json
+from kubetune_contract import Hyperparameters as ContractHyperparameters
+from kubetune_contract import Lora as ContractLora
+
+FULL_RATE = 0.1
+"""Learning rate of method full over that of an adapter: all weights move, so that each must move less."""
+
+Model = TypeVar("Model", bound=ApiModel)
+Object = dict[str, Any]
+
+DEFAULT_LORA = Lora.model_validate(to_json(ContractLora()))
+DEFAULT_HYPERPARAMETERS = Hyperparameters.model_validate(to_json(ContractHyperparameters()))
+"""With the learning rate for an adapter."""
+
+
+def effective(spec: FineTuneJobSpec, by_rows: RowSettings | None = None) -> EffectiveSettings:
+    """Every member with a default is set; those whose absence means something stay unset. ``by_rows`` is what the
+    preflight has decided."""
+    preset = PRESETS[spec.preset] if spec.preset else None
+    rows = Hyperparameters(**by_rows.model_dump(exclude={"reason"})) if by_rows else None
+    hyperparameters = merge(DEFAULT_HYPERPARAMETERS, rows, preset.hyperparameters if preset else None)
+    if spec.method is Method.FULL:
+        hyperparameters = _for_full(hyperparameters)
+    lora = merge(DEFAULT_LORA, preset.lora if preset else None, spec.lora)
+    return EffectiveSettings(
+        lora=None if spec.method is Method.FULL else lora,
+        hyperparameters=merge(hyperparameters, spec.hyperparameters),
+    )
+
+
+def in_force(spec: FineTuneJobSpec, training: Object | None, by_rows: RowSettings | None) -> EffectiveSettings:
+    """What the training's Job was made with, where there is one that says so, else what it would be made with.
+
+    A status that was lost does not know what the preflight decided; the Job does.
+    """
+    return effective(spec, _of_the_job(spec, training or {}) or by_rows)
+
+
+def _of_the_job(spec: FineTuneJobSpec, training: Object) -> RowSettings | None:
+    template = training.get("spec", {}).get("template", {})
+    text = template.get("metadata", {}).get("annotations", {}).get(CONFIG_ANNOTATION)
+    try:
+        made = from_json(ContractHyperparameters, json.loads(text or "{}").get("hyperparameters"))
+        return RowSettings(reason="", **{name: getattr(made, name) for name in unset_hyperparameters(spec)})
+    except (ValueError, AttributeError, ContractError):
+        return None
+
+
+def unset_hyperparameters(spec: FineTuneJobSpec) -> tuple[str, ...]:
+    """What the number of rows may decide: set neither in the spec nor by its preset."""
+    preset = PRESETS[spec.preset].hyperparameters if spec.preset else None
+    layers = [layer for layer in (preset, spec.hyperparameters) if layer is not None]
+    names = (name for name in RowSettings.model_fields if name != "reason")
+    return tuple(name for name in names if all(getattr(layer, name) is None for layer in layers))
+
+
+def merge(base: Model, *layers: Model | None) -> Model:
+    """``base`` under the layers; a later layer wins with every member it sets, also to a value like the default."""
+    members: dict[str, Any] = {}
+    for layer in (base, *layers):
+        if layer is not None:
+            members |= layer.model_dump(exclude_none=True)
+    return type(base)(**members)
+
+
+def _for_full(adapter: Hyperparameters) -> Hyperparameters:
+    # Rounded: 2e-4 * 0.1 is 2.0000000000000002e-05.
+    rate = float(f"{(adapter.learning_rate or 0) * FULL_RATE:.6g}")
+    return adapter.model_copy(update={"learning_rate": rate})

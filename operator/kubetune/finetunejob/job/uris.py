@@ -1,0 +1,45 @@
+"""Where a FineTuneJob reads and writes."""
+
+from __future__ import annotations
+
+from kubetune.finetunejob.api import FineTuneJob
+from kubetune.settings import Settings
+from kubetune_contract import Method
+
+
+def output_uri(job: FineTuneJob, settings: Settings) -> str:
+    """The folder that belongs to this object alone: its uid keeps a later object of the same name apart."""
+    meta = job.metadata
+    default = f"s3://{settings.store_bucket}/finetunejobs/{meta.namespace}/{meta.name}"
+    prefix = job.spec.output.uri if job.spec.output else default
+    return f"{prefix.rstrip('/')}/{meta.uid}"
+
+
+def artifact_uri(job: FineTuneJob, settings: Settings) -> str:
+    """Where the trainer publishes its result."""
+    folder = "model" if job.spec.method is Method.FULL else "adapter"
+    return f"{output_uri(job, settings)}/{folder}"
+
+
+def used_uris(job: FineTuneJob, settings: Settings) -> tuple[str, ...]:
+    """Everything the trainer reads or writes."""
+    spec = job.spec
+    reads = (spec.base_model.uri, spec.dataset.uri, spec.dataset.validation_uri)
+    return (*(uri for uri in reads if uri), output_uri(job, settings))
+
+
+def later_uris(job: FineTuneJob) -> tuple[str, ...]:
+    """What only the evaluation afterwards reads."""
+    return (job.spec.evaluation.dataset.uri,) if job.spec.evaluation else ()
+
+
+def named_uris(job: FineTuneJob) -> dict[str, str]:
+    """URI -> the field that names it."""
+    spec = job.spec
+    named = {
+        "spec.evaluation.dataset.uri": spec.evaluation.dataset.uri if spec.evaluation else None,
+        "spec.dataset.validationUri": spec.dataset.validation_uri,
+        "spec.dataset.uri": spec.dataset.uri,
+        "spec.baseModel.uri": spec.base_model.uri,
+    }
+    return {uri: field for field, uri in named.items() if uri}

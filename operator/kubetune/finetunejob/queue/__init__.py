@@ -1,0 +1,1 @@
+"""Who may train next: places, budget, and the order of those that wait."""

@@ -1,0 +1,1 @@
+"""What is told of a training: progress, cost, attempts, and the status made of them."""

@@ -1,0 +1,1 @@
+"""What is the same of everything that runs once: training, preflight, evaluation."""
