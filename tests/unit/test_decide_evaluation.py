@@ -12,6 +12,7 @@ from kubetune.common.decision import Decision
 from kubetune.evaluation.api import Evaluation, EvaluationStatus
 from kubetune.evaluation.decide import Observed, decide
 from kubetune.evaluation.resources import Models, build, resolve_models
+from kubetune.evaluation.result import is_worth_a_write, recorded_progress
 from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs
@@ -190,6 +191,19 @@ def test_progress_is_written_now_and_then_only() -> None:
     later = obj.model_copy(update={"status": status})
     soon = replace(first, done=20, updated_at=NOW.timestamp() + 1)
     assert decide(later, Observed(observation, progress=soon), NOW, SETTINGS).status == status.to_dict()
+    stored = recorded_progress(status.to_dict())
+    assert stored
+    for said, is_worth_it, decides in (
+        (soon, False, False),
+        (replace(soon, updated_at=NOW.timestamp() + 1e6), True, False),
+        (replace(soon, done=3), True, True),
+        (replace(soon, updated_at=1e300), False, False),
+        (replace(soon, done=-1), False, False),
+    ):
+        assert is_worth_a_write(stored, said, SETTINGS.progress_write_seconds) is is_worth_it
+        assert is_worth_a_write(stored, said, float("inf")) is decides
+    assert recorded_progress(status.to_dict() | {"phase": "Suspended"}) is None
+    assert is_worth_a_write(recorded_progress({"phase": "Running"}) or stored, soon, float("inf")), "its first word"
     late = replace(first, done=90, updated_at=NOW.timestamp() + SETTINGS.progress_write_seconds)
     assert decide(later, Observed(observation, progress=late), NOW, SETTINGS).status != status.to_dict()
 

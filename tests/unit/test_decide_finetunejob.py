@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kubetune.common.decision import Decision
 from kubetune.finetunejob.api.status_types import MemoryEstimate, PreflightStatus, RecoveryStatus
 from kubetune.finetunejob.observed import Observed
+from kubetune.finetunejob.report.progress import is_worth_a_write, recorded_live
 from kubetune.finetunejob.report.stages import STAGES
 from kubetune.kube.errors import ApiError
 from kubetune.runs.decide import CONFLICT_SECONDS
@@ -25,6 +26,7 @@ from tests.support.objects import EVALUATION, preflight_summary, train_summary
 from tests.support.observed import OWNER, TIME, job
 from tests.support.situations import (
     NOW,
+    SETTINGS,
     SITUATIONS,
     checked,
     condition,
@@ -203,6 +205,33 @@ def test_progress_alone_is_written_now_and_then(age: float, step: int, is_writte
     status = judge(custom(), running(loss=1.5)).status
     later = running(step=step, updated_at=NOW.timestamp() + age)
     assert (judge(custom(status), later).status != status) is is_written
+
+
+@pytest.mark.parametrize(
+    ("said", "is_worth_it", "decides"),
+    [
+        ({"updated_at": NOW.timestamp() + 2}, False, False),
+        ({"updated_at": NOW.timestamp() + 3}, True, False),
+        ({"step": 40, "updated_at": NOW.timestamp() + 1e6}, True, False),
+        ({"step": 3}, True, True),
+        ({"phase": "saving"}, True, True),
+        ({"last_checkpoint": 30}, True, True),
+        ({"updated_at": 1e300}, False, False),
+    ],
+)
+def test_what_a_pod_says_is_written_when_the_decision_would(said: Object, *, is_worth_it: bool, decides: bool) -> None:
+    status = judge(custom(), running(loss=1.5)).status
+    stored, later = recorded_live(status), running(**said)
+    assert stored
+    assert later.progress
+    assert is_worth_a_write(stored, later.progress, SETTINGS.progress_write_seconds) is is_worth_it
+    assert is_worth_a_write(stored, later.progress, float("inf")) is decides
+    assert (judge(custom(status), later).status != status) is is_worth_it, "no pass is in vain"
+
+
+@pytest.mark.parametrize("name", ["failed", "succeeded", "suspended", "stuck"])
+def test_what_a_pod_says_is_not_compared_with_what_does_not_run(name: str) -> None:
+    assert recorded_live(judge(custom(), SITUATIONS[name]).status) is None
 
 
 def test_a_pod_that_does_not_answer_keeps_its_progress() -> None:
