@@ -63,10 +63,11 @@ class Settings:
     resync_seconds: float = 600.0
     """Every custom resource is looked at again at least this often, so that a lost event costs time, never truth."""
     poll_seconds: float = 2.0
-    """Between two looks at the progress of one running pod."""
+    """Between two questions to one running pod; what it answers is in the metrics at once."""
     progress_write_seconds: float = 3.0
-    """At least this long between two status writes that carry nothing but progress; with ``poll_seconds`` that keeps
-    the status within five seconds of the trainer."""
+    """At least this long between two status writes of an object that carry nothing but progress; with ``poll_seconds``
+    that keeps the status within five seconds of the trainer. With more than 30 running it grows with their number
+    (``runtime.polls.WRITES_PER_SECOND``)."""
     http_port: int = 8080
     log_level: str = "INFO"
 

@@ -76,6 +76,7 @@ def test_a_running_job_without_news_is_not_written(
 POLLED_SECONDS = 6.0
 
 
+@pytest.mark.law("L14")
 def test_polling_asks_nothing_of_the_api_server_and_metrics_move(
     kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy, record_property: Callable[[str, object], None]
 ) -> None:
@@ -97,6 +98,7 @@ def test_polling_asks_nothing_of_the_api_server_and_metrics_move(
         )
 
 
+@pytest.mark.law("L14")
 def test_progress_alone_is_written_by_reads_from_the_watch_cache(
     kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+import os
 import time
 from types import TracebackType
 
@@ -16,9 +17,14 @@ STEPS = 100_000
 STEPS_PER_SECOND = 5.0
 
 
+BLOCK = 8 * 250
+"""Addresses of one process: others may have doubles on this machine at the same time."""
+
+
 def address(index: int) -> str:
-    """An address of this machine that no other double has."""
-    return f"127.77.{index // 250}.{index % 250 + 1}"
+    """That of the ``index``-th double of this process."""
+    place = os.getpid() % 1000 * BLOCK + index
+    return f"127.{64 + place // 62_500}.{place // 250 % 250}.{place % 250 + 1}"
 
 
 class Trainers:
@@ -27,7 +33,9 @@ class Trainers:
     def __init__(self, count: int) -> None:
         context = multiprocessing.get_context("spawn")
         self._ready = context.Event()
-        self._process = context.Process(target=_serve, args=(count, self._ready), daemon=True)
+        self._process = context.Process(
+            target=_serve, args=([address(index) for index in range(count)], self._ready), daemon=True
+        )
 
     def __enter__(self) -> Trainers:
         self._process.start()
@@ -41,11 +49,11 @@ class Trainers:
         self._process.join()
 
 
-def _serve(count: int, ready: object) -> None:
-    asyncio.run(_listen(count, ready))
+def _serve(addresses: list[str], ready: object) -> None:
+    asyncio.run(_listen(addresses, ready))
 
 
-async def _listen(count: int, ready: object) -> None:
+async def _listen(addresses: list[str], ready: object) -> None:
     began = time.time()
 
     async def progress(_: web.Request) -> web.Response:
@@ -71,7 +79,7 @@ async def _listen(count: int, ready: object) -> None:
     app.router.add_get("/progress", progress)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    for index in range(count):
-        await web.TCPSite(runner, address(index), PROGRESS_PORT).start()
+    for one in addresses:
+        await web.TCPSite(runner, one, PROGRESS_PORT).start()
     ready.set()  # type: ignore[attr-defined]
     await asyncio.Event().wait()

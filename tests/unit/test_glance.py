@@ -36,6 +36,7 @@ def told(**versions: int) -> Told:
     return found
 
 
+@pytest.mark.law("L15")
 async def test_a_read_is_never_older_than_what_was_told() -> None:
     glance = Recorder(told(Job=7, Pod=12))
     await glance.get(JOB, "ns", "demo")

@@ -111,6 +111,7 @@ async def test_a_followed_pod_is_asked_at_once_and_then_every_two_seconds(bench:
     assert bench.told[key()] == (1, "training"), "metrics are told of every answer"
 
 
+@pytest.mark.law("L14")
 async def test_metrics_move_while_nothing_is_in_line(bench: Bench) -> None:
     await bench.kind.listen(key(), "a")
     bench.kind.record(key(), (0, "training"))
@@ -244,6 +245,7 @@ async def test_not_all_pods_are_asked_at_the_same_moment(bench: Bench) -> None:
 
 @settings(deadline=None, max_examples=15)
 @given(count=st.integers(1, 120), decisive=st.integers(0, 5))
+@pytest.mark.law("L14")
 def test_writes_share_a_budget_and_take_turns(count: int, decisive: int) -> None:
     """However many run, progress is written ten times a second and everybody's in its turn; a phase does not wait."""
 

@@ -256,6 +256,7 @@ STEPS = ["toggle", "control", "kubelet", "kubelet", "work", "work", *KINDS, *KIN
 
 @settings(deadline=None, max_examples=150)
 @given(st.lists(st.sampled_from(STEPS), max_size=60), st.data())
+@pytest.mark.law("L15")
 def test_no_stale_read_does_harm(steps: list[Any], data: st.DataObject) -> None:
     async def play() -> None:
         world = World()
@@ -280,6 +281,7 @@ def test_no_stale_read_does_harm(steps: list[Any], data: st.DataObject) -> None:
     asyncio.run(play())
 
 
+@pytest.mark.law("L15")
 async def test_what_ends_is_read_again_live() -> None:
     """Without this the property above could hold because nothing ever ends."""
     world = World()

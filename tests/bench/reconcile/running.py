@@ -14,7 +14,6 @@ import statistics
 import sys
 import time
 import urllib.request
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,8 @@ EXTRA = 60
 """Jobs beside the N whose pods change while it is measured how soon the status says so."""
 SETTLE_SECONDS = 20.0
 BEAT_SECONDS = 10.0
+GAP_SECONDS = 0.25
+"""Between two changes of pods: what is measured is how soon, not how many."""
 PARTS = ("kube-apiserver", "etcd", "kube-controller-manager")
 
 
@@ -91,7 +92,7 @@ async def _measure(cluster: Cluster, operator: Operator, api: Api, count: int, s
         await _until(lambda: operator.total("kubetune_finetunejobs", "Running") >= count)
         await asyncio.sleep(SETTLE_SECONDS + min(40.0, count / 10))
         spent = await _spend(cluster, operator, seconds)
-        lag, age = await asyncio.to_thread(_lag, operator, chosen), await _status_age(client)
+        lag, age = await asyncio.to_thread(_lag, operator), await _status_age(client)
         extra = [f"job-{index}" for index in range(count, count + EXTRA)]
         to_running, to_succeeded = await _latencies(cluster, client, {name: pods[name] for name in extra}, count)
     beat.cancel()
@@ -136,15 +137,13 @@ def _requests(operator: Operator) -> dict[str, float]:
     return found
 
 
-def _lag(operator: Operator, names: Iterable[str]) -> float:
-    """Seconds by which the series are behind the pods, at most; what the scrape itself takes counts against them."""
-    shown = {key[1]: value for key, value in operator.metrics().items() if key[0] == "kubetune_finetunejob_step"}
-    behind: list[float] = []
-    for index, name in enumerate(names):
-        if name in shown:
-            with urllib.request.urlopen(f"http://{address(index)}:{PROGRESS_PORT}/progress", timeout=5) as answer:
-                behind.append((json.load(answer)["step"] - shown[name]) / STEPS_PER_SECOND)
-    return max(behind)
+def _lag(operator: Operator) -> float:
+    """Seconds by which the series are behind the pods, at most; what the scrape itself takes counts against them. All
+    doubles are at the same step."""
+    shown = [value for key, value in operator.metrics().items() if key[0] == "kubetune_finetunejob_step"]
+    with urllib.request.urlopen(f"http://{address(0)}:{PROGRESS_PORT}/progress", timeout=5) as answer:
+        step: int = json.load(answer)["step"]
+    return (step - min(shown)) / STEPS_PER_SECOND
 
 
 async def _status_age(client: Client) -> float:
@@ -204,11 +203,11 @@ async def _latencies(
     await asyncio.sleep(2)
     for index, pod in enumerate(pods.values()):
         await _run(client, pod, address(first + index))
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(GAP_SECONDS)
     await _until(lambda: all((name, "Running") in sight.seen for name in pods))
     for pod in pods.values():
         await _succeed(client, pod)
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(GAP_SECONDS)
     ends = [(name, state) for name in pods for state in ("Succeeded", "job ended")]
     await _until(lambda: any(task.done() for task in watches) or set(ends) <= sight.seen.keys())
     for task in watches:
