@@ -135,6 +135,24 @@ async def test_what_decides_is_in_line_at_once_and_given_to_the_pass(bench: Benc
     assert bench.in_line() == []
 
 
+async def test_an_answer_while_the_pass_writes_does_not_bring_another_pass(bench: Bench) -> None:
+    await bench.kind.listen(key(), "a")
+    bench.kind.record(key(), (5, "training"))
+    bench.pods.says["a"] = "6/saving"
+    await bench.step()
+    assert bench.in_line() == [key()]
+    assert await bench.kind.listen(key(), "a") == (6, "saving")
+    bench.pods.says["a"] = "7/saving"
+    await bench.step(SECONDS)
+    assert bench.in_line() == [], "its status is being written"
+    bench.kind.record(key(), (6, "saving"))
+    assert bench.in_line() == []
+    bench.pods.says["a"] = "9/saving"
+    await bench.step(SECONDS)
+    await bench.step()
+    assert bench.in_line() == [key()], "three seconds later"
+
+
 async def test_nothing_is_compared_before_a_status_is_on_record(bench: Bench) -> None:
     bench.pods.says["a"] = "6/saving"
     await bench.kind.listen(key(), "a")

@@ -77,6 +77,9 @@ class Listener(Generic[Said, Status]):
             talk = self._talks[key] = _Talk(key, pod_ip, self)
             self._polls.follow(key, pod_ip, talk)
         is_granted = self._polls.take(key)
+        if is_granted:
+            # What comes while the pass writes is compared with what it will have written.
+            talk.stored = None
         if at_once:
             await self._polls.ask(key)
         if not at_once and not is_granted:
