@@ -14,6 +14,7 @@ from typing import Any
 from kubetune_contract import (
     Accelerator,
     Artifact,
+    Contents,
     Dataset,
     Engine,
     EvalConfig,
@@ -23,6 +24,7 @@ from kubetune_contract import (
     FailureSummary,
     FetchSummary,
     Fit,
+    FoundResult,
     Gate,
     Generation,
     Hyperparameters,
@@ -61,10 +63,12 @@ ADAPTER = Artifact(f"s3://kubetune/finetunejobs/team/demo/{OWNER.uid}/adapter", 
 REPORT = Artifact(f"s3://kubetune/evaluations/team/demo/{OWNER.uid}", "report", "cd" * 32, 4096)
 BASE = ModelRef("base", "s3://models/tiny")
 TUNED = ModelRef("demo", "s3://models/tiny", ADAPTER.uri)
+CONTENTS = Contents(f"commit:{'ef' * 20}", f"manifest:{ADAPTER.manifest_sha256}")
 HYPERPARAMETERS = every_member(Hyperparameters(learning_rate=1e-4, lr_scheduler_type="linear", optimizer="adamw_8bit"))
 RECOVERY_STEP = RecoveryStep(
     "OutOfMemory", "halveBatch", "no room for the longest batch", 1760000000.0, 12, 1, 16, True, "adamw_8bit", 1e-4
 )
+ROW_SETTINGS = RowSettings("900 rows, 8 per step", 3.0, 2, 0.1, 5)
 SUGGESTION = Suggestion("Overfitting", "the validation loss has risen since step 250")
 
 EXAMPLES: dict[str, Any] = {
@@ -96,6 +100,8 @@ EXAMPLES: dict[str, Any] = {
         "kubetune/trainer@sha256:" + "ab" * 32,
         ("num_train_epochs", "warmup_ratio"),
         "ef" * 32,
+        "s3://out/results/team/demo",
+        "once more",
     ),
     "train-progress": TrainProgress(
         phase="training",
@@ -146,6 +152,8 @@ EXAMPLES: dict[str, Any] = {
         model_version="team.demo/3",
         first_loss=2.5,
         last_loss=0.7,
+        run_sha256="34" * 32,
+        found=FoundResult(1750000000.0, "6f1c2a34-0000-4000-8000-000000000000", ROW_SETTINGS),
     ),
     "preflight-summary": PreflightSummary(
         schema=1,
@@ -171,7 +179,7 @@ EXAMPLES: dict[str, Any] = {
         checkpoint_bytes=250 << 20,
         upload_bytes_per_second=50e6,
         suggestions=(SUGGESTION,),
-        settings=RowSettings("900 rows, 8 per step", 3.0, 2, 0.1, 5),
+        settings=ROW_SETTINGS,
     ),
     "eval-config-least": EvalConfig(
         1, OWNER, TUNED, (BASE,), Dataset("s3://data/t.jsonl"), (MetricName.EXACT_MATCH,), "s3://out/e", STORE
@@ -204,19 +212,21 @@ EXAMPLES: dict[str, Any] = {
         Verdict.GO,
         "exactMatch +0.41 [0.34, 0.48]",
         "ef" * 32,
+        CONTENTS,
     ),
     "serve-config-least": ServeConfig(1, OWNER, "a1b2c3", BASE, STORE),
     "serve-config": ServeConfig(
         1,
         OWNER,
         "a1b2c3",
-        TUNED,
+        dataclasses.replace(TUNED, contents=CONTENTS),
         STORE,
         Engine(4096, 8, 0.85, "half", True, ("--max-num-batched-tokens", "512")),
         1,
         45,
+        True,
     ),
-    "fetch-summary": FetchSummary(1, 4_000_000, 31902, True),
+    "fetch-summary": FetchSummary(1, 4_000_000, 31902, True, CONTENTS),
     "failure-summary": FailureSummary(1, "MalformedRow", "dataset train.jsonl line 17: completion is empty", 65),
 }
 

@@ -91,6 +91,7 @@ _HYPERPARAMETERS = {
     "neftuneNoiseAlpha": 5,
     "assistantOnlyLoss": False,
     "completionOnlyLoss": False,
+    "fsdp": False,
 }
 
 VALID: dict[str, tuple[Object, Object]] = {
@@ -113,6 +114,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 },
                 "hyperparameters": unlike_default(Hyperparameters, _HYPERPARAMETERS),
                 "queueName": "team-a",
+                "rerun": "second try",
                 "preflight": {"fit": "Warn"},
                 "recovery": {
                     "outOfMemory": "Fail",

@@ -35,7 +35,15 @@ from kubetune_contract import EvalProgress, EvalSummary
 from .api import Evaluation, Reason
 from .checks import find_missing, find_senseless
 from .resources import EVALUATE, Models, build, measured_candidate, output_uri, resolve_models, used_uris
-from .result import describe, is_news, measured_model, primary_metric, read_progress, result_members
+from .result import (
+    describe,
+    is_news,
+    measured_model,
+    primary_metric,
+    read_progress,
+    result_members,
+    with_contents,
+)
 
 Object = dict[str, Any]
 
@@ -163,7 +171,8 @@ def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Setting
         )
         return _conclude(evaluation, accepted(), lose(run, "evaluation", remedy), now, **own)
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, describe(summary)))
-    return _conclude(evaluation, accepted(), run, now, **(own | results))
+    measured = with_contents(own.get("candidate"), summary.candidate)
+    return _conclude(evaluation, accepted(), run, now, **(own | results | {"candidate": measured}))
 
 
 def _conclude(evaluation: Evaluation, fact: Fact, run: Run, now: datetime, **own: Any) -> Decision:

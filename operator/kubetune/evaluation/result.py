@@ -6,12 +6,12 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetune.common.doubt import attempt
+from kubetune.common.doubt import attempt, believed
 from kubetune.common.job_status import JobPhase
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
 from kubetune.runs.decide import is_due
-from kubetune_contract import EvalProgress, EvalSummary, MetricName, ModelRef
+from kubetune_contract import Contents, EvalProgress, EvalSummary, MetricName, ModelRef
 from kubetune_contract import MetricResult as Measured
 
 from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
@@ -63,6 +63,12 @@ def describe(summary: EvalSummary) -> str:
 
 def measured_model(candidate: ModelRef | None) -> MeasuredModel | None:
     return MeasuredModel(uri=candidate.uri, adapter_uri=candidate.adapter_uri) if candidate else None
+
+
+def with_contents(measured: MeasuredModel | None, said: Contents | None) -> MeasuredModel | None:
+    """``measured`` with what the evaluator found in its folders."""
+    found = believed(said or Contents())
+    return measured and measured.model_copy(update={"content": found.model, "adapter_content": found.adapter})
 
 
 def read_progress(said: EvalProgress) -> EvaluationProgress:

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
+from kubetune.common.doubt import believed, read
 from kubetune.common.job_status import Failure
 from kubetune.workload.explain import explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
 from kubetune.workload.secrets import name_secret
-from kubetune_contract import ExitCode
+from kubetune_contract import Contents, ExitCode, FetchSummary
 
 from .api import Reason
-from .resources import ENGINE, VERSION_LABEL
-from .rollout import Loading
+from .resources import ENGINE, FETCH, VERSION_LABEL
+from .rollout import LOAD_ATTEMPTS, Loading
 
 Object = dict[str, Any]
 
@@ -34,10 +35,15 @@ class ServerPod:
     ready: bool
     failed_starts: int
     """How often a container of it has died."""
+    is_stuck: bool
+    """Whether it cannot come up as it is: no image, or three times no files. An engine that has died says nothing of
+    the kind, as its starts are counted over the pod's whole life."""
     fact: Fact
     """Where it is, or why it is not further."""
     failure: Failure | None
     """The last death of a container, while the pod has not loaded since."""
+    contents: Contents
+    """What its folders held when they were fetched, as far as they were looked at."""
 
 
 def read_pods(
@@ -61,10 +67,16 @@ def loading_of(pods: Iterable[ServerPod], version: str, template: str) -> Loadin
     mine = [pod for pod in pods if pod.version == version]
     own = [pod for pod in mine if not pod.failure or pod.failure.exit_code != ExitCode.UNAVAILABLE]
     worst = max((pod for pod in own if pod.template == template), key=lambda pod: pod.failed_starts, default=None)
+    present = [pod for pod in mine if pod.template == template]
+    failure = worst.failure if worst else None
     return Loading(
         answers=any(pod.ready for pod in mine),
+        has_loaded=any(pod.ready for pod in present),
         failed_starts=worst.failed_starts if worst else 0,
-        problem=worst.failure.message if worst and worst.failure else "",
+        is_refused=failure is not None and failure.exit_code == ExitCode.CHANGED,
+        problem=failure.message if failure else "",
+        reason=failure.reason if failure else "",
+        is_stuck=not any(pod.ready for pod in mine) and any(pod.is_stuck for pod in present),
     )
 
 
@@ -94,9 +106,23 @@ def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> Server
         loaded=loaded,
         ready=(condition(pod, "Ready") or {}).get("status") == "True",
         failed_starts=sum(status.get("restartCount", 0) for status in statuses),
+        is_stuck=fact.reason == Reason.IMAGE_PULL_FAILED or (failure is not None and _failed_fetches(statuses)),
         fact=fact,
         failure=failure,
+        contents=_contents(statuses),
     )
+
+
+def _contents(statuses: list[Object]) -> Contents:
+    """From the fetch step's last words, as far as they can be believed."""
+    ended = next((status.get("state") or {} for status in statuses if status["name"] == FETCH), {})
+    summary = read(FetchSummary, (ended.get("terminated") or {}).get("message"))
+    return believed((summary and summary.contents) or Contents())
+
+
+def _failed_fetches(statuses: list[Object]) -> bool:
+    fetch = next((status for status in statuses if status["name"] == FETCH), {})
+    return not _has_recovered(fetch) and fetch.get("restartCount", 0) >= LOAD_ATTEMPTS
 
 
 def _engine(statuses: list[Object]) -> Object:
