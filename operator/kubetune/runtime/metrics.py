@@ -75,6 +75,7 @@ class _PollsCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("kubetune_polled_pods", "Pods that are asked for their progress.", self._polls.followed)
+        yield CounterMetricFamily("kubetune_polls", "Questions put to pods.", self._polls.asked)
         yield GaugeMetricFamily(
             "kubetune_progress_writes_waiting",
             "Custom resources whose progress waits for its turn to be written.",

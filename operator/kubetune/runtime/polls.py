@@ -100,6 +100,8 @@ class Polls:
         self._alarm = Alarm()
         self._free = asyncio.Semaphore(AT_ONCE)
         self._asking: set[asyncio.Task[None]] = set()
+        self.asked = 0
+        """Questions ever put to a pod."""
         self.due = float("inf")
         """When the loop has to have shown that it is alive, on ``clock``."""
 
@@ -201,6 +203,7 @@ class Polls:
         self._plan(followed, max(self._clock(), began + self._seconds * slower * self._spread()))
 
     async def _hear(self, followed: _Followed) -> None:
+        self.asked += 1
         text = await self._poller.progress(followed.pod_ip)
         if self._followed.get(followed.key) is not followed:
             return

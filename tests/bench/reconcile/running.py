@@ -55,6 +55,7 @@ class Running:
     operator_cores: float
     cores: dict[str, float]
     requests_per_second: dict[str, float]
+    polls_per_second: float
     peak_rss_mib: float
     series_lag_seconds: float
     """How far the metrics are behind what the pods say, at most."""
@@ -90,7 +91,10 @@ async def _measure(cluster: Cluster, operator: Operator, api: Api, count: int, s
         await for_all(chosen, lambda name: _schedule(client, pods[name]), 16)
         await for_all(enumerate(chosen), lambda one: _run(client, pods[one[1]], address(one[0])), 16)
         await _until(lambda: operator.total("kubetune_finetunejobs", "Running") >= count)
-        await asyncio.sleep(SETTLE_SECONDS + min(40.0, count / 10))
+        await asyncio.sleep(SETTLE_SECONDS)
+        # What all have to say in the beginning is written first.
+        await _until(lambda: operator.total("kubetune_workqueue_depth") <= 1)
+        await asyncio.sleep(SETTLE_SECONDS)
         spent = await _spend(cluster, operator, seconds)
         lag, age = await asyncio.to_thread(_lag, operator), await _status_age(client)
         extra = [f"job-{index}" for index in range(count, count + EXTRA)]
@@ -114,6 +118,7 @@ async def _spend(cluster: Cluster, operator: Operator, seconds: float) -> Object
         return {part: cpu_seconds(pid) for part, pid in pids.items()}
 
     machine, before, asked, began = Machine.now(), now_spent(), _requests(operator), time.monotonic()
+    polls = operator.total("kubetune_polls_total")
     await asyncio.sleep(seconds)
     span = time.monotonic() - began
     after, later = now_spent(), Machine.now()
@@ -123,6 +128,7 @@ async def _spend(cluster: Cluster, operator: Operator, seconds: float) -> Object
         "seconds": span,
         "operator_cores": cores.pop("operator"),
         "cores": cores,
+        "polls_per_second": (operator.total("kubetune_polls_total") - polls) / span,
         "requests_per_second": {name: round(n, 2) for name, n in requests.items() if n},
         "stolen_share": machine.stolen_share(later),
         "busy_share": machine.busy_share(later),

@@ -33,6 +33,7 @@ _RUNNING: tuple[tuple[str, Callable[[Running], str]], ...] = (
     ("etcd, cores", lambda r: f"{r.cores['etcd']:.3f}"),
     ("operator, ms/s per job", lambda r: f"{1000 * r.operator_cores / r.count:.2f}"),
     ("API server, ms/s per job", lambda r: f"{1000 * r.cores['kube-apiserver'] / r.count:.2f}"),
+    ("polls/s", lambda r: f"{r.polls_per_second:.0f}"),
     ("requests/s", lambda r: f"{sum(r.requests_per_second.values()):.1f}"),
     ("status writes/s", lambda r: f"{r.requests_per_second.get('apply finetunejobs', 0):.1f}"),
     ("metrics behind, s", lambda r: f"{r.series_lag_seconds:.1f}"),
