@@ -102,8 +102,8 @@ def describe(
         versions=versions,
         ready=f"{view.ready}/{replicas}",
         ready_replicas=view.ready,
-        selector=selector(deployment.info, deployment.metadata.name),
         available_image=_available_image(view),
+        selector=selector(deployment.info, deployment.metadata.name),
         failure=failure,
     )
     return status, tuple(event for event in transitions(old, conditions) if event.reason not in _UNTOLD)
