@@ -54,13 +54,6 @@ class Server:
         self.evaluations.append(obj)
         return obj | {"metadata": obj["metadata"] | {"uid": "e", "resourceVersion": "1"}}
 
-    async def patch(self, patch: Patch) -> Object:
-        """The Job is told when to go, once its end is on record."""
-        assert self.custom["status"].get("completionTime")
-        assert self.run.job is not None
-        self.run.job["spec"] |= patch.body["spec"]
-        return self.run.job
-
     async def apply_status(self, resource: Resource, namespace: str, name: str, uid: str, status: Object) -> Object:
         self.writes += 1
         version = str(self.writes + 1)
