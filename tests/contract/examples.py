@@ -7,12 +7,14 @@ older operators and images will meet.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from kubetune_contract import (
     Accelerator,
     Artifact,
+    Contents,
     Dataset,
     Engine,
     EvalConfig,
@@ -58,6 +60,7 @@ ADAPTER = Artifact(f"s3://kubetune/finetunejobs/team/demo/{OWNER.uid}/adapter", 
 REPORT = Artifact(f"s3://kubetune/evaluations/team/demo/{OWNER.uid}", "report", "cd" * 32, 4096)
 BASE = ModelRef("base", "s3://models/tiny")
 TUNED = ModelRef("demo", "s3://models/tiny", ADAPTER.uri)
+CONTENTS = Contents(f"commit:{'ef' * 20}", f"manifest:{ADAPTER.manifest_sha256}")
 HYPERPARAMETERS = Hyperparameters(
     learning_rate=1e-4,
     num_train_epochs=2.0,
@@ -228,19 +231,21 @@ EXAMPLES: dict[str, Any] = {
         Verdict.GO,
         "exactMatch +0.41 [0.34, 0.48]",
         "ef" * 32,
+        CONTENTS,
     ),
     "serve-config-least": ServeConfig(1, OWNER, "a1b2c3", BASE, STORE),
     "serve-config": ServeConfig(
         1,
         OWNER,
         "a1b2c3",
-        TUNED,
+        replace(TUNED, contents=CONTENTS),
         STORE,
         Engine(4096, 8, 0.85, "half", True, ("--max-num-batched-tokens", "512")),
         1,
         45,
+        True,
     ),
-    "fetch-summary": FetchSummary(1, 4_000_000, 31902, True),
+    "fetch-summary": FetchSummary(1, 4_000_000, 31902, True, CONTENTS),
     "failure-summary": FailureSummary(1, "MalformedRow", "dataset train.jsonl line 17: completion is empty", 65),
 }
 

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kubetune_contract import (
+    Contents,
     Dataset,
     EvalSummary,
     ExitCode,
@@ -94,7 +95,8 @@ def check_report(job: Evaluator, evaluations: Evaluations, summary: EvalSummary)
     assert {entry.path for entry in manifest.files} == {"report.json", "report.html", "items.jsonl"}
     report = from_json(Report, json.loads(job.read(evaluations.store, "report.json")))
     assert [model.name for model in report.models] == ["candidate", "base", "other"]
-    assert report.models[0].adapter_manifest_sha256 is not None
+    assert str(report.models[0].adapter_content).startswith("manifest:")
+    assert summary.candidate == Contents(report.models[0].content, report.models[0].adapter_content)
     assert report.libraries["transformers"].startswith("5.")
     assert all(metric.checks for metric in report.metrics)
     page = job.read(evaluations.store, "report.html")

@@ -66,15 +66,18 @@ def evaluation(name: str = "demo", status: Object | None = None, **spec: Any) ->
     return Evaluation.parse(custom("Evaluation", name, present, status))
 
 
-def judged(verdict: str | None = "Go", uri: str = BASE, adapter_uri: str | None = ARTIFACT) -> Evaluation:
-    """An Evaluation that has finished."""
+def judged(
+    verdict: str | None = "Go", uri: str = BASE, adapter_uri: str | None = ARTIFACT, **contents: str | None
+) -> Evaluation:
+    """An Evaluation that has finished. Without ``contents`` (``content``, ``adapterContent``) it was measured by a
+    release that did not record them."""
     status = {
         "phase": "Succeeded",
         "completionTime": TIME,
         "conditions": conditions(Succeeded=("True", "Completed", "Measured.")),
         "verdict": verdict,
         "verdictMessage": "exactMatch +0.41 [0.34, 0.48] on 200 items",
-        "candidate": {"uri": uri, "adapterUri": adapter_uri},
+        "candidate": {"uri": uri, "adapterUri": adapter_uri, **contents},
     }
     return evaluation(status={key: value for key, value in status.items() if value is not None})
 

@@ -15,7 +15,7 @@ from kubetune.evaluation.resources import Models, build, resolve_models
 from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs
-from kubetune_contract import Artifact, EvalProgress, EvalSummary, MetricName, MetricResult, Verdict, dumps
+from kubetune_contract import Artifact, Contents, EvalProgress, EvalSummary, MetricName, MetricResult, Verdict, dumps
 from tests.support.models import ARTIFACT, BASE, NOW, TIME, evaluation, failed_job, finished_job, running_job
 
 Object = dict[str, Any]
@@ -37,6 +37,7 @@ SUMMARY = EvalSummary(
     verdict=Verdict.GO,
     verdict_message="exactMatch is +0.41 [0.34, 0.48] against base.",
     dataset_sha256="e" * 64,
+    candidate=Contents(f"files:{'f' * 64}", "whatever a pod says"),
 )
 
 
@@ -219,6 +220,9 @@ def test_the_result_of_a_finished_run() -> None:
     assert status.report.manifest_sha256 == "d" * 64
     assert status.candidate is not None
     assert (status.candidate.uri, status.candidate.adapter_uri) == (BASE, ARTIFACT)
+    assert (status.candidate.content, status.candidate.adapter_content) == (f"files:{'f' * 64}", None), (
+        "a digest or nothing"
+    )
     assert status.dataset_sha256 == "e" * 64
     assert condition(status, "Succeeded")[2].startswith("Go on 200 items. exactMatch is +0.41")
     assert [(event.reason, event.warning) for event in decision.events] == [("Completed", False)]

@@ -12,6 +12,7 @@ import pytest
 
 from kubetune_contract import (
     Artifact,
+    Contents,
     Dataset,
     EvalConfig,
     Gate,
@@ -34,6 +35,7 @@ from kubetune_evaluator.report import DataReport, ModelReport, Report, Settings
 from kubetune_evaluator.summary import summarise
 
 OWNER = Owner("team-nlp", "demo", "uid")
+BASE_CONTENT, ADAPTER_CONTENT = f"files:{'a' * 64}", f"manifest:{'b' * 64}"
 NASTY = "<script>alert('x')</script> & \"quotes\""
 
 
@@ -78,7 +80,8 @@ def made(
         gate=gate,
     )
     decision = reports.judged(config, comparisons, ())
-    models = tuple(ModelReport(name, "s3://m/base", answered=n) for name in answers)
+    models = tuple(ModelReport(name, "s3://m/base", content=BASE_CONTENT, answered=n) for name in answers)
+    models = (replace(models[0], adapter_uri="s3://m/adapter", adapter_content=ADAPTER_CONTENT), *models[1:])
     report = Report(
         schema=1,
         owner=OWNER,
@@ -194,13 +197,19 @@ ARTIFACT = Artifact(
 )
 
 
-def test_six_metrics_and_three_baselines_fit_the_termination_message() -> None:
+@pytest.mark.parametrize(
+    ("baselines", "has_p_values"), [(("base", "previous"), True), (("base", "previous", "production"), False)]
+)
+def test_six_metrics_and_three_baselines_fit_the_termination_message(
+    baselines: tuple[str, ...], has_p_values: bool
+) -> None:
     report, _ = made(tuple(MetricName), gate=Gate(MetricName.EXACT_MATCH))
-    summary = summarise(with_baselines(report, ("base", "previous", "production")), ARTIFACT)
+    summary = summarise(with_baselines(report, baselines), ARTIFACT)
     assert len(dumps(summary).encode()) <= 4096
-    assert len(summary.results) == 18
-    assert all(result.p_value is not None for result in summary.results)
+    assert len(summary.results) == 6 * len(baselines)
+    assert all((result.p_value is not None) is has_p_values for result in summary.results)
     assert summary.verdict is Verdict.GO
+    assert summary.candidate == Contents(BASE_CONTENT, ADAPTER_CONTENT)
 
 
 def test_what_does_not_fit_is_shortened_but_never_the_verdict() -> None:
@@ -212,6 +221,7 @@ def test_what_does_not_fit_is_shortened_but_never_the_verdict() -> None:
     assert len(summary.results) == 10
     assert "50 further results are in the report" in (summary.verdict_message or "")
     assert summary.verdict is Verdict.GO
+    assert summary.candidate == Contents(BASE_CONTENT, ADAPTER_CONTENT)
 
 
 def test_even_absurd_names_leave_a_summary() -> None:
@@ -220,3 +230,4 @@ def test_even_absurd_names_leave_a_summary() -> None:
     summary = summarise(replace(with_baselines(report, names), verdict_message="x" * 5000), ARTIFACT)
     assert len(dumps(summary).encode()) <= 4096
     assert summary.verdict is Verdict.GO
+    assert summary.candidate == Contents(BASE_CONTENT, ADAPTER_CONTENT)

@@ -10,6 +10,7 @@ import pytest
 from kubetune.lineage import Model
 from kubetune.modeldeployment.api import ModelDeployment
 from kubetune.modeldeployment.drift import is_in_step
+from kubetune.modeldeployment.ledger import LEDGER_ANNOTATION, Ledger, Pods, Release, read_ledger
 from kubetune.modeldeployment.resources import (
     PRE_STOP_SECONDS,
     base_model_name,
@@ -19,9 +20,8 @@ from kubetune.modeldeployment.resources import (
     pods_of,
     recreates,
     serve_config,
-    template_digest,
+    with_fresh_pods,
 )
-from kubetune.modeldeployment.rollout import LEDGER_ANNOTATION, Ledger, Release, read_ledger
 from kubetune.settings import Settings
 from kubetune_contract import to_json
 from tests.support.golden import assert_golden
@@ -59,19 +59,25 @@ def full() -> ModelDeployment:
 
 
 def built(obj: ModelDeployment, release: Release = RELEASE) -> Object:
-    return build_deployment(obj, pods_of(obj, release, SETTINGS), Ledger(release))
+    return build_deployment(obj, Ledger(with_fresh_pods(obj, release, SETTINGS)))
 
 
 def test_configuration_of_every_field() -> None:
     assert_golden("modeldeployment-config", to_json(serve_config(full(), RELEASE, SETTINGS)))
 
 
+def shown(obj: Object) -> Object:
+    """Without the ledger, which holds the pod template once more, and the digest over it."""
+    metadata = {key: value for key, value in obj["metadata"].items() if key != "annotations"}
+    return {**obj, "metadata": metadata}
+
+
 def test_deployment_with_a_gpu() -> None:
-    assert_golden("modeldeployment-deployment-gpu", built(full()))
+    assert_golden("modeldeployment-deployment-gpu", shown(built(full())))
 
 
 def test_deployment_on_the_cpu() -> None:
-    assert_golden("modeldeployment-deployment-cpu", built(deployment()))
+    assert_golden("modeldeployment-deployment-cpu", shown(built(deployment())))
 
 
 def test_service() -> None:
@@ -116,20 +122,26 @@ def test_only_the_model_makes_the_version() -> None:
 
 
 def test_any_change_of_the_pods_makes_another_template() -> None:
-    def digest(**spec: Any) -> str:
-        return template_digest(pods_of(deployment(**spec), RELEASE, SETTINGS))
+    def made(**spec: Any) -> Pods:
+        pods = with_fresh_pods(deployment(**spec), RELEASE, SETTINGS).pods
+        assert pods is not None
+        return pods
 
-    assert digest() == digest(replicas=3)
-    changed = digest(engine={"maxModelLen": 8}), digest(drainSeconds=1), digest(resources={"cpu": "2"})
-    assert len({digest(), *changed}) == 4
+    assert made() == made(replicas=3, rollout="Recreate", requireVerdict={"evaluationRef": {"name": "x"}})
+    changed = made(engine={"maxModelLen": 8}), made(drainSeconds=1), made(resources={"cpu": "2"})
+    assert len({pods.digest for pods in (made(), *changed)}) == 4
+    revised = made(revision="2")
+    assert len({pods.asked for pods in (made(), revised, *changed)}) == 5
+    assert revised.digest == made().digest, "nothing but a reason to make them anew"
 
 
 def test_the_ledger_is_read_back_from_any_child() -> None:
-    deployed, service = built(deployment()), build_service(deployment(), Ledger(RELEASE))
-    assert read_ledger(deployed, None) == read_ledger(None, service) == LEDGER
+    ledger = Ledger(with_fresh_pods(deployment(), RELEASE, SETTINGS))
+    deployed, service = built(deployment()), build_service(deployment(), ledger)
+    assert read_ledger(deployed, None) == read_ledger(None, service) == ledger
     assert read_ledger(None, None) is None
     deployed["metadata"]["annotations"][LEDGER_ANNOTATION] = "{broken"
-    assert read_ledger(deployed, service) == LEDGER
+    assert read_ledger(deployed, service) == ledger
 
 
 def _as_stored(obj: Object) -> Object:

@@ -31,13 +31,14 @@ from .train import (
     TrainConfig,
 )
 from .train_results import RecoveryStep, Suggestion, TrainProgress, TrainSummary
-from .types import Artifact, Dataset, ModelRef, ObjectStore, Owner, RowFormat
+from .types import Artifact, Contents, Dataset, ModelRef, ObjectStore, Owner, RowFormat
 from .uris import Uri, UriError
 
 __all__ = [
     "PERMANENT",
     "Accelerator",
     "Artifact",
+    "Contents",
     "ContractError",
     "Dataset",
     "Engine",

@@ -32,6 +32,8 @@ class ExitCode(enum.IntEnum):
     """The loss or the gradient was lost; the last good checkpoint was kept."""
     SUPERSEDED = 80
     """A newer pod of the same object has taken over; this one must not write any more."""
+    CHANGED = 81
+    """A folder does not hold what was admitted, but something else."""
 
 
 PERMANENT = frozenset(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from .types import Artifact, Dataset, ModelRef, ObjectStore, Owner
+from .types import Artifact, Contents, Dataset, ModelRef, ObjectStore, Owner
 
 
 class MetricName(enum.StrEnum):
@@ -98,6 +98,8 @@ class EvalSummary:
     """None when no gate was set."""
     verdict_message: str | None = None
     dataset_sha256: str | None = None
+    candidate: Contents | None = None
+    """What the candidate's folders held when it was measured."""
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from .types import ModelRef, ObjectStore, Owner
+from .types import Contents, ModelRef, ObjectStore, Owner
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class ServeConfig:
     gpus: int = 0
     drain_seconds: int = 30
     """Time in-flight requests get to finish after SIGTERM."""
+    keeps_cache: bool = False
+    """Whether the cache is there for the next pod, too. Models whose contents are prescribed are then copied into it
+    from a claim as well, so that they outlive a change of their folder."""
 
 
 @dataclass(frozen=True)
@@ -46,3 +49,5 @@ class FetchSummary:
     adapter_bytes: int
     cached: bool
     """True when nothing had to be downloaded."""
+    contents: Contents | None = None
+    """What is served, as far as it was looked at."""

@@ -54,12 +54,26 @@ class Dataset:
 
 
 @dataclass(frozen=True)
+class Contents:
+    """What a model's folders hold, whatever they are called; a part is None where nobody knows it.
+
+    A part is ``manifest:`` with the SHA-256 of a published folder's manifest, ``files:`` with one over the names and
+    digests of all files of a folder without, or ``commit:`` with the hub's commit. Equal parts are the same files.
+    """
+
+    model: str | None = None
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
 class ModelRef:
     """A model to load: a base, or a base with an adapter on top."""
 
     name: str
     uri: str
     adapter_uri: str | None = None
+    contents: Contents | None = None
+    """What must be there for the model to be loaded; None: whatever is there."""
 
 
 @dataclass(frozen=True)

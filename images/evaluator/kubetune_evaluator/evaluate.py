@@ -229,9 +229,9 @@ def _model_report(model: PlannedModel, measured: Measured) -> ModelReport:
     return ModelReport(
         name=model.name,
         uri=model.uri,
-        manifest_sha256=model.manifest_sha256,
+        content=model.content,
         adapter_uri=model.adapter_uri,
-        adapter_manifest_sha256=model.adapter_manifest_sha256,
+        adapter_content=model.adapter_content,
         trained_on=model.trained_on,
         answered=len(given),
         unfinished=sum(answer.unfinished for answer in given),

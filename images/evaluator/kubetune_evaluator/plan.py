@@ -21,10 +21,11 @@ class PlannedModel:
     name: str
     uri: str
     path: str
-    manifest_sha256: str | None = None
+    content: str | None = None
+    """What was in the folder: see kubetune_contract.Contents."""
     adapter_uri: str | None = None
     adapter_path: str | None = None
-    adapter_manifest_sha256: str | None = None
+    adapter_content: str | None = None
     trained_on: str | None = None
     """Digest of the training rows, where the manifest tells."""
 

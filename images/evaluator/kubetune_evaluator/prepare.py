@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from kubetune_contract import EvalConfig, ExitCode, KubeTuneError, ModelRef, exit_when_asked, read_config
+from kubetune_shared.contents import content_of
 from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, digest, read_rows
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
@@ -66,6 +67,7 @@ class Fetcher:
     def __init__(self, store: Store, dest: Path) -> None:
         self._store, self._dest = store, dest
         self._here: dict[str, LocalModel] = {}
+        self._contents: dict[str, str] = {}
 
     def fetch(self, ref: ModelRef) -> PlannedModel:
         """Raises KubeTuneError when a part is missing, damaged or not what its manifest says."""
@@ -83,10 +85,10 @@ class Fetcher:
             name=ref.name,
             uri=ref.uri,
             path=str(model.path),
-            manifest_sha256=model.manifest_sha256,
+            content=self._content(ref.uri),
             adapter_uri=ref.adapter_uri,
             adapter_path=str(adapter.path) if adapter else None,
-            adapter_manifest_sha256=adapter.manifest_sha256 if adapter else None,
+            adapter_content=self._content(ref.adapter_uri) if ref.adapter_uri else None,
             trained_on=_trained_on(adapter or model),
         )
 
@@ -95,6 +97,11 @@ class Fetcher:
             name = hashlib.sha256(uri.encode()).hexdigest()[:16]
             self._here[uri] = resolve_model(uri, self._store, self._dest / name)
         return self._here[uri]
+
+    def _content(self, uri: str) -> str:
+        if uri not in self._contents:
+            self._contents[uri] = content_of(uri, self._here[uri])
+        return self._contents[uri]
 
 
 def check_templates(candidate: PlannedModel, items: tuple[Item, ...]) -> None:

@@ -29,9 +29,10 @@ class ModelReport:
 
     name: str
     uri: str
-    manifest_sha256: str | None = None
+    content: str | None = None
+    """What was in the folder: see kubetune_contract.Contents."""
     adapter_uri: str | None = None
-    adapter_manifest_sha256: str | None = None
+    adapter_content: str | None = None
     trained_on: str | None = None
     """Digest of its training rows, where its manifest tells."""
     answered: int = 0

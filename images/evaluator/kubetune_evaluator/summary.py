@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from kubetune_contract import Artifact, EvalSummary, MetricName, MetricResult, dumps
+from kubetune_contract import Artifact, Contents, EvalSummary, MetricName, MetricResult, dumps
 from kubetune_contract.paths import SCHEMA, TERMINATION_LIMIT
 
 from .report import Report
@@ -27,6 +27,7 @@ def summarise(report: Report, artifact: Artifact) -> EvalSummary:
         verdict=report.verdict,
         verdict_message=_cut(report.verdict_message, _MESSAGE),
         dataset_sha256=report.data.sha256,
+        candidate=Contents(report.models[0].content, report.models[0].adapter_content) if report.models else None,
     )
     gated = report.gate.metric if report.gate else None
     for shorten in _shortenings(gated):

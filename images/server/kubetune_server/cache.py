@@ -16,6 +16,7 @@ from pathlib import Path
 from kubetune_contract import ExitCode, KubeTuneError, uris
 from kubetune_contract.paths import CACHE_DIR
 from kubetune_shared import artifacts, manifest, sources
+from kubetune_shared.contents import MANIFEST
 from kubetune_shared.manifest import Manifest
 from kubetune_shared.store import Store
 
@@ -31,7 +32,8 @@ class Cached:
 
     path: Path
     manifest: Manifest | None
-    manifest_sha256: str | None
+    content: str | None
+    """See kubetune_contract.Contents; None where it was not looked at."""
     cached: bool
     """True when nothing was downloaded."""
 
@@ -54,31 +56,30 @@ def cache_root() -> Path:
     return Path(os.environ.get("KUBETUNE_CACHE_DIR", CACHE_DIR))
 
 
-def obtain(uri: str, store: Store, root: Path, part: str) -> Cached:
-    """The folder at ``uri`` below ``root``/``part``, downloaded and verified unless it is there already.
+def obtain(uri: str, store: Store, folder: Path) -> Cached:
+    """The folder at ``uri`` below the cache's ``folder``, downloaded and verified unless it is there already.
 
-    pvc:// folders are used where they are mounted. Safe for several pods that share ``root``: one downloads, the
+    pvc:// folders are used where they are mounted. Safe for several pods that share it: one downloads, the
     others wait for it. Raises KubeTuneError as kubetune_shared.sources.resolve_model does, and CacheTooSmall.
     """
     scheme = uris.parse(uri).scheme
     if scheme == "pvc":
-        local = sources.resolve_model(uri, store, root)
-        return Cached(local.path, local.manifest, local.manifest_sha256, cached=True)
+        local = sources.resolve_model(uri, store, folder)
+        return Cached(local.path, local.manifest, None, cached=True)
     remote = _look_up(uri, scheme, store)
-    final = root / part / remote.key
+    final = folder / remote.key
     partial = final.with_name(f".{remote.key}.partial")
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(final.with_name(f".{remote.key}.lock")):
-        if final.is_dir() and _looks_whole(final, remote.sizes):
+    with locked(final):
+        if final.is_dir() and looks_whole(final, remote.sizes):
             log.info("%s is in the cache: %s", uri, final)
-            return _described(final, cached=True)
+            return described(final, cached=True)
         if final.is_dir():
             # Damaged since: what is still right is kept, the rest fetched again.
             final.rename(partial)
-        _check_room(partial, remote.sizes, uri)
+        check_room(partial, remote.sizes, uri)
         sources.resolve_model(uri, store, partial)
         partial.rename(final)
-    return _described(final, cached=False)
+    return described(final, cached=False)
 
 
 def _look_up(uri: str, scheme: str, store: Store) -> _Remote:
@@ -93,21 +94,24 @@ def _look_up(uri: str, scheme: str, store: Store) -> _Remote:
     return _Remote(hashlib.sha256(identity.encode()).hexdigest(), {path: size for path, (size, _) in listed.items()})
 
 
-def _described(folder: Path, *, cached: bool) -> Cached:
+def described(folder: Path, *, cached: bool, content: str | None = None) -> Cached:
+    """A folder of the cache, which holds ``content``, or what its manifest says."""
     file = folder / manifest.NAME
     if not file.is_file():
-        return Cached(folder, None, None, cached)
+        return Cached(folder, None, content, cached)
     data = file.read_bytes()
-    return Cached(folder, manifest.parse(data, str(folder)), manifest.bytes_sha256(data), cached)
+    told = content or f"{MANIFEST}:{manifest.bytes_sha256(data)}"
+    return Cached(folder, manifest.parse(data, str(folder)), told, cached)
 
 
-def _looks_whole(folder: Path, sizes: dict[str, int]) -> bool:
+def looks_whole(folder: Path, sizes: dict[str, int]) -> bool:
     """Digests were checked on the way in; hashing tens of gigabytes at every start would cost minutes."""
     files = ((folder / path, size) for path, size in sizes.items())
     return all(file.is_file() and file.stat().st_size == size for file, size in files)
 
 
-def _check_room(partial: Path, sizes: dict[str, int], uri: str) -> None:
+def check_room(partial: Path, sizes: dict[str, int], uri: str) -> None:
+    """Raises KubeTuneError (BAD_CONFIG, CacheTooSmall) when what is not there yet of ``sizes`` does not fit."""
     present = {path for path in sizes if (partial / path).is_file()}
     needed = sum(size for path, size in sizes.items() if path not in present)
     free = shutil.disk_usage(partial.parent).free
@@ -121,7 +125,9 @@ def _check_room(partial: Path, sizes: dict[str, int], uri: str) -> None:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
+def locked(final: Path) -> Iterator[None]:
+    """Keeps other pods from filling the folder ``final`` meanwhile."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with final.with_name(f".{final.name}.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

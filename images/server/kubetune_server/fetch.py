@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from kubetune_contract import (
+    Contents,
     ExitCode,
     FetchSummary,
     KubeTuneError,
@@ -19,16 +20,20 @@ from kubetune_contract import (
 )
 from kubetune_contract.paths import SCHEMA, WORK_DIR
 from kubetune_shared import artifacts, models
+from kubetune_shared.contents import MANIFEST
 from kubetune_shared.store import Store
 
 from .adapter_check import check_adapter, check_base
 from .cache import Cached, cache_root, obtain
 from .lengths import check_length
 from .model_check import check_servable
+from .pinned import cached_at, check_mounted, is_kept, obtain_pinned
 from .serve_args import Fetched, checked_extra
 
 log = logging.getLogger(__name__)
 
+MODELS, ADAPTERS = "models", "adapters"
+"""Parts of the cache."""
 _ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
@@ -42,21 +47,23 @@ def main() -> ExitCode:
     config = read_config(ServeConfig)
     checked_extra(config.engine.extra_args)
     store = Store(config.store)
-    fetched, cached, adapter_bytes = bring(config, store, cache_root())
+    fetched, summary = bring(config, store, cache_root())
     target = fetched_path()
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(asdict(fetched)), encoding="utf-8")
-    write_termination(FetchSummary(SCHEMA, fetched.model_bytes, adapter_bytes, cached))
+    write_termination(summary)
     return ExitCode.OK
 
 
-def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, bool, int]:
-    """What ``serve`` needs, whether all of it was in the cache, and the adapter's bytes."""
+def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, FetchSummary]:
+    """What ``serve`` needs, and what is told about it."""
     adapter, rank = None, None
     if config.model.adapter_uri:
         adapter, rank = _adapter(config, store, root)
-    _refuse_early(config, store)
-    model = obtain(config.model.uri, store, root, "models")
+    prescribed = pins(config).model
+    if not (prescribed and is_kept(cached_at(root / MODELS, prescribed), prescribed)):
+        _refuse_early(config, store)
+    model = _obtain(config, config.model.uri, store, root / MODELS, prescribed)
     _check(config, models.check_model(model.path, config.model.uri))
     fetched = Fetched(
         model_path=str(model.path),
@@ -64,7 +71,36 @@ def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, bool,
         adapter_path=str(adapter.path) if adapter else None,
         lora_rank=rank,
     )
-    return fetched, model.cached and (adapter is None or adapter.cached), adapter.size if adapter else 0
+    summary = FetchSummary(
+        SCHEMA,
+        fetched.model_bytes,
+        adapter.size if adapter else 0,
+        cached=model.cached and (adapter is None or adapter.cached),
+        contents=Contents(model.content, adapter.content if adapter else None),
+    )
+    return fetched, summary
+
+
+def pins(config: ServeConfig) -> Contents:
+    """What the folders must hold, as far as it is prescribed."""
+    return config.model.contents or Contents()
+
+
+def check_again(config: ServeConfig) -> None:
+    """Reads folders through again that are used where they are mounted: an engine that starts again after hours must
+    not load what was put there meanwhile. Raises KubeTuneError (CHANGED, ContentChanged)."""
+    if config.keeps_cache:
+        return
+    store, prescribed = Store(config.store), pins(config)
+    for uri, content in ((config.model.uri, prescribed.model), (config.model.adapter_uri, prescribed.adapter)):
+        if uri and content and uri.startswith("pvc://"):
+            check_mounted(uri, content, store)
+
+
+def _obtain(config: ServeConfig, uri: str, store: Store, folder: Path, content: str | None) -> Cached:
+    if content is None:
+        return obtain(uri, store, folder)
+    return obtain_pinned(uri, content, store, folder, keeps=config.keeps_cache)
 
 
 def _refuse_early(config: ServeConfig, store: Store) -> None:
@@ -88,7 +124,7 @@ def _check(config: ServeConfig, model: dict[str, Any]) -> None:
 
 def _adapter(config: ServeConfig, store: Store, root: Path) -> tuple[Cached, int]:
     uri = config.model.adapter_uri or ""
-    adapter = obtain(uri, store, root, "adapters")
+    adapter = _obtain(config, uri, store, root / ADAPTERS, pins(config).adapter)
     settings = _adapter_config(adapter.path, uri)
     rank = check_adapter(settings, uri)
     weights = adapter.path / _ADAPTER_WEIGHTS
@@ -104,6 +140,9 @@ def _adapter(config: ServeConfig, store: Store, root: Path) -> tuple[Cached, int
 
 
 def _model_sha256(config: ServeConfig, store: Store) -> str | None:
+    kind, _, digest = (pins(config).model or "").partition(":")
+    if kind:
+        return digest if kind == MANIFEST else None
     if not config.model.uri.startswith("s3://"):
         return None
     found = artifacts.read_manifest(store, config.model.uri)

@@ -14,7 +14,7 @@ from kubetune_contract import ExitCode, KubeTuneError, ServeConfig, read_config
 from kubetune_contract.paths import SERVE_PORT
 from kubetune_shared.templates import chat_template
 
-from .fetch import fetched_path
+from .fetch import check_again, fetched_path
 from .hardware import machine
 from .serve_args import Fetched, command, environment
 
@@ -26,12 +26,16 @@ _TEMPLATE = Path("/tmp/kubetune-chat-template.jinja")
 def main() -> ExitCode:
     """Does not return unless the configuration cannot work; then it raises KubeTuneError."""
     config = read_config(ServeConfig)
+    started = fetched_path().with_name("started")
+    if started.exists():
+        check_again(config)
     fetched = _with_template(_read_fetched())
     here = machine(config.gpus)
     port = int(os.environ.get("KUBETUNE_SERVE_PORT", SERVE_PORT))
     arguments = command(config, fetched, here, port)
     os.environ.update(environment(config, fetched, here))
     engine = [_executable(arguments[0]), *arguments[1:]]
+    started.touch()
     log.info("starting %s", " ".join(arguments))
     sys.stderr.flush()
     # A fixed program with arguments of our own making; the user's were checked one by one. Anew, so that what was

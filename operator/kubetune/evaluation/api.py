@@ -125,6 +125,11 @@ class MeasuredModel(ApiModel):
     """The model."""
     adapter_uri: str | None = Field(default=None, max_length=2048)
     """The adapter on top of it."""
+    content: str | None = Field(default=None, max_length=128)
+    """What the model's folder held: `manifest:` and the SHA-256 of its manifest, `files:` and one over its files where
+    it has no manifest, or `commit:` and the hub's commit. A gate admits this and nothing else."""
+    adapter_content: str | None = Field(default=None, max_length=128)
+    """The same of the adapter's folder."""
 
 
 class EvaluationProgress(ApiModel):

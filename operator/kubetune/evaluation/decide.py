@@ -66,7 +66,7 @@ def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
         return _start(evaluation, observed, now, settings)
     measured = measured_model(measured_candidate(observed.run.job))
     steps = Steps(
-        complete=lambda run: _complete(evaluation, run, now, settings, candidate=measured),
+        complete=lambda run: _complete(evaluation, observed, run, now, settings),
         fail=lambda run: _conclude(evaluation, accepted(), run, now, candidate=measured),
         follow=lambda run: _follow(evaluation, observed, run, now, settings, candidate=measured),
     )
@@ -152,7 +152,8 @@ def _follow(
     return replace(decision, patch=patch, requeue_after=min(waits, default=None))
 
 
-def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Settings, **own: Any) -> Decision:
+def _complete(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:
+    candidate = measured_candidate(observed.run.job or {})
     summary = read(EvalSummary, run.message)
     results = attempt(lambda said: result_members(said, primary_metric(evaluation)), summary) if summary else None
     if summary is None or results is None:
@@ -160,9 +161,11 @@ def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Setting
             f"so the verdict is not known. The report should be at {output_uri(evaluation, settings)}; create the "
             "Evaluation again to have a verdict."
         )
-        return _conclude(evaluation, accepted(), lose(run, "evaluation", remedy), now, **own)
+        lost = lose(run, "evaluation", remedy)
+        return _conclude(evaluation, accepted(), lost, now, candidate=measured_model(candidate))
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, describe(summary)))
-    return _conclude(evaluation, accepted(), run, now, **(own | results))
+    found = measured_model(candidate, summary.candidate)
+    return _conclude(evaluation, accepted(), run, now, candidate=found, **results)
 
 
 def _conclude(evaluation: Evaluation, fact: Fact, run: Run, now: datetime, **own: Any) -> Decision:

@@ -80,6 +80,7 @@ class Reason(enum.StrEnum):
     EVALUATION_FAILED = "EvaluationFailed"
     EVALUATION_WITHOUT_GATE = "EvaluationWithoutGate"
     EVALUATION_OF_ANOTHER_MODEL = "EvaluationOfAnotherModel"
+    EVALUATION_WITHOUT_CONTENT = "EvaluationWithoutContent"
     VERDICT_NO_GO = "VerdictNoGo"
     VERDICT_INCONCLUSIVE = "VerdictInconclusive"
     WAITING = "Waiting"
@@ -99,6 +100,7 @@ class Reason(enum.StrEnum):
     PERMISSION_DENIED = "PermissionDenied"
     UNAVAILABLE = "Unavailable"
     ENGINE_FAILED = "EngineFailed"
+    CONTENT_CHANGED = "ContentChanged"
 
 
 class DeploymentCondition(enum.StrEnum):
@@ -214,6 +216,9 @@ class ModelDeploymentSpec(PodOptions):
     rollout: Rollout | None = None
     """`Recreate` stops the old version before the new one starts, `RollingUpdate` afterwards, which needs room for
     both. Unset: Recreate with GPUs, RollingUpdate without."""
+    revision: str | None = Field(default=None, min_length=1, max_length=63)
+    """Any text. Changing it makes the pods anew with the engine image and the settings that the operator has now; an
+    upgrade of the operator alone leaves pods as they are."""
 
 
 class VersionState(enum.StrEnum):
@@ -235,6 +240,14 @@ class Version(ApiModel):
     """The model."""
     adapter_uri: str | None = Field(default=None, max_length=2048)
     """The adapter on top of it."""
+    content: str | None = Field(default=None, max_length=128)
+    """What the model's folder holds: what the gate has judged, else what the pod that answers has found. `manifest:`
+    and the SHA-256 of its manifest, `files:` and one over its files where it has no manifest, or `commit:` and the
+    hub's commit."""
+    adapter_content: str | None = Field(default=None, max_length=128)
+    """The same of the adapter's folder."""
+    image: str | None = Field(default=None, max_length=1024)
+    """Image of its pods; unset while it has none."""
     state: VersionState
     """Active: it answers (or is being rolled out). Stopped: it would, but spec.replicas is 0. Pending: waits for its
     model or its verdict. Rejected: its verdict is not Go. Failed: it could not be loaded."""
@@ -264,6 +277,9 @@ class ModelDeploymentStatus(Status):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     """The version that serves and the one that is wanted."""
+    available_image: str | None = Field(default=None, max_length=1024)
+    """The engine image that pods made now would have, where it is another than the one that serves. Change
+    `spec.revision` to take it."""
     ready_replicas: int | None = Field(default=None, ge=0)
     """Pods that answer."""
     failure: Failure | None = None

@@ -17,8 +17,10 @@ from kubetune.workload.inputs import Inputs, Problem, check_inputs, check_spelli
 from kubetune.workload.secrets import check_secrets, needed_secrets
 
 from .api import ModelDeployment, Reason
+from .gate import admit, judge_spec, judged_contents, without_gate
+from .ledger import Ledger, Maker, Release
 from .resources import child, recreates, used_uris
-from .rollout import Digest, Ledger, Loading, Release, admit, advance, judge_spec, read_ledger, without_gate
+from .rollout import Exchange, Loading, advance
 
 Object = dict[str, Any]
 
@@ -54,6 +56,15 @@ class Observed:
 
 
 @dataclass(frozen=True)
+class Present:
+    """What runs, how its active version fares, and how pods would be made now."""
+
+    ledger: Ledger | None
+    loading: Loading
+    make: Maker
+
+
+@dataclass(frozen=True)
 class Plan:
     """``ledger`` says what runs; None is nothing."""
 
@@ -70,7 +81,15 @@ class Plan:
     @property
     def runs_as_wanted(self) -> bool:
         active = self.ledger.active if self.ledger else None
-        return active is not None and self.wanted is not None and active.version == self.wanted.version
+        if active is None or self.wanted is None or active.version != self.wanted.version:
+            return False
+        return not self.is_back
+
+    @property
+    def is_back(self) -> bool:
+        """Whether the wanted version runs in the pods before, as it never loaded in those that are asked for."""
+        lost = self.ledger.given_up if self.ledger else None
+        return lost is not None and self.ledger is not None and lost.version == self.ledger.active.version
 
 
 def spec_problem(deployment: ModelDeployment, observed: Observed, settings: Settings) -> Problem | None:
@@ -83,18 +102,20 @@ def spec_problem(deployment: ModelDeployment, observed: Observed, settings: Sett
     )
 
 
-def make_plan(
-    deployment: ModelDeployment, observed: Observed, loading: Loading, digest: Digest, settings: Settings
-) -> Plan:
-    """``loading`` is how the active version of the present ledger fares."""
-    ledger = read_ledger(*observed.ours(deployment))
+def make_plan(deployment: ModelDeployment, observed: Observed, present: Present, settings: Settings) -> Plan:
+    """``present`` is what runs so far."""
+    ledger, loading = present.ledger, present.loading
     held = spec_problem(deployment, observed, settings)
     found = find_release(deployment, observed, ledger)
-    one_at_a_time = recreates(deployment)
+
+    def go_on(wanted: Release | None) -> Ledger | None:
+        exchange = Exchange(present.make, recreates(deployment), is_idle=deployment.spec.replicas == 0)
+        return advance(ledger, wanted, loading, exchange)
+
     if isinstance(found, Problem):
         if held:
             return Plan(_refused(held), _undecided(held.reason), ledger, is_held=True)
-        ledger = advance(ledger, None, loading, digest, one_at_a_time=one_at_a_time)
+        ledger = go_on(None)
         if found.reason == Reason.FINE_TUNE_JOB_NOT_FINISHED:
             waiting = Fact(ConditionStatus.UNKNOWN, found.reason, found.message)
             return Plan(accepted(), _judge_ahead(deployment, observed, waiting), ledger)
@@ -105,14 +126,14 @@ def make_plan(
     missing = held or _find_missing(deployment, observed, found, ledger, settings)
     if missing:
         if not held:
-            ledger = advance(ledger, None, loading, digest, one_at_a_time=one_at_a_time)
+            ledger = go_on(None)
         plan = Plan(_refused(missing), admitted, ledger, asked=found.version, is_held=held is not None)
         if loading.answers and ledger and ledger.active.version == found.version and missing.reason in _LACKS:
             # What answers has what it needs; a new pod would not come up.
             return replace(plan, wanted=ledger.active)
         judged = _undecided(missing.reason) if held else _judge_ahead(deployment, observed, _undecided(missing.reason))
         return replace(plan, admitted=judged)
-    ledger = advance(ledger, found if admission.admitted else None, loading, digest, one_at_a_time=one_at_a_time)
+    ledger = go_on(found if admission.admitted else None)
     return Plan(accepted(), admitted, ledger, found, asked=found.version)
 
 
@@ -142,7 +163,9 @@ def find_release(deployment: ModelDeployment, observed: Observed, ledger: Ledger
         if model.obstacle is Obstacle.NOT_FOUND and ledger and ledger.active.job == name:
             return ledger.active
         return Problem(_REASONS[model.obstacle], model.message)
-    return Release(model, job=name, evaluation=_gate(deployment))
+    gate = _gate(deployment)
+    contents = judged_contents(model, gate, observed.evaluation, ledger)
+    return Release(model, job=name, evaluation=gate, contents=contents)
 
 
 def _find_missing(

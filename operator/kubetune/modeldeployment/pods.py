@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
+from kubetune.common.contents import believed
 from kubetune.common.job_status import Failure
 from kubetune.workload.explain import explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
 from kubetune.workload.secrets import name_secret
-from kubetune_contract import ExitCode
+from kubetune_contract import Contents, ContractError, ExitCode, FetchSummary, from_json
 
 from .api import Reason
-from .resources import ENGINE, VERSION_LABEL
-from .rollout import Loading
+from .resources import ENGINE, FETCH, VERSION_LABEL
+from .rollout import LOAD_ATTEMPTS, Loading
 
 Object = dict[str, Any]
 
@@ -38,6 +40,8 @@ class ServerPod:
     """Where it is, or why it is not further."""
     failure: Failure | None
     """The last death of a container, while the pod has not loaded since."""
+    contents: Contents
+    """What its folders held when they were fetched, as far as they were looked at."""
 
 
 def read_pods(
@@ -61,10 +65,16 @@ def loading_of(pods: Iterable[ServerPod], version: str, template: str) -> Loadin
     mine = [pod for pod in pods if pod.version == version]
     own = [pod for pod in mine if not pod.failure or pod.failure.exit_code != ExitCode.UNAVAILABLE]
     worst = max((pod for pod in own if pod.template == template), key=lambda pod: pod.failed_starts, default=None)
+    present = [pod for pod in mine if pod.template == template]
+    failure = worst.failure if worst else None
     return Loading(
         answers=any(pod.ready for pod in mine),
+        has_loaded=any(pod.ready for pod in present),
         failed_starts=worst.failed_starts if worst else 0,
-        problem=worst.failure.message if worst and worst.failure else "",
+        is_refused=failure is not None and failure.exit_code == ExitCode.CHANGED,
+        problem=failure.message if failure else "",
+        reason=failure.reason if failure else "",
+        is_stuck=not any(pod.ready for pod in mine) and any(pod.failed_starts >= LOAD_ATTEMPTS for pod in present),
     )
 
 
@@ -96,7 +106,18 @@ def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> Server
         failed_starts=sum(status.get("restartCount", 0) for status in statuses),
         fact=fact,
         failure=failure,
+        contents=_contents(statuses),
     )
+
+
+def _contents(statuses: list[Object]) -> Contents:
+    """From the fetch step's last words, as far as they can be believed."""
+    ended = next((status.get("state") or {} for status in statuses if status["name"] == FETCH), {})
+    try:
+        said = from_json(FetchSummary, json.loads((ended.get("terminated") or {}).get("message") or "{}")).contents
+    except (ValueError, ContractError):
+        said = None
+    return believed(said or Contents())
 
 
 def _engine(statuses: list[Object]) -> Object:

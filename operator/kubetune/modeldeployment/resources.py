@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from dataclasses import replace
 from typing import Any
 
 from kubetune.common.labels import Component, labels, match_labels
 from kubetune.common.meta import GROUP
 from kubetune.common.names import child_name
 from kubetune.settings import Settings
-from kubetune.workload.fingerprint import SPEC_HASH, stamp
+from kubetune.workload.fingerprint import stamp
 from kubetune.workload.pod import Container, PodPlan, Volume, pod_template
-from kubetune_contract import Engine, ObjectStore, Owner, ServeConfig, dumps
+from kubetune_contract import Contents, Engine, ModelRef, ObjectStore, Owner, ServeConfig, dumps
 from kubetune_contract.paths import CACHE_DIR, SCHEMA, SERVE_PORT
 
 from .api import ModelDeployment, Rollout
-from .rollout import LEDGER_ANNOTATION, Ledger, Release
+from .ledger import LEDGER_ANNOTATION, Ledger, Pods, Release
 
 Object = dict[str, Any]
 
@@ -73,12 +76,18 @@ def serve_config(deployment: ModelDeployment, release: Release, settings: Settin
         schema=SCHEMA,
         owner=Owner(metadata.namespace, metadata.name, metadata.uid),
         version=release.version,
-        model=release.model.ref(metadata.name),
+        model=_model(metadata.name, release),
         store=ObjectStore(settings.store_endpoint or None, settings.store_region),
         engine=engine,
         gpus=spec.resources.gpu,
         drain_seconds=spec.drain_seconds,
+        keeps_cache=spec.cache is not None,
     )
+
+
+def _model(name: str, release: Release) -> ModelRef:
+    ref = release.model.ref(name)
+    return ref if release.pinned == Contents() else replace(ref, contents=release.pinned)
 
 
 def pods_of(deployment: ModelDeployment, release: Release, settings: Settings) -> Object:
@@ -99,18 +108,30 @@ def pods_of(deployment: ModelDeployment, release: Release, settings: Settings) -
     return stamp(pod_template(settings, plan))
 
 
-def template_digest(template: Object) -> str:
-    """Tells pods of one template from those of another."""
-    digest: str = template["metadata"]["annotations"][SPEC_HASH]
-    return digest
+_NOT_OF_PODS = {"model", "requireVerdict", "replicas", "rollout"}
+
+
+def asked_of_pods(deployment: ModelDeployment) -> str:
+    """Digest of what the spec asks of pods, whichever version they serve. A field that a later release adds changes
+    it only where somebody sets it."""
+    spec = deployment.spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    asked = {key: value for key, value in spec.items() if key not in _NOT_OF_PODS}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def with_fresh_pods(deployment: ModelDeployment, release: Release, settings: Settings) -> Release:
+    """``ledger.Maker`` for one deployment and the operator's present settings."""
+    pods = Pods(asked_of_pods(deployment), pods_of(deployment, release, settings))
+    return replace(release, loaded=False, pods=pods)
 
 
 def used_uris(release: Release) -> tuple[str, ...]:
     return tuple(uri for uri in (release.model.uri, release.model.adapter_uri) if uri)
 
 
-def build_deployment(deployment: ModelDeployment, template: Object, ledger: Ledger) -> Object:
-    """The Deployment that runs ``template``, with the ledger it was decided by."""
+def build_deployment(deployment: ModelDeployment, ledger: Ledger) -> Object:
+    """The Deployment that runs the active release in its pods, with the ledger it was decided by."""
+    template = ledger.active.pods.template if ledger.active.pods else {}
     return stamp(
         {
             "apiVersion": "apps/v1",

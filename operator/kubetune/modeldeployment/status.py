@@ -53,6 +53,8 @@ class View:
     template: str
     """Digest of the template the pods should have."""
     deployment: Object | None
+    fresh_image: str | None = None
+    """Engine image of pods that would be made now."""
 
     @property
     def current(self) -> tuple[ServerPod, ...]:
@@ -67,7 +69,7 @@ class View:
     def serves_previous(self) -> bool:
         """Whether a version answers, and not the one that the spec stands for."""
         answering = {pod.version for pod in self.pods if pod.ready}
-        return bool(answering) and self.plan.asked not in answering
+        return bool(answering) and (self.plan.asked not in answering or self.plan.is_back)
 
 
 def describe(
@@ -99,9 +101,15 @@ def describe(
         versions=versions,
         ready=f"{view.ready}/{replicas}",
         ready_replicas=view.ready,
+        available_image=_available_image(view),
         failure=failure,
     )
     return status, tuple(event for event in transitions(old, conditions) if event.reason not in _UNTOLD)
+
+
+def _available_image(view: View) -> str | None:
+    pods = view.plan.ledger.active.pods if view.plan.ledger else None
+    return view.fresh_image if pods and pods.image != view.fresh_image else None
 
 
 def needs_another_look(status: ModelDeploymentStatus) -> bool:
@@ -198,11 +206,13 @@ def _given_up(plan: Plan) -> Failure | None:
     lost = plan.ledger.given_up if plan.ledger else None
     if lost is None or plan.wanted is None or lost.version != plan.wanted.version:
         return None
+    before = "the pods before were brought back" if plan.is_back else "the version before was brought back"
+    what = "was refused" if lost.reason == Reason.CONTENT_CHANGED else "failed to load again and again"
     text = (
-        f"Version {lost.version} failed to load again and again, so the version before was brought back. Change engine "
-        f"settings, resources or model to have it tried again. {lost.message}"
+        f"Version {lost.version} {what}, so {before}. Change engine settings, resources or model to have it tried "
+        f"again, or spec.revision once the cause is gone. {lost.message}"
     )
-    return Failure(reason=Reason.ENGINE_FAILED, message=text)
+    return Failure(reason=lost.reason, message=text)
 
 
 def _failure(view: View, loaded: Fact) -> Failure | None:

@@ -6,11 +6,12 @@ from collections.abc import Iterable
 
 from kubetune.common.conditions import ConditionStatus
 from kubetune.common.job_status import Failure
+from kubetune_contract import Contents
 
 from .api import Reason, Version, VersionState
+from .ledger import Ledger, Release
 from .plan import Plan
 from .pods import ServerPod
-from .rollout import Ledger, Release
 
 _WAITING = {Reason.EVALUATION_NOT_FOUND, Reason.EVALUATION_NOT_FINISHED}
 """Reasons for not being admitted that may pass by themselves; the others are a refusal."""
@@ -18,11 +19,23 @@ _WAITING = {Reason.EVALUATION_NOT_FOUND, Reason.EVALUATION_NOT_FINISHED}
 
 def list_versions(plan: Plan, pods: Iterable[ServerPod], failure: Failure | None, replicas: int) -> tuple[Version, ...]:
     """The version that answers first."""
-    answering = {pod.version for pod in pods if pod.ready}
+    found = {pod.version: pod.contents for pod in pods if pod.ready}
+    answering = set(found)
     versions = [*_running(plan.ledger, answering, failure, replicas), *_wanted(plan)]
     ordered = sorted(versions, key=lambda version: version.name not in answering)
     unique = {version.name: version for version in reversed(ordered)}
-    return tuple(version for version in ordered if unique[version.name] is version)
+    return tuple(_with_contents(one, found.get(one.name)) for one in ordered if unique[one.name] is one)
+
+
+def _with_contents(version: Version, found: Contents | None) -> Version:
+    """What is not prescribed is what the pod has found."""
+    told = found or Contents()
+    return version.model_copy(
+        update={
+            "content": version.content or told.model,
+            "adapter_content": version.adapter_content or told.adapter,
+        }
+    )
 
 
 def _running(ledger: Ledger | None, answering: set[str], failure: Failure | None, replicas: int) -> Iterable[Version]:
@@ -58,6 +71,9 @@ def _version(release: Release, state: VersionState, message: str | None = None) 
         name=release.version,
         uri=release.model.uri,
         adapter_uri=release.model.adapter_uri,
+        content=release.pinned.model,
+        adapter_content=release.pinned.adapter,
+        image=release.pods.image if release.pods else None,
         state=state,
         message=message[:4096] if message else None,
     )

@@ -43,6 +43,7 @@ EXIT_REASONS = {
     ExitCode.OUT_OF_MEMORY: Shared.OUT_OF_MEMORY,
     ExitCode.DIVERGED: "Diverged",
     ExitCode.SUPERSEDED: "Superseded",
+    ExitCode.CHANGED: "ContentChanged",
 }
 _ADVICE = {
     ExitCode.UNAVAILABLE: "The object store or the tracker did not answer.",
