@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ FORMER = "b206dba"
 RELEASE, TEAM = "kubetune-system", "team-a"
 PATIENCE = 90.0
 """Seconds until a place is given: who waits in line looks again only now and then."""
+SETTLE_SECONDS = 2.0
 QUICK = {"poll_seconds": "0.3", "progress_write_seconds": "0.5"}
 IMAGES = ("operator", "trainer", "evaluator", "server", "serverCpu")
 TRAINER_IP, EVALUATOR_IP = (f"127.9.{os.getpid() % 250}.{number}" for number in (21, 22))
@@ -138,31 +140,39 @@ def _tags(tag: str) -> list[str]:
 
 
 def test_an_upgrade_with_everything_under_way(world: World, former: Path, record_property: Record) -> None:
+    upgrade = ("upgrade", str(CHART), "--reset-then-reuse-values")
     with answering(TRAINER_IP) as training, answering(EVALUATOR_IP, done=10, total=80, model="base") as measuring:
         with world.operator(former):
             begin(world)
         before, told = world.children(), world.statuses()
-        world.shell.helm("upgrade", str(CHART), "--reset-then-reuse-values", *_tags("next"))
-        training.update(step=40)
+
+        def leaves_all_alone(root: Path, step: int, display: str) -> None:
+            training.update(step=step)
+            with world.operator(root):
+                wait_progress(world, "finetunejob", "running", display)
+                time.sleep(SETTLE_SECONDS)
+                assert world.children() == before
+                check(told, world.statuses())
+
+        world.shell.helm(*upgrade, *_tags("next"))
         measuring.update(done=60)
-        with world.operator(ROOT):
-            wait_until_looked_at(world)
-            assert world.children() == before
-            check(told, world.statuses())
-        world.shell.helm("upgrade", str(CHART), "--reset-then-reuse-values", "--set", "operator.logLevel=DEBUG")
+        leaves_all_alone(ROOT, 40, "80% 40/50")
+        told_now(world)
+        world.shell.helm("rollback", "1")
+        leaves_all_alone(former, 42, "84% 42/50")
+        world.shell.helm(*upgrade, *_tags("next"))
+        leaves_all_alone(ROOT, 44, "88% 44/50")
+        world.shell.helm(*upgrade, "--set", "operator.logLevel=DEBUG")
         assert world.settings()["log_level"] == "DEBUG"
-        training.update(step=45)
+        leaves_all_alone(ROOT, 45, "90% 45/50")
         with world.operator(ROOT):
-            wait_progress(world, "finetunejob", "running", "90% 45/50")
-            assert world.children() == before
-            check(told, world.statuses())
             finish(world)
             move(world)
     record_property(
         "point",
-        f"helm upgrade from {FORMER}, and once more with another log level: {len(before)} children of {len(told)} "
-        "objects left as they were (a training, a suspended, a queued, a checked and a finished one, two Evaluations, "
-        "two served models), no condition changed; all came to their end, and both models moved with their spec",
+        f"helm upgrade from {FORMER}, back, once more, and with another log level: each time {len(before)} children of "
+        f"{len(told)} objects left as they were (a training, a suspended, a queued, a checked and a finished one, two "
+        "Evaluations, two served models), no condition changed; all came to their end, models moved with their spec",
     )
 
 
@@ -238,19 +248,12 @@ def wait_progress(world: World, kind: str, name: str, display: str) -> None:
     )
 
 
-def wait_until_looked_at(world: World) -> None:
-    """The new operator has written what it alone writes."""
-    wait_progress(world, "finetunejob", "running", "80% 40/50")
-    wait_progress(world, "evaluation", "measured", "75% 60/80")
+def told_now(world: World) -> None:
+    """What only the new operator tells: the image that waits until the user moves the model."""
+    assert world.kube.status("evaluation", "measured")["progress"]["display"] == "75% 60/80"
     for name, image in (("gated", "server-cpu"), ("plain", "server")):
-        wait_member(world, name, "availableImage", f"localhost/kubetune/{image}:next")
-
-
-def wait_member(world: World, name: str, member: str, value: str) -> None:
-    def told() -> object:
-        return world.kube.status("modeldeployment", name).get(member)
-
-    wait_for(lambda: told() == value, 15, lambda: f"{name}: {member} is {told()}, not {value}")
+        waiting = world.kube.status("modeldeployment", name)["availableImage"]
+        assert waiting == f"localhost/kubetune/{image}:next"
 
 
 def check(before: Statuses, after: Statuses) -> None:
