@@ -50,6 +50,10 @@ test-e2e: venv tools ## Train, evaluate, gate and serve on a full node
 test-docs: venv tools ## Every command of README and docs, run or its reason printed; the first model as a script on a node
 	$(PY) -m tests.run docs
 
+.PHONY: test-operator
+test-operator: venv tools ## What is promised of the operator: a line for each law and for each fault that was found
+	$(PY) -m tests.run operator
+
 .PHONY: test-training
 test-training: venv tools ## Everything that is promised about training, at length: a line for each point
 	$(PY) -m tests.run training

@@ -1,8 +1,8 @@
 """Runs the named stages of the test suite one after the other and adds up what they counted.
 
-``python -m tests.run check|integration|images|e2e|all|docs|training|generate``. A stage stops at its first failing
-step; the exit status is 0 only when every step passed and at least one test ran. What a test records under the
-property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
+``python -m tests.run STAGE``: check, integration, images, e2e, all, docs, operator, training, generate. A stage stops
+at its first failing step; the exit status is 0 only when every step passed and a test ran. What a test records under
+the property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from images.build.catalog import Choices, default_names
+from tests.support import laws
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
@@ -43,6 +44,8 @@ class Count:
     failed: int = 0
     skipped: int = 0
     points: list[str] = field(default_factory=list)
+    laws: list[str] = field(default_factory=list)
+    """Rows of ``tests.support.laws``, one for every test of a row that has passed."""
 
 
 def _python(*argv: str) -> tuple[str, ...]:
@@ -96,6 +99,17 @@ STAGES: dict[str, tuple[Step, ...]] = {
         DOCS_COMMANDS,
         _pytest("the first model, as a script on a full node", "tests/docs/test_first_model.py", "-s"),
     ),
+    "operator": (
+        _pytest(
+            "laws of the operator, and faults that were found",
+            PARALLEL,
+            "-p",
+            "tests.support.laws",
+            "-m",
+            "law",
+            *(f"tests/{suite}" for suite in ("unit", "chart", "integration")),
+        ),
+    ),
     "training": (
         _IMAGES,
         Step("Kueue, once for each version of it", _python("tests.cluster", "build", "--only", "kueue")),
@@ -139,6 +153,9 @@ def add(report: Path, count: Count, tells_points: bool = True) -> None:
         count.passed += int(suite.get("tests", 0)) - failed - skipped
         told = [found.get("value", "") for found in suite.iter("property") if found.get("name") == "point"]
         count.points += told if tells_points else []
+        for case in suite.iter("testcase"):
+            if all(case.find(bad) is None for bad in ("failure", "error", "skipped")):
+                count.laws += [found.get("value", "") for found in case.iter("property") if found.get("name") == "law"]
 
 
 def main(names: list[str]) -> int:
@@ -153,6 +170,10 @@ def main(names: list[str]) -> int:
     if count.points:
         print("\n" + "\n".join(f"- {point}" for point in count.points))
         print(f"{len(count.points)} points shown")
+    if count.laws:
+        rows = laws.told(count.laws)
+        print("\n" + "\n".join(f"- {row}" for row in rows))
+        print(f"{len(set(count.laws))} of {len(rows)} rows shown by {len(count.laws)} tests")
     print(f"\n{' + '.join(stages)} took {time.monotonic() - started:.0f} s")
     if set(stages) - {"generate", "provide"}:
         print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped", flush=True)

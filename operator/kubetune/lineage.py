@@ -29,7 +29,7 @@ class Model:
     manifest_sha256: str | None = None
 
     def ref(self, name: str) -> ModelRef:
-        """The same for an image; ``name`` is how results or clients call it."""
+        """The model as an image reads it; ``name`` is what results and clients call it."""
         return ModelRef(name=name, uri=self.uri, adapter_uri=self.adapter_uri)
 
 
@@ -93,7 +93,7 @@ def resolve(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
 
 
 def resolve_servable(choice: ModelChoice, jobs: Jobs) -> Model | Unresolved:
-    """The same for vLLM, which has no DoRA: said before a pod takes a GPU to find out."""
+    """``resolve`` for a model that vLLM is to serve: an adapter with DoRA is refused before a pod takes a GPU."""
     model = resolve(choice, jobs)
     job = jobs.get(choice.fine_tune_job_ref.name) if choice.fine_tune_job_ref else None
     if (

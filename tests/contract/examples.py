@@ -6,8 +6,8 @@ older operators and images will meet.
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ from kubetune_contract import (
     Verdict,
     to_json,
 )
+from kubetune_contract.codec import camel
+from tests.support.fields import every_member
 
 GOLDEN = Path(__file__).with_name("golden")
 
@@ -61,34 +63,7 @@ REPORT = Artifact(f"s3://kubetune/evaluations/team/demo/{OWNER.uid}", "report", 
 BASE = ModelRef("base", "s3://models/tiny")
 TUNED = ModelRef("demo", "s3://models/tiny", ADAPTER.uri)
 CONTENTS = Contents(f"commit:{'ef' * 20}", f"manifest:{ADAPTER.manifest_sha256}")
-HYPERPARAMETERS = Hyperparameters(
-    learning_rate=1e-4,
-    num_train_epochs=2.0,
-    max_steps=500,
-    per_device_train_batch_size=2,
-    gradient_accumulation_steps=8,
-    max_sequence_length=2048,
-    warmup_ratio=0.1,
-    weight_decay=0.01,
-    lr_scheduler_type="linear",
-    optimizer="adamw_8bit",
-    max_grad_norm=0.5,
-    seed=7,
-    packing=True,
-    gradient_checkpointing=True,
-    logging_steps=5,
-    eval_steps=50,
-    save_steps=100,
-    save_minutes=5.0,
-    save_total_limit=3,
-    load_best_model_at_end=True,
-    early_stopping_patience=4,
-    early_stopping_threshold=0.001,
-    neftune_noise_alpha=5.0,
-    assistant_only_loss=False,
-    completion_only_loss=False,
-    fsdp=True,
-)
+HYPERPARAMETERS = every_member(Hyperparameters(learning_rate=1e-4, lr_scheduler_type="linear", optimizer="adamw_8bit"))
 RECOVERY_STEP = RecoveryStep(
     "OutOfMemory", "halveBatch", "no room for the longest batch", 1760000000.0, 12, 1, 16, True, "adamw_8bit", 1e-4
 )
@@ -238,7 +213,7 @@ EXAMPLES: dict[str, Any] = {
         1,
         OWNER,
         "a1b2c3",
-        replace(TUNED, contents=CONTENTS),
+        dataclasses.replace(TUNED, contents=CONTENTS),
         STORE,
         Engine(4096, 8, 0.85, "half", True, ("--max-num-batched-tokens", "512")),
         1,
@@ -250,11 +225,20 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-def text(value: Any) -> str:
-    """A golden file's content."""
-    return json.dumps(to_json(value), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+def text(name: str) -> str:
+    """A golden file's content. The least of a configuration leaves out what it may: absent means default."""
+    value = EXAMPLES[name]
+    data = to_json(value)
+    if name.endswith("-least"):
+        required = {camel(field.name) for field in dataclasses.fields(value) if is_required(field)}
+        data = {member: data[member] for member in data if member in required}
+    return json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
 if __name__ == "__main__":
-    for name, example in EXAMPLES.items():
-        (GOLDEN / f"{name}.json").write_text(text(example), encoding="utf-8")
+    for name in EXAMPLES:
+        (GOLDEN / f"{name}.json").write_text(text(name), encoding="utf-8")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from kubetune.finetunejob.api import Hyperparameters
+from tests.support.fields import unlike_default
+
 Object = dict[str, Any]
 
 
@@ -88,6 +91,7 @@ _HYPERPARAMETERS = {
     "neftuneNoiseAlpha": 5,
     "assistantOnlyLoss": False,
     "completionOnlyLoss": False,
+    "fsdp": False,
 }
 
 VALID: dict[str, tuple[Object, Object]] = {
@@ -108,7 +112,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                     "useDora": True,
                     "loraplusLrRatio": 16,
                 },
-                "hyperparameters": _HYPERPARAMETERS,
+                "hyperparameters": unlike_default(Hyperparameters, _HYPERPARAMETERS),
                 "queueName": "team-a",
                 "preflight": {"fit": "Warn"},
                 "recovery": {

@@ -57,6 +57,7 @@ def test_the_servers_wish_to_wait_is_obeyed(kube: Kube, operator: Operator, prox
     assert time.monotonic() - started >= 2, "Retry-After was 1 s, twice"
 
 
+@pytest.mark.law("L1")
 def test_an_invalid_child_is_reported_not_repeated(kube: Kube, operator: Operator, proxy: Proxy) -> None:
     assert operator.is_ready()
     text = 'Job.batch "demo-train" is invalid: spec.template: nonsense'
@@ -103,6 +104,7 @@ def watches_jobs(request: web.Request) -> bool:
     return request.path.endswith("/apis/batch/v1/jobs") and "watch" in request.query
 
 
+@pytest.mark.law("L10")
 @pytest.mark.parametrize("status", [400, 401])
 @pytest.mark.parametrize("is_open", [False, True], ids=["at-the-start", "later"])
 def test_ends_when_a_watch_is_beyond_repair(
@@ -174,6 +176,7 @@ def test_api_server_restart(kube: Kube, kubelet: Kubelet, operator: Operator, cl
     assert operator.is_ready()
 
 
+@pytest.mark.law("L7")
 def test_any_character_reaches_the_status(kube: Kube, kubelet: Kubelet, operator: Operator) -> None:
     """An emoji is two escapes in JSON, which the YAML of a server-side apply does not take."""
     assert operator.is_ready()

@@ -52,14 +52,21 @@ def test_serves_the_result_of_a_job_once_it_is_there(kube: Kube, kubelet: Kubele
         assert (owner["kind"], owner["name"], owner["controller"]) == ("ModelDeployment", "demo", True)
     assert service["spec"]["type"] == "ClusterIP"
     config = json.loads(deployment["spec"]["template"]["metadata"]["annotations"]["kubetune.io/config"])
-    assert config["model"] == {"name": "demo", "uri": "s3://models/tiny", "adapterUri": ARTIFACT}
+    published = f"manifest:{'ab' * 32}"
+    assert config["model"] == {
+        "name": "demo",
+        "uri": "s3://models/tiny",
+        "adapterUri": ARTIFACT,
+        "contents": {"adapter": published},
+    }
 
     pods.answer(pods.new())
     status = kube.wait_phase("modeldeployment", "demo", "Ready")
     assert status["endpoint"] == f"http://demo.{kube.namespace}.svc.cluster.local:8000/v1"
     assert (status["modelName"], status["baseModelName"], status["readyReplicas"]) == ("demo", "demo-base", 1)
     active = {"name": _version(kube), "uri": "s3://models/tiny", "adapterUri": ARTIFACT, "state": "Active"}
-    assert status["versions"] == [active]
+    image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert status["versions"] == [active | {"adapterContent": published, "image": image}]
     assert [condition["status"] for condition in status["conditions"]] == ["True"] * 4
 
     kube.delete("finetunejob", "demo")

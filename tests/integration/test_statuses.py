@@ -70,6 +70,7 @@ def test_the_reason_stands_in_every_kinds_columns(kube: Kube, kubelet: Kubelet, 
     assert {"ATTEMPTS", "GPU", "COST", "FIT"} <= set(wide.splitlines()[0].split())
 
 
+@pytest.mark.law("L2", "F8")
 @pytest.mark.walk("C7")
 def test_suspending_what_has_ended_is_answered(kube: Kube, kubelet: Kubelet) -> None:
     fail(kube, kubelet)

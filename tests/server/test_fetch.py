@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_contract import Engine, ExitCode, FetchSummary, ModelRef, from_json
+from kubetune_contract import Contents, Engine, ExitCode, FetchSummary, ModelRef, from_json
 from kubetune_shared.artifacts import publish
 from tests.support import adapter
 
@@ -89,6 +89,21 @@ def test_a_models_folder_without_manifest_is_served_and_cached_by_content(
     servers.store.write(json.dumps(data | {"rms_norm_eps": 1e-05}, indent=2).encode(), f"{model.uri}/config.json")
     assert pods[2].run("fetch") == 0, pods[2].log
     assert not pods[2].termination["cached"]
+
+
+def test_a_folder_that_was_overwritten_after_it_was_admitted_is_refused(servers: Servers, base: Path) -> None:
+    made = publish(servers.store, base, "s3://models/judged", kind="model", meta={})
+    contents = Contents(f"manifest:{made.manifest_sha256}")
+    model = ModelRef("demo", "s3://models/judged", contents=contents)
+    pod = servers.make(model=model)
+    assert pod.run("fetch") == 0, pod.log
+    assert from_json(FetchSummary, pod.termination).contents == contents
+    again = publish(servers.store, base, "s3://models/judged", kind="model", meta={"config": {"seed": 2}})
+    pod = servers.make(model=model)
+    assert pod.run("fetch") == ExitCode.CHANGED, pod.log
+    assert pod.termination["reason"] == "ContentChanged"
+    assert made.manifest_sha256 in pod.termination["message"]
+    assert again.manifest_sha256 in pod.termination["message"]
 
 
 @pytest.mark.parametrize(

@@ -99,10 +99,21 @@ def remove(kube: Kube, kubelet: Kubelet, kind: str, name: str, job: str) -> None
 
 def evaluate(kube: Kube, kubelet: Kubelet, verdict: str, name: str = "demo", job: str = "demo") -> None:
     """An Evaluation of FineTuneJob ``job`` that has ended with ``verdict``."""
-    kube.create("evaluation", evaluation(name, candidate={"fineTuneJobRef": {"name": job}}))
+    _measure(kube, kubelet, evaluation(name, candidate={"fineTuneJobRef": {"name": job}}), eval_summary(verdict))
+
+
+def evaluate_folder(kube: Kube, kubelet: Kubelet, name: str, uri: str, content: str, verdict: str = "Go") -> None:
+    """An Evaluation of a model's folder that has ended with ``verdict`` and told that it held ``content``."""
+    wanted = evaluation(name, candidate={"uri": uri}, baselines=[{"name": "base", "uri": "s3://models/base"}])
+    _measure(kube, kubelet, wanted, eval_summary(verdict, candidate={"model": content}))
+
+
+def _measure(kube: Kube, kubelet: Kubelet, wanted: Object, summary: str) -> None:
+    name = wanted["metadata"]["name"]
+    kube.create("evaluation", wanted)
     pod = kubelet.pod_of(f"{name}-evaluate")
     kubelet.run(pod)
-    kubelet.succeed(pod, eval_summary(verdict))
+    kubelet.succeed(pod, summary)
     kube.wait_phase("evaluation", name, "Succeeded")
 
 

@@ -71,6 +71,7 @@ def test_any_history_of_checks_leads_to_the_same_place(names: list[str], last: s
     assert_only_the_last_counts([*names, last], "Require")
 
 
+@pytest.mark.law("L2", "F7")
 @settings(deadline=None)
 @given(st.lists(st.sampled_from(sorted(SITUATIONS)), min_size=2, max_size=6), st.lists(st.booleans(), min_size=6))
 def test_what_was_measured_once_stays_on_show(names: list[str], suspended: list[bool]) -> None:
@@ -233,6 +234,7 @@ def test_a_foreign_evaluation_is_waited_for() -> None:
     assert later.status["evaluationRef"] == {"name": "demo"}
 
 
+@pytest.mark.law("L1", "F1")
 @pytest.mark.parametrize(
     ("error", "reason", "words"),
     [
@@ -337,6 +339,7 @@ def test_every_figure_of_the_contract_is_shown() -> None:
     assert {field.name for field in fields(ContractEstimate)} == MemoryEstimate.model_fields.keys()
 
 
+@pytest.mark.law("F21")
 def test_the_settings_in_force_are_shown_from_the_start() -> None:
     shown = judge(custom(preset="code", lora={"rank": 4}, hyperparameters={"seed": 1})).status["effective"]
     assert (shown["lora"]["rank"], shown["lora"]["alpha"]) == (4, 64)

@@ -56,6 +56,7 @@ def spoiled(text: str) -> st.SearchStrategy[str]:
     return st.tuples(st.sampled_from([one for one in places(whole) if one]), st.sampled_from(ODD)).map(spoil)
 
 
+@pytest.mark.law("L8", "F10")
 @given(spoiled(train_summary()))
 @settings(max_examples=300, deadline=None)
 def test_no_summary_of_a_training_stops_it(message: str) -> None:
@@ -65,6 +66,7 @@ def test_no_summary_of_a_training_stops_it(message: str) -> None:
     assert ("artifact" in status) == (status["phase"] == "Succeeded")
 
 
+@pytest.mark.law("L8", "F10")
 @pytest.mark.parametrize(
     "members",
     [
@@ -83,6 +85,7 @@ def test_a_figure_that_cannot_be_does_not_cost_the_training(members: Object) -> 
     assert "mlflowRunID" not in status or len(status["mlflowRunID"]) <= 64
 
 
+@pytest.mark.law("L8", "F10")
 @given(st.sampled_from(["reason", "message", "code"]), st.sampled_from(ODD))
 @settings(max_examples=50, deadline=None)
 def test_no_last_word_of_a_failed_pod_stops_it(member: str, odd: Any) -> None:
@@ -97,6 +100,7 @@ def test_no_last_word_of_a_failed_pod_stops_it(member: str, odd: Any) -> None:
         assert status["failure"]["reason"]
 
 
+@pytest.mark.law("L8", "F10")
 @given(st.dictionaries(st.sampled_from(["updated_at", "step", "loss", "eta_seconds", "total_steps"]), st.floats()))
 @settings(max_examples=200, deadline=None)
 def test_no_progress_of_a_training_stops_it(figures: dict[str, float]) -> None:
@@ -105,6 +109,7 @@ def test_no_progress_of_a_training_stops_it(figures: dict[str, float]) -> None:
     assert status["phase"] == "Running"
 
 
+@pytest.mark.law("L8", "F10")
 @pytest.mark.parametrize(
     "figures",
     [
@@ -126,6 +131,7 @@ def test_no_progress_of_an_evaluation_stops_it(figures: Object) -> None:
     assert "progress" not in status
 
 
+@pytest.mark.law("L8", "F10")
 def test_no_summary_of_a_preflight_stops_it() -> None:
     state = {"terminated": {"exitCode": 0, "message": "[" * 100_000}}
     done = checking(phase="Succeeded", started=True, containers={"preflight": state})
@@ -150,6 +156,7 @@ def test_what_can_be_read_is() -> None:
 # Statuses of other releases.
 
 
+@pytest.mark.law("L9", "F11")
 def test_a_status_of_a_newer_release_is_read_as_far_as_it_goes() -> None:
     conditions = [
         {"type": "Running", "status": "True", "reason": "Running", "message": "", "lastTransitionTime": models.TIME},
@@ -169,6 +176,7 @@ def test_a_status_of_a_newer_release_is_read_as_far_as_it_goes() -> None:
     assert FineTuneJob.parse(raw | {"status": "odd"}).status == FineTuneJobStatus()
 
 
+@pytest.mark.law("L9", "F11")
 @given(
     st.dictionaries(
         st.sampled_from(["phase", "conditions", "attempts", "artifact", "completionTime", "verdict", "ice"]),
@@ -183,6 +191,7 @@ def test_no_status_is_unreadable(status: Object) -> None:
         kind.parse(raw | {"status": status})
 
 
+@pytest.mark.law("L9")
 def test_a_finished_object_keeps_what_only_another_release_knows() -> None:
     stored = {"completionTime": "t", "phase": "Frozen", "ice": 1, "attempts": 1}
     assert over(stored, {"completionTime": "t", "attempts": 2}) == stored | {"attempts": 2}
@@ -190,6 +199,7 @@ def test_a_finished_object_keeps_what_only_another_release_knows() -> None:
     assert over(None, {"phase": "Failed"}) == {"phase": "Failed"}
 
 
+@pytest.mark.law("L9", "F11")
 def test_a_reference_that_cannot_be_read_is_told() -> None:
     raw = models.custom("FineTuneJob", "demo", {"method": "osmosis"})
     found = resolve(models.evaluation().spec.candidate, {"demo": read_reference(raw)})
@@ -207,6 +217,7 @@ def test_a_reference_that_cannot_be_read_is_told() -> None:
 # Statuses that the API server does not take.
 
 
+@pytest.mark.law("L7")
 def test_a_refused_status_becomes_a_smaller_one() -> None:
     text = {"type": "Ready", "status": "True", "reason": "R", "message": "\U0001f600" + "x" * 900}
     whole = {"phase": "Running", "progress": {"loss": 1}, "results": {}, "conditions": [text]}

@@ -43,6 +43,7 @@ def raw(**status: Any) -> dict[str, Any]:
     return obj | {"status": status}
 
 
+@pytest.mark.law("L1")
 def test_a_refusal_keeps_the_rest_of_the_status() -> None:
     error = ApiError(403, "Forbidden", 'jobs "x" is forbidden: exceeded quota: none')
     decision = refuse_by_server(raw(phase="Running", attempts=2), error, NOW)
@@ -55,6 +56,7 @@ def test_a_refusal_keeps_the_rest_of_the_status() -> None:
     assert (again.status, again.events) == (decision.status, ())
 
 
+@pytest.mark.law("L1")
 @pytest.mark.parametrize("ended", ["True", "False"])
 def test_a_refusal_leaves_the_end_of_what_has_ended(ended: str) -> None:
     at = NOW.isoformat().replace("+00:00", "Z")
@@ -128,6 +130,7 @@ async def pod() -> AsyncIterator[int]:
     await runner.cleanup()
 
 
+@pytest.mark.law("F25")
 async def test_polling(pod: int) -> None:
     poller = Poller(pod)
     assert json.loads(await poller.progress("127.0.0.1") or "") == {"step": 1}

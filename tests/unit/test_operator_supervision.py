@@ -40,6 +40,7 @@ def resync(lister: Lister) -> Resync:
     return Resync(cast(Client, lister), queue, Seen(), metrics.inventory)
 
 
+@pytest.mark.law("L10", "F9")
 @pytest.mark.parametrize("failure", [ValueError("no JSON"), KeyError("metadata"), OSError("gone")])
 async def test_a_listing_that_fails_in_any_way_is_tried_again(
     failure: Exception, monkeypatch: pytest.MonkeyPatch
@@ -53,6 +54,7 @@ async def test_a_listing_that_fails_in_any_way_is_tried_again(
     task.cancel()
 
 
+@pytest.mark.law("L10", "F9")
 async def test_a_resync_that_hangs_shows_in_the_health() -> None:
     looking = resync(Lister())
     health = Health(WorkQueue(time.monotonic), looking, Metrics([FINETUNEJOB.kind]))
@@ -75,6 +77,7 @@ async def ends() -> None:
     return None
 
 
+@pytest.mark.law("L10", "F9")
 @pytest.mark.parametrize(("part", "says"), [(fails, "by accident"), (ends, "resync has ended")])
 async def test_a_helper_that_ends_ends_the_operator(part: Any, says: str) -> None:
     cancelled = asyncio.Event()
@@ -92,6 +95,7 @@ async def test_a_helper_that_ends_ends_the_operator(part: Any, says: str) -> Non
     healthy.cancel()
 
 
+@pytest.mark.law("L10")
 async def test_the_end_of_the_watches_is_passed_on() -> None:
     healthy = asyncio.create_task(for_ever())
     await supervise(ends(), [healthy])

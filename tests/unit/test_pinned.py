@@ -63,6 +63,7 @@ def test_what_was_admitted_is_fetched_once(remote: str, store: Store, tmp_path: 
     assert (first.path / "model.safetensors").read_text() == "weights"
 
 
+@pytest.mark.law("L3", "F3")
 def test_an_overwritten_folder_is_refused_with_both_contents(remote: str, store: Store, tmp_path: Path) -> None:
     overwrite(store, write(tmp_path / "local", "WEIGHTS"), is_published=remote.startswith("manifest:"))
     now = content_of(FOLDER, resolve_model(FOLDER, store, tmp_path / "again"))
@@ -72,6 +73,7 @@ def test_an_overwritten_folder_is_refused_with_both_contents(remote: str, store:
     assert [path.name for path in (tmp_path / "cache").iterdir() if not path.name.endswith(".lock")] == []
 
 
+@pytest.mark.law("L4")
 def test_what_was_admitted_is_served_from_the_cache_although_its_folder_has_changed(
     remote: str, store: Store, tmp_path: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_what_was_admitted_is_served_from_the_cache_although_its_folder_has_chan
     assert caught.value.reason != "ContentChanged", "damaged, and nowhere to be had"
 
 
+@pytest.mark.law("L4")
 def test_a_claim_s_folder_is_read_through_at_every_start(mounted: Path, store: Store, tmp_path: Path) -> None:
     content = content_of(CLAIM, resolve_model(CLAIM, store, tmp_path))
     assert obtain_pinned(CLAIM, content, store, tmp_path / "cache", keeps=False).path == mounted
@@ -94,6 +97,7 @@ def test_a_claim_s_folder_is_read_through_at_every_start(mounted: Path, store: S
         check_mounted(CLAIM, content, store)
 
 
+@pytest.mark.law("L4")
 def test_a_claim_s_folder_is_copied_where_the_cache_is_kept(mounted: Path, store: Store, tmp_path: Path) -> None:
     (mounted / "sub").mkdir()
     (mounted / "sub" / "more.json").write_text("{}")
@@ -108,6 +112,7 @@ def test_a_claim_s_folder_is_copied_where_the_cache_is_kept(mounted: Path, store
     assert content in refusal(CLAIM, content, store, tmp_path / "cache", keeps=True)
 
 
+@pytest.mark.law("L4")
 def test_a_branch_that_moved_is_served_as_it_was_judged(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune.finetunejob.api import FineTuneJobSpec, Hyperparameters, Lora, LrSchedulerType, Optimizer, Preset
+from kubetune.finetunejob.api import FineTuneJobSpec, Hyperparameters, Lora, Preset
 from kubetune.finetunejob.api.presets import PRESETS
 from kubetune.finetunejob.api.status_types import RowSettings
 from kubetune.finetunejob.job.effective import (
@@ -20,42 +20,14 @@ from kubetune.finetunejob.job.effective import (
     unset_hyperparameters,
 )
 from kubetune_contract import Method, to_json, train
-
-EXAMPLES: dict[str, st.SearchStrategy[Any]] = {
-    "lr_scheduler_type": st.sampled_from(LrSchedulerType),
-    "optimizer": st.sampled_from(Optimizer),
-    "target_modules": st.sampled_from([("q_proj",), ("all-linear",)]),
-    "rank": st.integers(1, 512),
-    "alpha": st.integers(1, 512),
-    "dropout": st.floats(0, 0.5),
-    "loraplus_lr_ratio": st.floats(1, 32),
-    "learning_rate": st.floats(1e-6, 1),
-    "num_train_epochs": st.floats(0.1, 10),
-    "warmup_ratio": st.floats(0, 1),
-    "weight_decay": st.floats(0, 1),
-    "max_grad_norm": st.floats(0, 10),
-    "save_minutes": st.floats(0, 60),
-    "early_stopping_threshold": st.floats(0, 1),
-    "neftune_noise_alpha": st.floats(1, 20),
-}
-FLAGS = {
-    "use_rslora",
-    "use_dora",
-    "packing",
-    "gradient_checkpointing",
-    "load_best_model_at_end",
-    "assistant_only_loss",
-    "completion_only_loss",
-    "fsdp",
-}
+from tests.support.fields import values
 
 
 def members(model: type[Lora] | type[Hyperparameters]) -> st.SearchStrategy[dict[str, Any]]:
     """Any choice of members with any values."""
-    values = {
-        name: EXAMPLES.get(name, st.booleans() if name in FLAGS else st.integers(8, 100)) for name in model.model_fields
-    }
-    return st.fixed_dictionaries({}, optional=values)
+    modules = {"target_modules": st.sampled_from([("q_proj",), ("all-linear",)])}
+    found = {name: modules[name] if name in modules else values(field) for name, field in model.model_fields.items()}
+    return st.fixed_dictionaries({}, optional=found)
 
 
 def spec(**more: Any) -> FineTuneJobSpec:

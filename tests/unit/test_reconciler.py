@@ -68,6 +68,7 @@ def reason(server: Server, type_: str) -> tuple[str, str]:
     return found["status"], found["reason"]
 
 
+@pytest.mark.law("L1", "F1")
 @pytest.mark.parametrize(("refusal", "told"), [(QUOTA, "QuotaExceeded"), (INVALID, "InvalidSpec")])
 async def test_no_refusal_of_the_evaluation_loses_the_result(refusal: ApiError, told: str) -> None:
     server, registry = Server(), CollectorRegistry()
@@ -91,3 +92,52 @@ async def test_no_refusal_of_the_evaluation_loses_the_result(refusal: ApiError, 
     assert server.custom["status"]["evaluationRef"] == {"name": "demo"}
     assert reason(server, "Accepted") == ("True", "Accepted")
     assert server.writes == 3
+
+
+def loop_over(server: Server) -> Reconciler:
+    controller = FineTuneJobController(Settings(), Poller(), ProgressSeries(CollectorRegistry()))
+    queue: WorkQueue[Key] = WorkQueue(lambda: 0.0)
+    return Reconciler(cast(Client, server), {FINETUNEJOB.kind: controller}, queue, Metrics([FINETUNEJOB.kind]))
+
+
+class Picky(Server):
+    """Refuses a status as long as it has one of these members."""
+
+    def __init__(self, refused: tuple[str, ...]) -> None:
+        super().__init__()
+        self.refused = refused
+
+    async def apply_status(self, resource: Resource, namespace: str, name: str, uid: str, status: Object) -> Object:
+        for member in self.refused:
+            if member in status:
+                raise ApiError(422, "Invalid", f"FineTuneJob is invalid: status.{member}.steps: Invalid value: -1")
+        return await super().apply_status(resource, namespace, name, uid, status)
+
+
+@pytest.mark.law("L7")
+@pytest.mark.parametrize("refused", [("results",), ("results", "progress", "effective")])
+async def test_what_the_server_refuses_of_a_status_does_not_keep_the_rest_from_being_known(
+    refused: tuple[str, ...],
+) -> None:
+    server = Picky(refused)
+    await loop_over(server).process(KEY)
+    status = server.custom["status"]
+    assert (status["phase"], status["artifact"]["kind"]) == ("Succeeded", "adapter")
+    assert not status.keys() & set(refused)
+
+
+@pytest.mark.law("L9")
+async def test_a_finished_status_of_a_newer_release_is_left_as_it_is() -> None:
+    server = Server()
+    loop = loop_over(server)
+    for _ in range(3):
+        await loop.process(KEY)
+    newer = server.custom["status"] | {"phase": "Polished", "polish": {"grade": 9}}
+    server.custom = server.custom | {"status": newer}
+    server.custom["metadata"] |= {"generation": 2, "resourceVersion": "99"}
+    await loop.process(KEY)
+    assert server.custom["status"] == newer | {
+        "observedGeneration": 2,
+        "conditions": server.custom["status"]["conditions"],
+    }
+    assert server.custom["status"]["conditions"][0]["type"] == newer["conditions"][0]["type"]

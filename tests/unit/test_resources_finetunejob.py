@@ -16,6 +16,8 @@ from kubetune.settings import Settings
 from kubetune.workload.fingerprint import SPEC_HASH, is_current, is_owned_by, stamp
 from kubetune.workload.pod import CONFIG_ANNOTATION
 from kubetune_contract import PERMANENT, ExitCode, TrainConfig, from_json, to_json
+from kubetune_contract.codec import camel
+from tests.support.fields import beyond_defaults
 from tests.support.golden import assert_golden
 from tests.support.objects import EVALUATION, finetunejob
 
@@ -65,16 +67,30 @@ def pod_spec(job: FineTuneJob, settings: Settings = SETTINGS) -> dict[str, Any]:
     return spec
 
 
+def without_config(job: dict[str, Any]) -> dict[str, Any]:
+    """The Job without what ``finetunejob-config`` shows."""
+    shown = copy.deepcopy(job)
+    template = shown["spec"]["template"]["metadata"]["annotations"]
+    assert json.loads(template[CONFIG_ANNOTATION])["schema"] == 1
+    template[CONFIG_ANNOTATION] = "see finetunejob-config"
+    del shown["metadata"]["annotations"][SPEC_HASH]
+    return shown
+
+
+def named(config: TrainConfig) -> list[str]:
+    return sorted(beyond_defaults(config.hyperparameters))
+
+
 def test_a_job_with_every_field() -> None:
-    assert_golden("finetunejob-job", build_train_job(full(), SETTINGS))
+    assert_golden("finetunejob-job", without_config(build_train_job(full(), SETTINGS)))
 
 
 def test_a_job_with_nothing_but_what_it_needs() -> None:
-    assert_golden("finetunejob-job-least", build_train_job(custom(), Settings()))
+    assert_golden("finetunejob-job-least", without_config(build_train_job(custom(), Settings())))
 
 
 def test_a_preflight_job_with_every_field() -> None:
-    assert_golden("finetunejob-preflight", build_preflight_job(full(), SETTINGS))
+    assert_golden("finetunejob-preflight", without_config(build_preflight_job(full(), SETTINGS)))
 
 
 def test_the_preflight_takes_no_gpu_and_little_else() -> None:
@@ -122,7 +138,11 @@ def test_the_result_is_registered_under_the_objects_name() -> None:
 
 
 def test_configuration_of_every_field() -> None:
-    assert_golden("finetunejob-config", to_json(build_config(full(), SETTINGS)))
+    config = build_config(full(), SETTINGS)
+    shown = to_json(config)
+    # A member at the contract's default says nothing of this job.
+    shown["hyperparameters"] = {camel(name): shown["hyperparameters"][camel(name)] for name in named(config)}
+    assert_golden("finetunejob-config", shown)
 
 
 def test_the_mounted_configuration_is_what_the_trainer_reads() -> None:

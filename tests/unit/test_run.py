@@ -254,6 +254,7 @@ def refusal(moment: str) -> dict[str, Any]:
     return {"reason": "FailedCreate", "message": QUOTA, "lastTimestamp": moment}
 
 
+@pytest.mark.law("L2", "F5")
 @pytest.mark.parametrize("end", IGNORED)
 def test_a_pod_whose_end_is_ignored_leaves_nothing_unsettled(end: dict[str, Any]) -> None:
     gone = pod(phase="Failed", started=True, **end)
@@ -264,12 +265,14 @@ def test_a_pod_whose_end_is_ignored_leaves_nothing_unsettled(end: dict[str, Any]
     assert refused.recheck_after
 
 
+@pytest.mark.law("L2", "F5")
 def test_a_refusal_is_told_though_the_pod_before_is_not_counted_yet() -> None:
     dead = pod(phase="Failed", started=True, containers={"train": _terminated(70, "Error", "")})
     run = read(JobObservation(job(), (dead,), warnings=(refusal("2026-01-01T00:00:09Z"),)))
     assert (run.is_unsettled, run.scheduled.reason) == (False, "QuotaExceeded")
 
 
+@pytest.mark.law("L2", "F6")
 def test_a_refusal_from_before_the_newest_pod_is_over() -> None:
     dead = pod(
         phase="Failed",
@@ -281,6 +284,7 @@ def test_a_refusal_from_before_the_newest_pod_is_over() -> None:
     assert run.succeeded.reason == "Retrying"
 
 
+@pytest.mark.law("L2", "F6")
 def test_a_refusal_from_before_the_job_was_resumed_is_over() -> None:
     resumed = job()
     resumed["status"]["startTime"] = "2026-01-01T01:00:00Z"
@@ -289,6 +293,7 @@ def test_a_refusal_from_before_the_job_was_resumed_is_over() -> None:
     assert read(JobObservation(resumed, warnings=(before, after))).scheduled.reason == "QuotaExceeded"
 
 
+@pytest.mark.law("L2", "F6")
 def test_a_volume_that_was_late_is_not_told_any_more() -> None:
     event = {"reason": "FailedMount", "message": "late", "lastTimestamp": "2026-01-01T00:00:00Z"}
     ready = {"type": "PodReadyToStartContainers", "status": "True"}

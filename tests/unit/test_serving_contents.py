@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kubetune.common.contents import believed
+from kubetune.common.doubt import believed
 from kubetune.lineage import Model
 from kubetune.modeldeployment.gate import judge
 from kubetune.modeldeployment.ledger import Release
@@ -41,6 +41,7 @@ JUDGEMENTS: list[tuple[str, Model, Object, str]] = [
     ("the same folder", Model(BASE), {"adapter_uri": None, "content": FIRST}, "Admitted"),
     ("another folder", Model("s3://models/other"), {"adapter_uri": None, "content": FIRST}, "EvaluationOfAnotherModel"),
     ("unknown content", Model(BASE), {"adapter_uri": None}, "EvaluationWithoutContent"),
+    ("an unknown adapter", Model(BASE, COPY), {"adapter_uri": COPY, "content": FIRST}, "EvaluationWithoutContent"),
     (
         "the job's adapter",
         Model(BASE, ARTIFACT, MANIFEST),
@@ -64,6 +65,7 @@ JUDGEMENTS: list[tuple[str, Model, Object, str]] = [
 
 
 @pytest.mark.parametrize(("situation", "model", "measured", "reason"), JUDGEMENTS, ids=[row[0] for row in JUDGEMENTS])
+@pytest.mark.law("L3", "F3")
 def test_contents_decide_where_they_are_known(situation: str, model: Model, measured: Object, reason: str) -> None:
     job = "demo" if model.manifest_sha256 else None
     answer = judge(Release(model, job=job), deployment(**BY_URI).spec.model, "demo", judged("Go", **measured))
@@ -78,6 +80,7 @@ def test_a_refusal_names_both_contents() -> None:
     assert f"manifest:{MANIFEST}" in answer.message
 
 
+@pytest.mark.law("L3", "F3")
 def test_what_was_judged_is_prescribed_to_the_server_and_shown() -> None:
     world = World(deployment(**BY_URI), judge=of_folder())
     status = world.step()
@@ -111,6 +114,7 @@ def test_the_cache_is_told_whether_it_outlives_the_pod() -> None:
 CHANGED = FailureSummary(1, "ContentChanged", f"{BASE} holds something else: {FIRST}, {SECOND}.", 81)
 
 
+@pytest.mark.law("L3", "F3")
 def test_an_overwritten_folder_is_told_with_both_contents() -> None:
     world = World(deployment(**BY_URI), judge=of_folder())
     world.step()
@@ -153,6 +157,7 @@ def test_the_version_before_goes_on_serving_in_a_rolling_update() -> None:
 
 
 @pytest.mark.parametrize("judge", [None, evaluation(), of_folder(content=None)])
+@pytest.mark.law("L4")
 def test_what_was_judged_outlives_its_evaluation(judge: Any) -> None:
     """Deleted, started again, or taken back to an older release: it says nothing of what the folder held."""
     world = World(deployment(**BY_URI), judge=of_folder())

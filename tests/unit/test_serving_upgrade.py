@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kubetune.modeldeployment.ledger import LEDGER_ANNOTATION, read_ledger
 from kubetune.modeldeployment.rollout import LOAD_ATTEMPTS
@@ -58,6 +61,7 @@ def serving(**spec: Any) -> World:
 
 @pytest.mark.parametrize("gpu", [0, 1])
 @pytest.mark.parametrize("changes", SETTINGS, ids=[next(iter(one)) for one in SETTINGS])
+@pytest.mark.law("L6", "F2")
 def test_settings_of_the_operator_leave_the_pods_alone(changes: Any, gpu: int) -> None:
     world = serving(resources={"gpu": gpu})
     before = copy.deepcopy(world.seen.deployment)
@@ -114,12 +118,27 @@ def test_where_nothing_serves_the_present_settings_are_taken() -> None:
     stopped.settings = NEXT
     stopped.step()
     assert image(stopped) == NEXT.server_cpu_image
-    for restarts, expected in ((LOAD_ATTEMPTS - 1, "kubetune/server-cpu:latest"), (LOAD_ATTEMPTS, "next")):
-        stuck = serving()
-        stuck.observe(pods=(stuck.pod("demo-2", init=crashed(69, "no answer", restarts=restarts)),))
-        stuck.settings = NEXT
-        stuck.step()
-        assert image(stuck).endswith(expected)
+
+
+UNPULLED: Object = {"state": {"waiting": {"reason": "ImagePullBackOff", "message": "not found"}}}
+STUCK: list[tuple[str, Object, bool]] = [
+    ("no store, twice", {"init": crashed(69, "no answer", restarts=LOAD_ATTEMPTS - 1)}, False),
+    ("no store, for long", {"init": crashed(69, "no answer", restarts=LOAD_ATTEMPTS)}, True),
+    ("no image", {"init": UNPULLED}, True),
+    ("a dead engine after a long life", crashed(1, "boom", restarts=LOAD_ATTEMPTS), False),
+    ("not ready for a moment", {"started": True, "state": {"running": {}}, "restartCount": 9}, False),
+]
+
+
+@pytest.mark.parametrize(("situation", "pod", "moves"), STUCK, ids=[row[0] for row in STUCK])
+def test_pods_that_cannot_come_up_as_they_are_take_the_present_settings(
+    situation: str, pod: Object, moves: bool
+) -> None:
+    world = serving()
+    world.observe(pods=(world.pod("demo-2", **pod),))
+    world.settings = NEXT
+    world.step()
+    assert (image(world) == NEXT.server_cpu_image) is moves, situation
 
 
 def test_a_version_that_loads_for_the_first_time_is_not_begun_anew() -> None:
@@ -151,6 +170,7 @@ def _as_of_an_older_operator(world: World) -> None:
         world.observe(**{kind: live})
 
 
+@pytest.mark.law("L6", "F2")
 def test_an_upgrade_from_an_operator_that_kept_no_pods_adopts_what_runs() -> None:
     world = serving(resources={"gpu": 1})
     _as_of_an_older_operator(world)
@@ -197,6 +217,7 @@ def _never_loads(world: World, name: str = "demo-2") -> None:
     world.observe(pods=(world.pod(name, **crashed(1, "no kernel image", restarts=LOAD_ATTEMPTS)),))
 
 
+@pytest.mark.law("L6")
 def test_an_image_that_cannot_load_the_model_gives_way_to_the_one_that_could() -> None:
     world = serving(rollout="Recreate")
     before = template(world)
@@ -215,6 +236,7 @@ def test_an_image_that_cannot_load_the_model_gives_way_to_the_one_that_could() -
     assert "no kernel image" in status.failure.message
 
 
+@pytest.mark.law("L6")
 def test_what_was_given_up_is_tried_again_when_its_user_says_so_and_not_by_an_upgrade() -> None:
     world = serving(rollout="Recreate")
     world.spec(revision="2", engine={"maxModelLen": 512})
@@ -254,3 +276,40 @@ def test_a_model_and_the_image_before_come_back_together() -> None:
     _never_loads(world)
     world.step()
     assert template(world) == before
+
+
+# Whatever happens in whichever order.
+
+OPERATORS = (Settings(), NEXT, replace(NEXT, log_level="ERROR"))
+FATES = ("answers", "loads", "starts", "fails", "store away", "refused")
+
+
+def _fate(world: World, name: str) -> Object:
+    made: dict[str, Callable[[], Object]] = {
+        "answers": lambda: world.pod(ready=True, state={"running": {}}),
+        "loads": lambda: world.pod(state={"running": {}}),
+        "starts": world.pod,
+        "fails": lambda: world.pod(**crashed(1, "boom", restarts=LOAD_ATTEMPTS)),
+        "store away": lambda: world.pod(init=crashed(69, "no answer", restarts=LOAD_ATTEMPTS)),
+        "refused": lambda: world.pod(init=crashed(81, "another model", restarts=LOAD_ATTEMPTS)),
+    }
+    return made[name]()
+
+
+@pytest.mark.law("L6")
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(OPERATORS), st.sampled_from(FATES)), min_size=1, max_size=8),
+    st.sampled_from(["Recreate", "RollingUpdate"]),
+)
+def test_no_operator_ever_stops_a_pod_that_answers(history: list[tuple[Settings, str]], rollout: str) -> None:
+    world = World(deployment(rollout=rollout))
+    world.step()
+    for operator, fate in history:
+        world.settings = operator
+        before = template(world)
+        world.observe(pods=(_fate(world, fate),))
+        world.step()
+        # Pods that cannot come up may change, and ones that never load give way to those that did.
+        if fate in {"answers", "loads", "starts"}:
+            assert template(world) == before

@@ -99,6 +99,7 @@ def test_what_an_older_operator_recorded_gets_finished_once() -> None:
     assert judge(custom(decision.status)).status == decision.status
 
 
+@pytest.mark.law("L2", "F8")
 @pytest.mark.walk("C7")
 @pytest.mark.parametrize("observed", [succeeded(), failed()])
 def test_suspending_what_has_ended_is_told_to_have_no_effect(observed: Observed) -> None:
@@ -148,6 +149,7 @@ CROWDED = pod(
 )
 
 
+@pytest.mark.law("L2")
 @pytest.mark.walk("W7")
 @pytest.mark.walk("S5")
 @pytest.mark.parametrize(
@@ -179,6 +181,7 @@ def test_a_dead_pods_progress_is_not_shown_as_live() -> None:
     assert not {"eta", "etaSeconds", "tokensPerSecond", "phase"} & shown.keys()
 
 
+@pytest.mark.law("L2", "F7")
 @pytest.mark.walk("C6")
 @pytest.mark.parametrize(
     "observed",

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 
-from kubetune_contract import ContractError, from_json
+from kubetune_contract import Contents, ContractError, from_json
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -18,6 +18,7 @@ R = TypeVar("R")
 _DOUBTED = (ValueError, TypeError, ArithmeticError, OSError, RecursionError, ContractError)
 """What reading and converting raise for text that is no JSON, members that are not there, and figures that cannot be:
 a time in the year 10^300, a count below 0, a word that is too long."""
+_CONTENT = re.compile("(manifest|files):[0-9a-f]{64}|commit:[0-9a-f]{40,64}")
 
 
 def attempt(convert: Callable[[T], R], said: T) -> R | None:
@@ -50,3 +51,12 @@ def read(kind: type[T], text: str | None) -> T | None:
 def clip(text: str, limit: int) -> str:
     """``text`` in at most ``limit`` characters."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def believed(said: Contents) -> Contents:
+    """``said`` without what is no content at all: it decides on what is served."""
+    return Contents(_content(said.model), _content(said.adapter))
+
+
+def _content(said: str | None) -> str | None:
+    return said if said and _CONTENT.fullmatch(said) else None

@@ -35,7 +35,15 @@ from kubetune_contract import EvalProgress, EvalSummary
 from .api import Evaluation, Reason
 from .checks import find_missing, find_senseless
 from .resources import EVALUATE, Models, build, measured_candidate, output_uri, resolve_models, used_uris
-from .result import describe, is_news, measured_model, primary_metric, read_progress, result_members
+from .result import (
+    describe,
+    is_news,
+    measured_model,
+    primary_metric,
+    read_progress,
+    result_members,
+    with_contents,
+)
 
 Object = dict[str, Any]
 
@@ -66,7 +74,7 @@ def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
         return _start(evaluation, observed, now, settings)
     measured = measured_model(measured_candidate(observed.run.job))
     steps = Steps(
-        complete=lambda run: _complete(evaluation, observed, run, now, settings),
+        complete=lambda run: _complete(evaluation, run, now, settings, candidate=measured),
         fail=lambda run: _conclude(evaluation, accepted(), run, now, candidate=measured),
         follow=lambda run: _follow(evaluation, observed, run, now, settings, candidate=measured),
     )
@@ -152,8 +160,7 @@ def _follow(
     return replace(decision, patch=patch, requeue_after=min(waits, default=None))
 
 
-def _complete(evaluation: Evaluation, observed: Observed, run: Run, now: datetime, settings: Settings) -> Decision:
-    candidate = measured_candidate(observed.run.job or {})
+def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Settings, **own: Any) -> Decision:
     summary = read(EvalSummary, run.message)
     results = attempt(lambda said: result_members(said, primary_metric(evaluation)), summary) if summary else None
     if summary is None or results is None:
@@ -161,11 +168,10 @@ def _complete(evaluation: Evaluation, observed: Observed, run: Run, now: datetim
             f"so the verdict is not known. The report should be at {output_uri(evaluation, settings)}; create the "
             "Evaluation again to have a verdict."
         )
-        lost = lose(run, "evaluation", remedy)
-        return _conclude(evaluation, accepted(), lost, now, candidate=measured_model(candidate))
+        return _conclude(evaluation, accepted(), lose(run, "evaluation", remedy), now, **own)
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, describe(summary)))
-    found = measured_model(candidate, summary.candidate)
-    return _conclude(evaluation, accepted(), run, now, candidate=found, **results)
+    measured = with_contents(own.get("candidate"), summary.candidate)
+    return _conclude(evaluation, accepted(), run, now, **(own | results | {"candidate": measured}))
 
 
 def _conclude(evaluation: Evaluation, fact: Fact, run: Run, now: datetime, **own: Any) -> Decision:

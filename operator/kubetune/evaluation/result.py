@@ -6,7 +6,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetune.common.contents import believed
+from kubetune.common.doubt import believed
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
 from kubetune.runs.decide import is_due
@@ -44,17 +44,14 @@ def describe(summary: EvalSummary) -> str:
     return sentences(outcome, summary.verdict_message, f"The report is at {summary.report.uri}")
 
 
-def measured_model(candidate: ModelRef | None, contents: Contents | None = None) -> MeasuredModel | None:
-    """``contents`` is what the evaluator found in the folders, which only a finished one tells."""
-    if candidate is None:
-        return None
-    found = believed(contents or Contents())
-    return MeasuredModel(
-        uri=candidate.uri,
-        adapter_uri=candidate.adapter_uri,
-        content=found.model,
-        adapter_content=found.adapter,
-    )
+def measured_model(candidate: ModelRef | None) -> MeasuredModel | None:
+    return MeasuredModel(uri=candidate.uri, adapter_uri=candidate.adapter_uri) if candidate else None
+
+
+def with_contents(measured: MeasuredModel | None, said: Contents | None) -> MeasuredModel | None:
+    """``measured`` with what the evaluator found in its folders."""
+    found = believed(said or Contents())
+    return measured and measured.model_copy(update={"content": found.model, "adapter_content": found.adapter})
 
 
 def read_progress(said: EvalProgress) -> EvaluationProgress:

@@ -241,9 +241,9 @@ class Version(ApiModel):
     adapter_uri: str | None = Field(default=None, max_length=2048)
     """The adapter on top of it."""
     content: str | None = Field(default=None, max_length=128)
-    """What the model's folder holds: what the gate has judged, else what the pod that answers has found. `manifest:`
-    and the SHA-256 of its manifest, `files:` and one over its files where it has no manifest, or `commit:` and the
-    hub's commit."""
+    """What the model's folder must hold, as it was judged or published; where nothing is prescribed, what the pod that
+    answers has found. `manifest:` and the SHA-256 of its manifest, `files:` and one over its files where it has no
+    manifest, or `commit:` and the hub's commit."""
     adapter_content: str | None = Field(default=None, max_length=128)
     """The same of the adapter's folder."""
     image: str | None = Field(default=None, max_length=1024)

@@ -131,7 +131,8 @@ def _judge_verdict(release: Release, gate: str, evaluation: Evaluation) -> Admis
         return _of_another(gate, what, _show(model.uri, model.adapter_uri, release.pinned))
     if status.verdict is None:
         return without_gate(gate)
-    if status.verdict is Verdict.GO and measured.content is None and release.job is None:
+    is_known = measured.content and (measured.adapter_content or not measured.adapter_uri)
+    if status.verdict is Verdict.GO and not is_known and release.job is None:
         # A FineTuneJob's own folder bears its uid, and nobody else writes there.
         return _refused(
             Reason.EVALUATION_WITHOUT_CONTENT,

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
-from kubetune.common.contents import believed
+from kubetune.common.doubt import believed, read
 from kubetune.common.job_status import Failure
 from kubetune.workload.explain import explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
 from kubetune.workload.secrets import name_secret
-from kubetune_contract import Contents, ContractError, ExitCode, FetchSummary, from_json
+from kubetune_contract import Contents, ExitCode, FetchSummary
 
 from .api import Reason
 from .resources import ENGINE, FETCH, VERSION_LABEL
@@ -36,6 +35,9 @@ class ServerPod:
     ready: bool
     failed_starts: int
     """How often a container of it has died."""
+    is_stuck: bool
+    """Whether it cannot come up as it is: no image, or three times no files. An engine that has died says nothing of
+    the kind, as its starts are counted over the pod's whole life."""
     fact: Fact
     """Where it is, or why it is not further."""
     failure: Failure | None
@@ -74,7 +76,7 @@ def loading_of(pods: Iterable[ServerPod], version: str, template: str) -> Loadin
         is_refused=failure is not None and failure.exit_code == ExitCode.CHANGED,
         problem=failure.message if failure else "",
         reason=failure.reason if failure else "",
-        is_stuck=not any(pod.ready for pod in mine) and any(pod.failed_starts >= LOAD_ATTEMPTS for pod in present),
+        is_stuck=not any(pod.ready for pod in mine) and any(pod.is_stuck for pod in present),
     )
 
 
@@ -104,6 +106,7 @@ def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> Server
         loaded=loaded,
         ready=(condition(pod, "Ready") or {}).get("status") == "True",
         failed_starts=sum(status.get("restartCount", 0) for status in statuses),
+        is_stuck=fact.reason == Reason.IMAGE_PULL_FAILED or (failure is not None and _failed_fetches(statuses)),
         fact=fact,
         failure=failure,
         contents=_contents(statuses),
@@ -113,11 +116,13 @@ def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> Server
 def _contents(statuses: list[Object]) -> Contents:
     """From the fetch step's last words, as far as they can be believed."""
     ended = next((status.get("state") or {} for status in statuses if status["name"] == FETCH), {})
-    try:
-        said = from_json(FetchSummary, json.loads((ended.get("terminated") or {}).get("message") or "{}")).contents
-    except (ValueError, ContractError):
-        said = None
-    return believed(said or Contents())
+    summary = read(FetchSummary, (ended.get("terminated") or {}).get("message"))
+    return believed((summary and summary.contents) or Contents())
+
+
+def _failed_fetches(statuses: list[Object]) -> bool:
+    fetch = next((status for status in statuses if status["name"] == FETCH), {})
+    return not _has_recovered(fetch) and fetch.get("restartCount", 0) >= LOAD_ATTEMPTS
 
 
 def _engine(statuses: list[Object]) -> Object:

@@ -33,7 +33,7 @@ class Loading:
     problem: str = ""
     reason: str = ""
     is_stuck: bool = False
-    """Whether nothing answers and the present pods have failed again and again, for whatever reason."""
+    """Whether nothing answers and the present pods cannot come up as they are: no image, or no files."""
 
 
 @dataclass(frozen=True)

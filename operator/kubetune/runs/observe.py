@@ -31,7 +31,8 @@ async def read_job(client: Client, namespace: str, name: str) -> JobObservation:
 
 
 async def _expect_placement(client: Client, job: Object) -> Fact | None:
-    """The same of the pod that the Job is about to make, for what a user reads must not come and go with it."""
+    """Why no node takes the pod that the Job is about to make. It is told before the pod is there, so that the message
+    does not come and go with it."""
     spec = job["spec"]["template"]["spec"]
     nodes = await read_nodes(client) if is_choosy(spec) else None
     return expect_placement(spec, Hardware(None if nodes is None else tuple(nodes)))

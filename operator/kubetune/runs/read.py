@@ -30,7 +30,7 @@ STOPPING_SECONDS = 2.0
 """A pod that saves what it has says so to whoever asks, and to nobody else."""
 SUSPENDED_TEXT = "Suspended; set suspend to false to go on."
 _PASSING = frozenset({Shared.WAITING, Shared.PREPARING, Shared.UNSCHEDULABLE})
-"""What a pod waits for by itself; that it is another try matters more."""
+"""Reasons that pass by themselves: while a pod is another try, that is what its user should read."""
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def is_choosy(pod_spec: Object) -> bool:
 
 
 def is_choosy_spec(options: PodOptions) -> bool:
-    """The same of pods that are not made yet, but for their GPUs."""
+    """Whether a pod that is not made yet will ask for more than any node has, its GPUs aside."""
     asked = options.resources
     asks_much = parse_quantity(asked.memory) > ANY_MEMORY or parse_quantity(asked.cpu) > ANY_CORES
     return asks_much or bool(options.node_selector)
@@ -85,8 +85,10 @@ def is_misfit(fact: Fact | None) -> bool:
 
 
 def expect_placement(pod_spec: Object, hardware: Hardware, *, tolerated: bool = True) -> Fact | None:
-    """The same of a pod that is about to be made. ``tolerated``: admission may add the toleration of a taint of its
-    GPUs' name (ExtendedResourceToleration)."""
+    """Why no node can ever take a pod that is about to be made; None when one could.
+
+    ``tolerated``: admission may add the toleration of a taint of its GPUs' name (ExtendedResourceToleration).
+    """
     demand = read_demand(pod_spec)
     if hardware.nodes is None:
         return None

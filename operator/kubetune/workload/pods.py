@@ -15,7 +15,7 @@ def parse_time(text: str | None) -> datetime | None:
 
 
 def newest(pods: Iterable[Object]) -> Object | None:
-    """The pod created last; None of none."""
+    """The pod created last, or None when there is no pod."""
     return max(pods, key=lambda pod: (pod["metadata"].get("creationTimestamp") or "", _name(pod)), default=None)
 
 

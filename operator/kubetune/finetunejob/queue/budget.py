@@ -29,7 +29,8 @@ class Bill:
 
 
 def bill_of(job: FineTuneJob, estimate: float | None, room: Room, settings: Settings) -> Bill | None:
-    """None where there is no budget. ``estimate`` is what the job's preflight thinks it will cost."""
+    """What the job would add to its namespace's budget, or None where there is no budget. ``estimate`` is the cost that
+    the preflight expects."""
     budget = settings.budgets.get(job.metadata.namespace)
     if budget is None:
         return None

@@ -1,8 +1,8 @@
-"""Whether a training may start now: places of a namespace, its budget, and the order of those that wait.
+"""Decides whether a training may start now, by the namespace's places, its budget, and the order of those that wait.
 
-One whose pod no node can take is let in only while nobody else wants its place, and gives it back as soon as somebody
-does: it could not use it. It is let in at all because a pod that waits is what makes a cluster add a node, and because
-what changes pods on their way in may know better than the nodes' labels.
+A training whose pod no node can take is let in only while nobody else wants its place, because it cannot use it; it
+gives the place back as soon as somebody does. It is let in at all because a waiting pod is what makes a cluster add a
+node, and because an admission webhook may know better than the nodes' labels.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Request:
 
 
 def judge(request: Request, room: Room, settings: Settings) -> Wait | None:
-    """None: it may start."""
+    """Returns why the training has to wait, or None when it may start."""
     wait = _check_budget(request, room, settings) or _check_places(request, room, settings)
     if wait is None and request.misfit:
         wait = _check_others_budget(request, room, settings)
@@ -43,14 +43,14 @@ def judge(request: Request, room: Room, settings: Settings) -> Wait | None:
 
 
 def reconsider(request: Request, room: Room, settings: Settings) -> Wait | None:
-    """The same of one that has a place already, and no pod that has begun; None: it keeps it.
+    """Returns why a training whose pod has not begun must give back its place, or None when it keeps it.
 
-    Only those count that have been told to wait, as anybody else may yet turn out not to want the place.
+    Only trainings that have been told to wait can claim the place: the others may yet turn out not to want it.
     """
     if request.misfit is None:
         return None
     order = order_of(request.job)
-    # Of several that no node can take, no more go than are needed.
+    # Several that no node can take give back no more places than are wanted; the youngest go first.
     younger = {peer.uid for peer in room.others if peer.is_misfit and peer.is_ready and peer.order > order}
     taken = room.taken - younger - {request.job.metadata.uid}
     others = tuple(peer for peer in room.others if peer.is_in_line or peer.uid in taken)

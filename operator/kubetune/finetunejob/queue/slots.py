@@ -53,7 +53,7 @@ class Slots:
         return has_places or job.metadata.namespace in self._settings.budgets
 
     async def wait(self, client: Client, request: Request) -> Wait | None:
-        """None lets it in, or leaves it in: its place is taken from now on."""
+        """Returns why the training has to wait, or None when it may start or stay; its place is taken from then on."""
         namespace, uid = request.job.metadata.namespace, request.job.metadata.uid
         space = self._namespaces.setdefault(namespace, _Namespace())
         asked = space.lists
