@@ -60,7 +60,17 @@ PARALLEL = "-n2"
 """Two at a time, each with a control plane of its own: most tests wait for something."""
 
 
-OPERATORS_PART = ("finetunejob", "preflight", "interruptions", "quota", "cost", "deadline", "kueue", "gpu")
+OPERATORS_PART = (
+    "finetunejob",
+    "preflight",
+    "interruptions",
+    "quota",
+    "cost",
+    "deadline",
+    "kueue",
+    "gpu",
+    "result_found",
+)
 """Integration tests that are about training."""
 
 DOCS_ALONE = _pytest(

@@ -24,6 +24,7 @@ from kubetune_contract import (
     FailureSummary,
     FetchSummary,
     Fit,
+    FoundResult,
     Gate,
     Generation,
     Hyperparameters,
@@ -67,6 +68,7 @@ HYPERPARAMETERS = every_member(Hyperparameters(learning_rate=1e-4, lr_scheduler_
 RECOVERY_STEP = RecoveryStep(
     "OutOfMemory", "halveBatch", "no room for the longest batch", 1760000000.0, 12, 1, 16, True, "adamw_8bit", 1e-4
 )
+ROW_SETTINGS = RowSettings("900 rows, 8 per step", 3.0, 2, 0.1, 5)
 SUGGESTION = Suggestion("Overfitting", "the validation loss has risen since step 250")
 
 EXAMPLES: dict[str, Any] = {
@@ -98,6 +100,8 @@ EXAMPLES: dict[str, Any] = {
         "kubetune/trainer@sha256:" + "ab" * 32,
         ("num_train_epochs", "warmup_ratio"),
         "ef" * 32,
+        "s3://out/results/team/demo",
+        "once more",
     ),
     "train-progress": TrainProgress(
         phase="training",
@@ -148,6 +152,8 @@ EXAMPLES: dict[str, Any] = {
         model_version="team.demo/3",
         first_loss=2.5,
         last_loss=0.7,
+        run_sha256="34" * 32,
+        found=FoundResult(1750000000.0, "6f1c2a34-0000-4000-8000-000000000000", ROW_SETTINGS),
     ),
     "preflight-summary": PreflightSummary(
         schema=1,
@@ -173,7 +179,7 @@ EXAMPLES: dict[str, Any] = {
         checkpoint_bytes=250 << 20,
         upload_bytes_per_second=50e6,
         suggestions=(SUGGESTION,),
-        settings=RowSettings("900 rows, 8 per step", 3.0, 2, 0.1, 5),
+        settings=ROW_SETTINGS,
     ),
     "eval-config-least": EvalConfig(
         1, OWNER, TUNED, (BASE,), Dataset("s3://data/t.jsonl"), (MetricName.EXACT_MATCH,), "s3://out/e", STORE

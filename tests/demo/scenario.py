@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,14 @@ def read_manifests(folder: Path, gpu: bool, bucket: str = EXAMPLE_BUCKET) -> lis
     return objects
 
 
+def anew(objects: list[Object], live: Object | None, now: datetime) -> list[Object]:
+    """``objects`` with a training that is made for this run of the demo, although an earlier one has left its result in
+    the store; one that is under way (``live``) goes on."""
+    rerun = live["spec"].get("rerun") if live else f"demo of {now:%Y-%m-%dT%H:%M:%SZ}"
+    more = {"rerun": rerun} if rerun else {}
+    return [found | {"spec": found["spec"] | more} if found["kind"] == "FineTuneJob" else found for found in objects]
+
+
 class Scenario:
     """The three resources of a story in one namespace."""
 
@@ -58,8 +67,9 @@ class Scenario:
         """Creates the three objects; what an interrupted run left goes on."""
         for found in self.objects:
             print(f"   kubectl apply: {found['kind']} {found['metadata']['name']}", flush=True)
+        live = self.kube.get(self.namespace, "finetunejob", self.name("FineTuneJob"))
         try:
-            self.kube.apply(self.namespace, self.objects)
+            self.kube.apply(self.namespace, anew(self.objects, live, datetime.now(UTC)))
         except DemoError as error:
             if "cannot be changed" not in str(error):
                 raise

@@ -114,6 +114,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                 },
                 "hyperparameters": unlike_default(Hyperparameters, _HYPERPARAMETERS),
                 "queueName": "team-a",
+                "rerun": "second try",
                 "preflight": {"fit": "Warn"},
                 "recovery": {
                     "outOfMemory": "Fail",

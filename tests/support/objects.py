@@ -52,6 +52,13 @@ def train_summary(**members: Any) -> str:
     return json.dumps(summary | members)
 
 
+def found_summary(**members: Any) -> str:
+    """What preflight or trainer leave when the result is in the store already."""
+    settings = {"reason": "100 rows: 4 epochs", "numTrainEpochs": 4.0}
+    found = {"at": 1_750_000_000.0, "uid": "earlier-uid", "settings": settings}
+    return train_summary(**{"runSha256": "34" * 32, "found": found} | members)
+
+
 def preflight_summary(**members: Any) -> str:
     """A preflight's termination message on success."""
     summary: Object = {

@@ -14,7 +14,7 @@ from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from kubetune_contract import TrainProgress
 
-from .objects import failure_summary, finetunejob, preflight_summary, train_summary
+from .objects import failure_summary, finetunejob, found_summary, preflight_summary, train_summary
 from .observed import OWNER, job, pod, waiting
 
 Object = dict[str, Any]
@@ -93,5 +93,6 @@ SITUATIONS = {
     "checked": checked(),
     "does not fit": checked(fit="DoesNotFit", fitMessage="Needs 14.0 of 12.0 GiB."),
     "check unreadable": checked("nonsense"),
+    "result found": checked(found_summary()),
     "foreign job": Observed(JobObservation(job() | {"metadata": {"name": "demo-train", "uid": "x"}})),
 }

@@ -41,7 +41,7 @@ def unfinish(folder: Path) -> None:
 
 def swap(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["config"]["configSha256"] = "0" * 64
+    manifest["config"]["run"]["settings"]["seed"] = 7
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -50,7 +50,7 @@ NOTICED: dict[Callable[[Path], None], str] = {
     flip: "is damaged",
     lose: "is damaged",
     unfinish: "is not in the store any more",
-    swap: "belongs to another configuration",
+    swap: "was made with other settings",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -86,9 +87,23 @@ def test_progress(step: int, total: int, text: str) -> None:
     assert format_progress(step, total) == text
 
 
+@pytest.mark.law("F26")
 def test_deltas() -> None:
     assert format_delta(0.4101, 0.344, 0.479) == "+0.41 [0.34, 0.48]"
     assert format_delta(-12.34, -20.0, -4.71) == "-12.3 [-20.0, -4.7]"
+    assert format_delta(0.004, 0.001, 0.007) == "+0.004 [0.001, 0.007]"
+    assert format_delta(0.0002, 0.00001, 0.0004) == "+0.00020 [0.00001, 0.00040]"
+    assert format_delta(0.25, 0.25, 0.25) == "+0.25 [0.25, 0.25]"
+    assert format_delta(20.5, 20.49, 20.51) == "+20.500 [20.490, 20.510]"
+    assert format_delta(0.1, -math.inf, math.inf) == "+0.1 [-inf, inf]"
+
+
+@pytest.mark.law("F26")
+@given(st.floats(-1, 1), st.floats(1e-5, 1), st.floats(0, 1))
+def test_a_delta_tells_its_ends_apart(low: float, width: float, share: float) -> None:
+    shown = format_delta(low + share * width, low, low + width)
+    first, last = shown[shown.index("[") + 1 : -1].split(", ")
+    assert float(first) < float(last)
 
 
 def test_times_are_whole_seconds_in_utc() -> None:

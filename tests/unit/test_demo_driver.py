@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from tests.demo.docstring_story import DOCSTRINGS
 from tests.demo.environment import images_to_keep
 from tests.demo.measure import Steps, clock, memory_used, summary, table
 from tests.demo.outcome import Outcome
-from tests.demo.scenario import answer_lines, read_manifests, score_lines, shown
+from tests.demo.scenario import anew, answer_lines, read_manifests, score_lines, shown
 from tests.demo.seed import recipe_key
 from tests.demo.seed_objects import MOUNT, job_objects
 from tests.demo.settings import Settings, parse
@@ -53,6 +54,17 @@ def test_missing_operator_is_said() -> None:
 )
 def test_store_inside_the_cluster_is_told_by_its_name(endpoint: str, service: tuple[str, str, int] | None) -> None:
     assert Settings(endpoint, "b", "s", "i", "p").service == service
+
+
+@STORIES
+def test_every_run_of_the_demo_trains_for_itself(story: Story) -> None:
+    """An earlier one may have left its result, which would be taken; one that was interrupted goes on."""
+    objects, now = read_manifests(story.manifests, gpu=False), datetime(2026, 1, 2, tzinfo=UTC)
+    made = {found["kind"]: found for found in anew(objects, None, now)}
+    assert made["FineTuneJob"]["spec"]["rerun"] == "demo of 2026-01-02T00:00:00Z"
+    assert all("rerun" not in found["spec"] for kind, found in made.items() if kind != "FineTuneJob")
+    assert anew(objects, made["FineTuneJob"], now.replace(day=3)) == list(made.values())
+    assert anew(objects, {"spec": {}}, now) == objects, "one of an older version cannot be changed"
 
 
 @STORIES

@@ -100,6 +100,23 @@ def test_nobody_counts_one_that_could_not_run() -> None:
     assert (wait.position, wait.misfit) == (2, None)
 
 
+@pytest.mark.law("L13", "F13")
+def test_one_that_no_node_can_take_and_that_is_over_the_budget_holds_up_nobody() -> None:
+    """What it waits for is state of its own: the condition Scheduled says only that no node takes it."""
+    wait = Wait(Reason.BUDGET_EXCEEDED, "The budget is spent.", misfit=MISFIT)
+    shown = look(custom(resources={"gpu": 1}), Observed(wait=wait))
+    assert condition(shown, "Scheduled")["reason"] == "NoNodeWithGPU"
+    over = raw("a", 1) | {"status": shown.status}
+    (peer,) = peers(over)
+    assert (peer.is_ready, peer.is_misfit, peer.is_over_budget) == (False, True, False)
+    younger = raw("b", 2)
+    limits = Settings(max_running_per_namespace=1)
+    assert judge(request(younger), Room(peers(over), frozenset()), limits) is None
+    # In line for a place it does count.
+    queued = look(custom(resources={"gpu": 1}), Observed(wait=WAIT))
+    assert judge(request(younger), Room(peers(raw("a", 1) | {"status": queued.status}), frozenset()), limits)
+
+
 OVER = raw("c", 3, "BudgetExceeded", preflight={"cost": {"estimate": 5.0}})
 HOPELESS = raw("c", 3, "BudgetExceeded", preflight={"cost": {"estimate": 50.0}})
 KUEUES = raw("c", 3, "Queued", spec={"queueName": "q"})
@@ -163,7 +180,7 @@ def test_its_place_is_given_back_by_suspending() -> None:
     assert patch.body["metadata"]["annotations"] == {TOLERATED: "false"}
     assert (decision.stop, decision.delete, decision.create) == ((), (), ())
     assert decision.status["phase"] == "Queued"
-    assert decision.status["queue"] == {"position": 2, "message": WAIT.message}
+    assert decision.status["queue"] == {"reason": "Queued", "position": 2, "message": WAIT.message}
     scheduled = condition(decision, "Scheduled")
     assert (scheduled["status"], scheduled["reason"]) == ("False", "NoNodeWithGPU")
     assert scheduled["message"] == f"{MISFIT.message} {WAIT.message}"

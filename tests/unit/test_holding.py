@@ -123,6 +123,25 @@ def test_a_job_made_anew_has_what_was_left() -> None:
     assert made["spec"]["activeDeadlineSeconds"] == 2400
 
 
+@pytest.mark.law("F23")
+def test_a_job_deleted_while_it_ran_has_what_was_left_at_the_last_word() -> None:
+    """Written together with the progress, so it costs nothing; and not by itself while there is no news."""
+    spec: Object = {"activeDeadlineSeconds": 3600}
+    said = TrainProgress("training", 5, 50, NOW.timestamp())
+    observed = Observed(JobObservation(started(3000), (alive(),)), progress=said)
+    shown = judge(custom(**spec), observed)
+    assert shown.status["activeSeconds"] == 3000
+    assert judge(custom(shown.status, **spec), observed, NOW + timedelta(minutes=5)).status == shown.status
+    silent = Observed(JobObservation(started(3000), (alive(),)))
+    assert judge(custom(shown.status, **spec), silent, NOW + timedelta(minutes=5)).status["activeSeconds"] == 3000
+    (made,) = judge(custom(shown.status, **spec), Observed()).create
+    assert made["spec"]["activeDeadlineSeconds"] == 600
+    # What is left of the second Job counts on from there.
+    later = Observed(JobObservation(started(100, limit=600), (alive("p2"),)), progress=replace(said, step=6))
+    assert judge(custom(shown.status, **spec), later).status["activeSeconds"] == 3100
+    assert "activeSeconds" not in judge(custom(), observed).status, "without a deadline there is nothing to count"
+
+
 FIGURES: Object = {
     "fit": "Fits",
     "message": "",
@@ -184,7 +203,7 @@ def test_who_must_wait_is_queued(child: Object | None) -> None:
     decision = judge(custom(), observed)
     assert (decision.create, decision.patch, decision.requeue_after) == ((), (), 30.0)
     assert decision.status["phase"] == "Queued"
-    assert decision.status["queue"] == {"position": 2, "message": WAIT.message}
+    assert decision.status["queue"] == {"reason": "Queued", "position": 2, "message": WAIT.message}
     assert [(event.reason, event.warning) for event in decision.events] == [("Queued", False)]
     again = judge(custom(decision.status), observed, NOW + timedelta(hours=1))
     assert (again.status, again.events) == (decision.status, ())
@@ -196,7 +215,7 @@ def test_who_must_wait_is_queued(child: Object | None) -> None:
 def test_over_the_budget_is_a_warning() -> None:
     decision = judge(custom(), Observed(wait=Wait(Reason.BUDGET_EXCEEDED, "The budget is spent.")))
     assert [(event.reason, event.warning) for event in decision.events] == [("BudgetExceeded", True)]
-    assert decision.status["queue"] == {"message": "The budget is spent."}
+    assert decision.status["queue"] == {"reason": "BudgetExceeded", "message": "The budget is spent."}
 
 
 def test_kueue_gets_a_suspended_job_with_its_queues_name() -> None:

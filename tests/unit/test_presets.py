@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune.finetunejob.api import FineTuneJobSpec, Hyperparameters, Lora, Preset
+from kubetune.finetunejob.api import FineTuneJob, FineTuneJobSpec, Hyperparameters, Lora, Preset
 from kubetune.finetunejob.api.presets import PRESETS
 from kubetune.finetunejob.api.status_types import RowSettings
+from kubetune.finetunejob.job.config import build_config
 from kubetune.finetunejob.job.effective import (
     DEFAULT_HYPERPARAMETERS,
     DEFAULT_LORA,
@@ -19,8 +20,12 @@ from kubetune.finetunejob.job.effective import (
     in_force,
     unset_hyperparameters,
 )
+from kubetune.settings import Settings
 from kubetune_contract import Method, to_json, train
 from tests.support.fields import values
+from tests.support.objects import finetunejob
+
+Object = dict[str, Any]
 
 
 def members(model: type[Lora] | type[Hyperparameters]) -> st.SearchStrategy[dict[str, Any]]:
@@ -94,12 +99,36 @@ def test_presets_leave_open_what_they_are_not_about() -> None:
     assert unset_hyperparameters(spec(preset=Preset.CODE, hyperparameters={"warmupRatio": 0.0})) == every[3:]
 
 
+def made_with(text: str | None) -> Object:
+    """A training's Job whose pods read this configuration."""
+    return {"spec": {"template": {"metadata": {"annotations": {"kubetune.io/config": text}}}}}
+
+
+@pytest.mark.law("F21")
 def test_the_jobs_own_settings_are_those_in_force() -> None:
-    """Also where the status that knew what the preflight decided is lost."""
-    made = train.Hyperparameters(num_train_epochs=5.0, gradient_accumulation_steps=1, learning_rate=1.0)
-    config = json.dumps({"hyperparameters": to_json(made)})
-    live = {"spec": {"template": {"metadata": {"annotations": {"kubetune.io/config": config}}}}}
-    chosen = in_force(spec(), live, None).hyperparameters
-    assert (chosen.num_train_epochs, chosen.gradient_accumulation_steps) == (5.0, 1)
-    for unreadable in (None, {}, {"spec": {"template": {"metadata": {"annotations": {"kubetune.io/config": "{"}}}}}):
-        assert in_force(spec(), unreadable, BY_ROWS) == effective(spec(), BY_ROWS)
+    """Also where presets and defaults are others by now, or the status that knew what the preflight decided is lost."""
+    hyper = train.Hyperparameters(num_train_epochs=5.0, gradient_accumulation_steps=1, learning_rate=0.5)
+    made = to_json({"method": "lora", "lora": train.Lora(rank=4), "hyperparameters": hyper})
+    shown = in_force(job(), made_with(json.dumps(made)), BY_ROWS)
+    assert shown.hyperparameters == Hyperparameters.model_validate(to_json(hyper))
+    assert shown.lora == Lora.model_validate(to_json(train.Lora(rank=4)))
+    assert in_force(job(), made_with(json.dumps(made | {"method": "full"})), None).lora is None
+    for unreadable in (None, {}, made_with("{"), made_with('{"hyperparameters": {"seed": -1}, "lora": {}}')):
+        assert in_force(job(), unreadable, BY_ROWS) == effective(spec(), BY_ROWS)
+
+
+@pytest.mark.law("F21")
+def test_a_run_that_has_begun_keeps_its_settings() -> None:
+    """Its Job may be made anew by a release with other presets and defaults; its checkpoints are of the old ones."""
+    began = effective(spec(), BY_ROWS)
+    for attempts, expected in ((1, began), (0, effective(spec()))):
+        status = {"attempts": attempts, "effective": began.to_dict()}
+        assert in_force(job(status), None, None) == expected
+        config = build_config(job(status), Settings())
+        assert config.hyperparameters.num_train_epochs == expected.hyperparameters.num_train_epochs
+
+
+def job(status: Object | None = None) -> FineTuneJob:
+    raw = finetunejob()
+    raw["metadata"] |= {"uid": "uid-1", "generation": 1}
+    return FineTuneJob.parse(raw | {"status": status or {}})

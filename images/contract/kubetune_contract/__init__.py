@@ -16,7 +16,7 @@ from .evaluate import (
     Verdict,
 )
 from .phases import Phase, stopping
-from .preflight import Fit, MemoryEstimate, PreflightSummary, Range, RowSettings
+from .preflight import Fit, MemoryEstimate, PreflightSummary, Range
 from .runtime import FailureSummary, exit_when_asked, read_config, run, write_termination
 from .serve import Engine, FetchSummary, ServeConfig
 from .train import (
@@ -30,7 +30,7 @@ from .train import (
     Tracking,
     TrainConfig,
 )
-from .train_results import RecoveryStep, Suggestion, TrainProgress, TrainSummary
+from .train_results import FoundResult, RecoveryStep, RowSettings, Suggestion, TrainProgress, TrainSummary
 from .types import Artifact, Contents, Dataset, ModelRef, ObjectStore, Owner, RowFormat
 from .uris import Uri, UriError
 
@@ -50,6 +50,7 @@ __all__ = [
     "FailureSummary",
     "FetchSummary",
     "Fit",
+    "FoundResult",
     "Gate",
     "Generation",
     "Hyperparameters",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
-from .train_results import Suggestion
+from .train_results import RowSettings, Suggestion
 
 
 class Fit(enum.StrEnum):
@@ -42,18 +42,6 @@ class Range:
     low: float
     estimate: float
     high: float
-
-
-@dataclass(frozen=True)
-class RowSettings:
-    """Hyperparameters that follow from the number of rows, because nobody has set them; None: not decided here."""
-
-    reason: str
-    """In a sentence, with the numbers."""
-    num_train_epochs: float | None = None
-    gradient_accumulation_steps: int | None = None
-    warmup_ratio: float | None = None
-    logging_steps: int | None = None
 
 
 @dataclass(frozen=True)

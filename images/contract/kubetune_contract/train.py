@@ -167,3 +167,8 @@ class TrainConfig:
     rows may decide. None: all of them are as they shall be."""
     dataset_sha256: str | None = None
     """For the training: digest of the rows that the preflight saw. Other rows are refused (``DataChanged``)."""
+    results: str | None = None
+    """URI of the folder that lists what objects of this namespace and name have published, by what it was made of.
+    None: nothing is looked up there and nothing is noted."""
+    rerun: str | None = None
+    """Sets this run apart from others that are the same in everything else, so that it is trained anew."""

@@ -73,8 +73,32 @@ class TrainProgress:
 
 
 @dataclass(frozen=True)
+class RowSettings:
+    """Hyperparameters that follow from the number of rows, because nobody has set them; None: not decided here."""
+
+    reason: str
+    """In a sentence, with the numbers."""
+    num_train_epochs: float | None = None
+    gradient_accumulation_steps: int | None = None
+    warmup_ratio: float | None = None
+    logging_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class FoundResult:
+    """Where a result comes from that was found in the store, and so not trained again."""
+
+    at: float
+    """When it was published, in seconds since the epoch (UTC)."""
+    uid: str
+    """Of the object that trained it."""
+    settings: RowSettings | None = None
+    """What the number of rows decides; as in PreflightSummary."""
+
+
+@dataclass(frozen=True)
 class TrainSummary:
-    """The trainer's termination message on success."""
+    """The trainer's termination message on success; the preflight's, too, when it finds the result in the store."""
 
     schema: int
     artifact: Artifact
@@ -104,3 +128,7 @@ class TrainSummary:
     """The first training loss that was logged, over all attempts."""
     last_loss: float | None = None
     """The last one."""
+    run_sha256: str | None = None
+    """Names what the result was made of: method, settings, rows and base."""
+    found: FoundResult | None = None
+    """Set when nothing was trained, because a result of the same namespace, name and ``run_sha256`` was there."""

@@ -13,19 +13,30 @@ import time
 from pathlib import Path
 
 from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, exit_when_asked, read_config
+from kubetune_shared.base_identity import name_content, named_by
 from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
-from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
+from kubetune_shared.sources import resolve_file, resolve_model
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints.runstate import known_dataset
 from kubetune_trainer.checkpoints.shelf import Folder, learned_from
 from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
+from kubetune_trainer.identity import identify, settings_sha256
 from kubetune_trainer.publishing.card import base_license
-from kubetune_trainer.publishing.results import checkpoint_folder, config_sha256, published
+from kubetune_trainer.publishing.index import Finding, find_result
+from kubetune_trainer.publishing.results import checkpoint_folder, published
 
 from .validate import validate
-from .workspace import Inputs, inputs_dir, save_inputs, train_file, validation_file
+from .workspace import (
+    Inputs,
+    config_sha256,
+    inputs_dir,
+    save_found,
+    save_inputs,
+    train_file,
+    validation_file,
+)
 
 log = logging.getLogger(__name__)
 
@@ -49,11 +60,33 @@ def prepare() -> ExitCode:
     rows = earlier.dataset_sha256 if earlier and earlier.dataset_sha256 else digest([*train, *validation])
     if not earlier:
         check_rows(config, store, rows)
+    base = name_content(config.base_model, store)
+    found = Finding() if earlier else find_result(store, config, lambda: identify(config, rows, base))
+    if found.summary and not missing(config, found.summary):
+        save_found(found.summary)
+        return ExitCode.OK
     model = resolve_model(config.base_model, store, inputs_dir() / "model")
     check_model(model.path, config.base_model)
     check_exports(config, model.path)
     check_chat_template(model.path, config.base_model, [*train, *validation])
-    _save(config, model, rows, train, validation)
+    write_rows(train, train_file())
+    if validation:
+        write_rows(validation, validation_file())
+    save_inputs(
+        Inputs(
+            config_sha256=config_sha256(config),
+            model_path=str(model.path),
+            dataset_sha256=rows,
+            train_rows=len(train),
+            validation_rows=len(validation),
+            base=named_by(model) or base,
+            base_manifest_sha256=model.manifest_sha256,
+            base_revision=model.revision,
+            base_license=base_license(model.path),
+            suggestions=found.told,
+            found=found.summary,
+        )
+    )
     log.info(
         "prepared %d training and %d validation rows in %.1f s", len(train), len(validation), time.monotonic() - started
     )
@@ -99,27 +132,9 @@ def check_rows(config: TrainConfig, store: Store, rows: str) -> None:
     A run that has begun knows better than a preflight, which may have come after its beginning. One that another
     release began has noted them with its checkpoints only.
     """
-    sha = config_sha256(config)
+    sha = settings_sha256(config)
     known = known_dataset(store, config.output, sha) or learned_from(Folder(store, checkpoint_folder(config)), sha)
     if known:
         check_unchanged(config.dataset, rows, known, "this run began to learn from them")
     else:
         check_unchanged(config.dataset, rows, config.dataset_sha256, "the preflight counted them")
-
-
-def _save(config: TrainConfig, model: LocalModel, rows: str, train: list[Row], validation: list[Row]) -> None:
-    write_rows(train, train_file())
-    if validation:
-        write_rows(validation, validation_file())
-    save_inputs(
-        Inputs(
-            config_sha256=config_sha256(config),
-            model_path=str(model.path),
-            dataset_sha256=rows,
-            train_rows=len(train),
-            validation_rows=len(validation),
-            base_manifest_sha256=model.manifest_sha256,
-            base_revision=model.revision,
-            base_license=base_license(model.path),
-        )
-    )

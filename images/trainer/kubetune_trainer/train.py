@@ -29,22 +29,24 @@ from kubetune_trainer.checkpoints import shelf
 from kubetune_trainer.checkpoints.runstate import RunState
 from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.export import export
+from kubetune_trainer.identity import identify, settings_sha256
 from kubetune_trainer.model.device import visible_devices
 from kubetune_trainer.processes.launch import launch
 from kubetune_trainer.processes.place import Place, Relaunch, processes
 from kubetune_trainer.processes.stop import StopRequest
 from kubetune_trainer.publishing.card import card
+from kubetune_trainer.publishing.fitting import fitting
+from kubetune_trainer.publishing.index import note_result, said
 from kubetune_trainer.publishing.publish import publish_when_possible
 from kubetune_trainer.publishing.results import (
     artifact_kind,
     artifact_uri,
     checkpoint_folder,
-    config_sha256,
     manifest_meta,
     origin,
     published,
 )
-from kubetune_trainer.recovery.restart import FLUSH_SECONDS, Restart, fitting, restart
+from kubetune_trainer.recovery.restart import FLUSH_SECONDS, Restart, restart
 from kubetune_trainer.recovery.shortfall import step_down
 from kubetune_trainer.reporting.report import Reporter
 from kubetune_trainer.reporting.series import catalog
@@ -53,7 +55,7 @@ from kubetune_trainer.tracking.tracker import Tracker
 
 from .job import Job, Learned
 from .patience import patiently
-from .workspace import Inputs, load_inputs, work_dir
+from .workspace import Inputs, config_sha256, load_found, load_inputs, work_dir
 
 log = logging.getLogger(__name__)
 
@@ -61,17 +63,20 @@ log = logging.getLogger(__name__)
 def train(stop: StopRequest) -> ExitCode:
     """Trains, publishes and leaves the summary. Raises KubeTuneError for everything a user can act on."""
     config, place = read_config(TrainConfig), Place.here()
+    found = load_found()
+    if found:
+        return hand_on(found)
     if processes(config) > 1 and not place.several:
         return launch(config, stop)
     if not place.first:
         return follow(config, stop)
-    tracker = Tracker(config.tracking, config.owner, config_sha256(config))
+    tracker = Tracker(config.tracking, config.owner, settings_sha256(config))
     with ProgressServer(catalog(config)) as server:
         reporter = Reporter(server.publish, time.time)
         reporter.planned(config.hyperparameters.max_steps)
         try:
             job = start(config, reporter, tracker, stop)
-            summary = export(job, published(job.store, config) or run(job))
+            summary = export(job, published(job.store, config) or load_inputs(config_sha256(config)).found or run(job))
         except Relaunch:
             tracker.pause(FLUSH_SECONDS)
             raise
@@ -83,15 +88,40 @@ def train(stop: StopRequest) -> ExitCode:
                 # Else the tracker's run belongs to the newer attempt.
                 tracker.finish("KILLED" if code is ExitCode.PREEMPTED else "FAILED", seconds=10)
             raise
-        write_termination(fitting(track_results(job, summary)))
+        summary = fitting(track_results(job, summary))
+        note(job, summary)
+        write_termination(summary)
         job.reporter.phase(Phase.DONE)
     return ExitCode.OK
+
+
+def hand_on(found: TrainSummary) -> ExitCode:
+    """Ends the run with the result that was in the store: no model is loaded."""
+    if found.found:
+        log.info("nothing is trained: the result of %s is in the store", said(found.found.at))
+    write_termination(fitting(found))
+    return ExitCode.OK
+
+
+def note(job: Job, summary: TrainSummary) -> None:
+    """Puts the result into the index; without it the same run may be trained again one day, which is no reason to fail.
+
+    Raises KubeTuneError when a newer attempt is in charge, or when asked to stop.
+    """
+    job.state.confirm()
+    at = summary.found.at if summary.found else time.time()
+    try:
+        patiently(lambda: note_result(job.store, job.config, summary, at), "noting the result", job.stop, job.reporter)
+    except KubeTuneError as error:
+        if error.code is ExitCode.PREEMPTED:
+            raise
+        log.warning("the result could not be noted in the index: %s", error.message)
 
 
 def start(config: TrainConfig, reporter: Reporter, tracker: Tracker, stop: StopRequest) -> Job:
     """Takes charge of the run. Raises KubeTuneError when the store stays away."""
     store = Store(config.store)
-    sha = config_sha256(config)
+    sha = settings_sha256(config)
     state = patiently(lambda: RunState.claim(store, config.output, sha), "taking charge of the run", stop, reporter)
     reporter.counting(lambda: state.active_seconds)
     reporter.recovered(state.recovery)
@@ -103,6 +133,8 @@ def run(job: Job) -> TrainSummary:
     started = time.monotonic()
     inputs = load_inputs(config_sha256(job.config))
     begin_with(job, inputs)
+    for told in inputs.suggestions:
+        job.reporter.suggest(told)
     track_settings(job, inputs)
     step_down(job)
     show_devices(job.config)
@@ -125,8 +157,8 @@ def begin_with(job: Job, inputs: Inputs) -> None:
 
 def follow(config: TrainConfig, stop: StopRequest) -> ExitCode:
     """Trains beside the first of several processes, which does everything else."""
-    store, sha = Store(config.store), config_sha256(config)
-    inputs = load_inputs(sha)
+    store, sha = Store(config.store), settings_sha256(config)
+    inputs = load_inputs(config_sha256(config))
     show_devices(config)
     from kubetune_trainer.processes.ranks import Left  # noqa: PLC0415
 
@@ -150,6 +182,7 @@ def finish(job: Job, inputs: Inputs, learned: Learned, started: float) -> TrainS
     job.reporter.phase(Phase.PUBLISHING)
     results = dataclasses.replace(
         learned.results,
+        run_sha256=identify(job.config, inputs.dataset_sha256, inputs.base).sha256,
         duration_seconds=round(time.monotonic() - started, 3),
         mlflow_run_id=job.tracker.run_id,
         active_seconds=round(job.state.active_seconds, 3),

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
+MOST_DIGITS = 6
+"""After the point; what differs by less is a rounding error."""
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -39,6 +43,10 @@ def format_memory(count: int) -> str:
 
 
 def format_delta(difference: float, low: float, high: float) -> str:
-    """``+0.41 [0.34, 0.48]``: a difference and its interval, with the digits its size calls for."""
+    """``+0.41 [0.34, 0.48]``: a difference and its interval, which spans at least five units of the last digit, so that
+    a small one does not look like nothing."""
     digits = 1 if max(abs(difference), abs(low), abs(high)) >= 10 else 2
+    width = high - low
+    if 0 < width < math.inf:
+        digits = max(digits, min(MOST_DIGITS, math.ceil(-math.log10(width / 5))))
     return f"{difference:+.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -10,6 +10,7 @@ from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.decision import Decision, Event
 from kubetune.common.doubt import attempt, read
 from kubetune.common.job_status import JobCondition, JobPhase
+from kubetune.common.model import format_time
 from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
 from kubetune.runs.decide import CONFLICT_SECONDS, lose
@@ -18,8 +19,16 @@ from kubetune.runs.status import Stamp, accepted, set_facts, settle
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune_contract import TrainSummary
 
-from .api import EvaluationRef, FineTuneJob
-from .api.from_contract import merge_suggestions, read_recovery, read_suggestions, result_members
+from .api import EvaluationRef, FineTuneJob, Reason
+from .api.from_contract import (
+    found_at,
+    merge_suggestions,
+    read_recovery,
+    read_settings,
+    read_suggestions,
+    result_members,
+)
+from .job.effective import effective
 from .job.resources import build_evaluation
 from .job.uris import artifact_uri
 from .observed import Look, Observed
@@ -40,10 +49,11 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
     published = attempt(result_members, summary) if summary else None
     if summary is None or published is None:
         return _lose(look, preflight, run)
-    job = look.job
+    job, trained = look.job, found_at(summary)
     evaluation = _Evaluation.of(job, look.observed)
-    text = sentences(_describe(summary), evaluation.note)
-    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, text))
+    text = sentences(_describe_found(summary, trained) if trained else _describe(summary), evaluation.note)
+    reason = Reason.RESULT_FOUND if trained else Shared.COMPLETED
+    run = replace(run, succeeded=Fact(ConditionStatus.TRUE, reason, text))
     finished = run.finished or look.now.replace(microsecond=0)
     decision = conclude(
         look,
@@ -53,11 +63,20 @@ def complete(look: Look, preflight: Preflight, run: Run) -> Decision:
         progress=attempt(lambda said: final_progress(job.status.progress, said, finished), summary),
         recovery=attempt(read_recovery, summary.recovery) or job.status.recovery,
         suggestions=merge_suggestions(job.status.suggestions, read_suggestions(summary.suggestions)),
-        cost=charge(job.status.cost, summary.active_seconds, job.spec, look.settings, None),
+        cost=charge(job.status.cost, None if trained else summary.active_seconds, job.spec, look.settings, None),
         **published,
     )
     events = (*decision.events, *evaluation.events)
     return replace(decision, events=events, requeue_after=None if job.spec.evaluation is None else 0.0)
+
+
+def adopt(look: Look, preflight: Preflight, found: TrainSummary, checked: Run) -> Decision:
+    """The preflight, whose Job is ``checked``, has found the result of this very run: nothing is left to train."""
+    nothing = Fact(ConditionStatus.FALSE, Reason.RESULT_FOUND, "Nothing is trained: the result is there already.")
+    run = replace(checked, scheduled=nothing, running=nothing, attempts=0, pod=None, started=None)
+    decision = complete(look, preflight, run)
+    settings = effective(look.job.spec, attempt(read_settings, found.found.settings if found.found else None))
+    return replace(decision, status=decision.status | {"effective": settings.to_dict()})
 
 
 def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
@@ -74,6 +93,14 @@ def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
     conditions = set_facts(status.conditions, {JobCondition.ACCEPTED: accepted()}, stamp)
     kept = status.model_copy(update={"evaluation_ref": evaluation.ref, "conditions": conditions})
     return Decision(status=kept.to_dict(), create=evaluation.create, events=events, refused=_NOT_CREATED)
+
+
+def _describe_found(summary: TrainSummary, trained: datetime) -> str:
+    artifact = summary.artifact
+    return (
+        f"Nothing was trained: the result of {format_time(trained)}, of the same method, settings, rows and base "
+        f"model, is in the object store; the {artifact.kind} is at {artifact.uri}. Another spec.rerun trains it anew."
+    )
 
 
 def _describe(summary: TrainSummary) -> str:

@@ -19,7 +19,7 @@ from kubetune.workload.misfit import expect_placement
 from kubetune_contract import Fit
 
 from .api import FineTuneJob, Reason
-from .completion import complete, keep_final
+from .completion import adopt, complete, keep_final
 from .job.checks import find_problem
 from .job.resources import MAIN, build_preflight_job, build_train_job, job_name, preflight_name
 from .observed import Look, Observed
@@ -34,6 +34,7 @@ from .suspend import (
     is_kept_by_kueue,
     patches,
     queued,
+    spent_so_far,
     stop_pods,
     suspended,
     used,
@@ -59,6 +60,8 @@ def decide(job: FineTuneJob, observed: Observed, now: datetime, settings: Settin
         return _train(look, preflight)
     if not preflight.is_passed:
         return _check(look, preflight)
+    if preflight.found and preflight.run:
+        return adopt(look, preflight, preflight.found, preflight.run)
     return _start(look, preflight)
 
 
@@ -187,7 +190,8 @@ def _watch(look: Look, preflight: Preflight, run: Run) -> Decision:
     cost = charge(job.status.cost, reported, job.spec, settings, look.observed.product)
     shown = live.members["progress"]
     run = tell(run, shown.phase if shown else None)
-    decision = conclude(look, accepted(), preflight, run, cost=cost, **live.members)
+    spent = spent_so_far(look) if live.is_new else job.status.active_seconds
+    decision = conclude(look, accepted(), preflight, run, cost=cost, active_seconds=spent, **live.members)
     return replace(decision, requeue_after=min(settings.poll_seconds, run.recheck_after or settings.poll_seconds))
 
 

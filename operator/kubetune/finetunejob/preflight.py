@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 from kubetune.common.conditions import ConditionStatus, Fact, get_condition, is_true
 from kubetune.common.doubt import attempt, read
 from kubetune.common.job_status import Failure, JobCondition, JobPhase
+from kubetune.common.model import format_time
 from kubetune.common.reasons import Shared
 from kubetune.common.sentences import capitalised, sentences
 from kubetune.runs.read import JobObservation, Run, read_run
 from kubetune.workload.explain import WAITING_TEXT
-from kubetune_contract import Fit, PreflightSummary
+from kubetune_contract import Fit, PreflightSummary, TrainSummary
 
 from .api import FineTuneJob, FitPolicy, PreflightStatus, Reason
-from .api.from_contract import preflight_status, read_suggestions
+from .api.from_contract import found_at, preflight_status, read_suggestions, result_members
 from .api.status_types import Suggestion
 from .job.resources import PREFLIGHT
 from .observed import Observed
@@ -34,6 +35,8 @@ class Preflight:
     """The preflight's Job; None where it does not matter any more."""
     figures: PreflightStatus | None = None
     suggestions: tuple[Suggestion, ...] = ()
+    found: TrainSummary | None = None
+    """The result of this very run, which was in the object store already."""
     is_lost: bool = False
     """It has succeeded and its pod is gone before anybody read what it found."""
 
@@ -87,6 +90,11 @@ def _read(job: FineTuneJob, run: Run) -> Preflight:
 def _conclude(job: FineTuneJob, run: Run) -> Preflight:
     if run.message is None and run.pod is None:
         return Preflight(Fact(ConditionStatus.UNKNOWN, Shared.WAITING, WAITING_TEXT), run=run, is_lost=True)
+    result = read(TrainSummary, run.message)
+    trained = found_at(result) if result and attempt(result_members, result) else None
+    if trained:
+        text = f"The result of {format_time(trained)} is in the object store; there is nothing to train."
+        return Preflight(Fact(ConditionStatus.TRUE, Reason.RESULT_FOUND, text), True, run, found=result)
     summary = read(PreflightSummary, run.message)
     figures = attempt(preflight_status, summary) if summary else None
     if summary is None or figures is None:

@@ -66,7 +66,7 @@ def _kept_text(look: Look) -> str:
 
 def queued(wait: Wait, run: Run) -> tuple[Run, dict[str, Any]]:
     """The run, and the members of the status that say what it waits for."""
-    shown = {"queue": QueueStatus(position=wait.position, message=wait.message)}
+    shown = {"queue": QueueStatus(reason=wait.reason, position=wait.position, message=wait.message)}
     if wait.misfit:
         # Why it could not start even in its turn is what its user can do something about.
         text = f"{wait.misfit.message} {wait.message}"
@@ -91,10 +91,16 @@ def is_kept_by_kueue(job: FineTuneJob, child: Object) -> bool:
 def used(look: Look) -> int | None:
     """Seconds used of the deadline, worth a write once it is stopped; None while it runs or has no deadline."""
     child = look.observed.run.job
-    limit = look.job.spec.active_deadline_seconds
     if child is None or not (is_suspended(child) or look.job.spec.suspend):
         return look.job.status.active_seconds
-    return used_seconds(child, limit, look.now)
+    return spent_so_far(look)
+
+
+def spent_so_far(look: Look) -> int | None:
+    """Seconds used of the deadline now. Recorded together with the progress, so that a Job which somebody deletes does
+    not begin its time anew."""
+    child = look.observed.run.job
+    return used_seconds(child, look.job.spec.active_deadline_seconds, look.now) if child else None
 
 
 def stop_pods(look: Look) -> tuple[Stop, ...]:

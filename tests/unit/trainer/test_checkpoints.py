@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kubetune_contract import KubeTuneError
+from kubetune_contract import KubeTuneError, to_json
 from kubetune_shared.artifacts import publish
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints import uploader as uploader_module
@@ -19,10 +19,13 @@ from kubetune_trainer.checkpoints.cadence import Cadence
 from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
 from kubetune_trainer.checkpoints.shelf import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
 from kubetune_trainer.checkpoints.uploader import Saved, Stored, Uploader, worth_keeping
+from kubetune_trainer.identity import Identity
 from tests.support.ports import free_port
 from tests.support.s3 import s3_server
 
-META: dict[str, Any] = {"config": {"configSha256": "this"}, "datasetSha256": "ab" * 32}
+RUN = Identity({"seed": 7}, "ab" * 32, "manifest:cd")
+THIS = RUN.settings_sha256
+META: dict[str, Any] = {"config": {"run": to_json(RUN)}, "datasetSha256": "ab" * 32}
 
 
 @pytest.fixture
@@ -40,7 +43,7 @@ def written(tmp_path: Path, step: int) -> Path:
 
 def attempt(store: Store, folder: str, seen: list[Stored] | None = None, keep: int = 2) -> tuple[RunState, Uploader]:
     """One that has just taken charge and found what the ones before have left."""
-    state = RunState.claim(store, folder.removesuffix("/checkpoints"), "this")
+    state = RunState.claim(store, folder.removesuffix("/checkpoints"), THIS)
     latest = state.latest
     shelf = Shelf(store, keep, stored(Folder(store, folder)), latest.step if latest else -1)
     return state, Uploader(Folder(store, folder), META, state, shelf, (seen if seen is not None else []).append)
@@ -69,17 +72,17 @@ def test_the_newest_are_kept_and_the_last_is_restored(store: Store, folder: str,
     assert not list(tmp_path.glob("checkpoint-*"))
     assert state.latest is not None
     assert (state.latest.step, state.tokens) == (100, 1000)
-    found = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest)
+    found = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest)
     assert found is not None
     assert (found.step, found.path, found.tokens) == (100, tmp_path / "restored/checkpoint-100", 1000)
     assert found.dataset_sha256 == META["datasetSha256"]
     assert (found.path / "optimizer.pt").read_text().startswith("momentum of 100")
-    earlier = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest, before=100)
+    earlier = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest, before=100)
     assert earlier is not None
     assert earlier.step == 10
     clear(Folder(store, folder))
     assert store.list(folder) == []
-    assert restore(Folder(store, folder), "this", tmp_path / "restored") is None
+    assert restore(Folder(store, folder), THIS, tmp_path / "restored") is None
 
 
 def test_only_recorded_checkpoints_are_gone_on_from_where_a_record_is() -> None:
@@ -122,7 +125,7 @@ def test_an_older_attempt_removes_nothing_of_a_newer(store: Store, folder: str, 
     uploader.close()
     assert store.list(folder) == before
     found = restore(
-        Folder(store, folder), "this", tmp_path / "restored", RunState.claim(store, folder[:-12], "this").latest
+        Folder(store, folder), THIS, tmp_path / "restored", RunState.claim(store, folder[:-12], THIS).latest
     )
     assert found is not None
     assert found.step == 30
@@ -135,7 +138,7 @@ def test_the_claim_is_renewed_between_uploads(
     monkeypatch.setenv("KUBETUNE_HEARTBEAT_SECONDS", "0.2")
     _, uploader = attempt(store, folder)
     time.sleep(0.5)
-    spent = RunState.claim(store, folder[:-12], "this").active_seconds
+    spent = RunState.claim(store, folder[:-12], THIS).active_seconds
     assert spent > 0.15
     deadline = time.monotonic() + 10
     while not uploader.superseded:
@@ -205,32 +208,32 @@ def test_the_one_before_is_taken_when_the_newest_is_damaged(
     newest = complete(Folder(store, folder))[0].uri
     damage(store, newest)
     with caplog.at_level(logging.WARNING):
-        found = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest)
+        found = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest)
     assert found is not None
     assert found.step == 10
     assert damage is not unfinish or "is not in the store any more" in caplog.text
     assert damage is unfinish or f"{newest} is damaged" in caplog.text
 
 
-def test_another_configuration_starts_anew(store: Store, folder: str, tmp_path: Path) -> None:
+def test_other_settings_start_anew(store: Store, folder: str, tmp_path: Path) -> None:
     upload(store, folder, tmp_path, 10)
     assert restore(Folder(store, folder), "other", tmp_path / "restored") is None
 
 
 def swap(store: Store, uri: str) -> None:
-    changed = store.read(f"{uri}/manifest.json").replace(b'"configSha256":"this"', b'"configSha256":"other"')
+    changed = store.read(f"{uri}/manifest.json").replace(b'"seed":7', b'"seed":8')
     store.write(changed, f"{uri}/manifest.json")
 
 
-def test_the_manifest_of_another_configuration(
+def test_the_manifest_of_other_settings(
     store: Store, folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     state = upload(store, folder, tmp_path, 10, 20)
     swap(store, complete(Folder(store, folder))[0].uri)
-    found = restore(Folder(store, folder), "this", tmp_path / "restored", state.latest)
+    found = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest)
     assert found is not None
     assert found.step == 10
-    assert "belongs to another configuration" in caplog.text
+    assert "was made with other settings" in caplog.text
 
 
 def test_a_store_that_is_away_delays_checkpoints(
@@ -248,7 +251,7 @@ def test_a_store_that_is_away_delays_checkpoints(
     assert not uploader.drain(patience=2)
     assert "training goes on and it is sent later" in caplog.text
     with pytest.raises(KubeTuneError) as caught:
-        restore(Folder(store, folder), "this", tmp_path / "restored")
+        restore(Folder(store, folder), THIS, tmp_path / "restored")
     assert caught.value.reason == "StoreUnavailable"
     clear(Folder(store, folder))
     with s3_server(tmp_path / "s3", port):

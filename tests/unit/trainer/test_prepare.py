@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore
+from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore, to_json
 from kubetune_shared.artifacts import publish
 from kubetune_trainer.checkpoints.runstate import RunState
+from kubetune_trainer.identity import settings_sha256
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 from tests.support.training import SOURCES, Jobs, Trainer, rows
@@ -105,13 +106,13 @@ def test_a_run_that_has_begun_knows_better_than_the_preflight(jobs: Jobs, tmp_pa
     assert job.run("prepare") == 0, job.log
     known = json.loads((job.folder / "work/inputs/inputs.json").read_text())
     if noted == "run.json":
-        RunState.claim(jobs.store, job.config.output, known["configSha256"]).learns_from(known["datasetSha256"])
+        RunState.claim(jobs.store, job.config.output, settings_sha256(job.config)).learns_from(known["datasetSha256"])
     else:
         (tmp_path / "weights").write_bytes(b"x")
         meta = {
             "baseModel": None,
             "datasetSha256": known["datasetSha256"],
-            "config": {"configSha256": known["configSha256"]},
+            "config": {"train": to_json(job.config)},
             "libraries": {},
             "createdBy": job.config.owner,
         }
@@ -128,7 +129,7 @@ def test_rows_other_than_those_the_run_began_with(jobs: Jobs) -> None:
     job = jobs.job()
     assert job.run("prepare") == 0, job.log
     known = json.loads((job.folder / "work/inputs/inputs.json").read_text())
-    state = RunState.claim(jobs.store, job.config.output, known["configSha256"])
+    state = RunState.claim(jobs.store, job.config.output, settings_sha256(job.config))
     state.learns_from(known["datasetSha256"])
     assert job.run("prepare") == 0, job.log
     path = jobs.server.root / job.config.dataset.uri.removeprefix("s3://")

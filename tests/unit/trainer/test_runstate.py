@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from pathlib import Path
 
 import pytest
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, ObjectStore, Owner, RecoveryStep, TrainConfig
+from kubetune_contract import Dataset, ExitCode, KubeTuneError, ObjectStore, Owner, RecoveryStep, TrainConfig, to_json
 from kubetune_shared.store import ConflictError, Store, UnsupportedError
 from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError, known_dataset
 from kubetune_trainer.job import Job
@@ -84,13 +85,24 @@ def test_the_older_attempt_is_fenced_for_good(store: Store, folder: str) -> None
     assert (after.latest, after.recovery, after.generation) == (Latest(9, "new"), (), 3)
 
 
-def test_another_configuration_forgets_all_but_the_time(store: Store, folder: str) -> None:
+def test_other_settings_forget_all_but_the_time(store: Store, folder: str) -> None:
     clock = Clock()
     first = RunState.claim(store, folder, "sha", now=clock)
     clock.seconds = 10
     first.add_recovery(STEP)
     second = RunState.claim(store, folder, "other", now=clock)
     assert (second.recovery, second.active_seconds, second.generation) == ((), 10, 2)
+
+
+def test_a_run_that_an_older_release_began_goes_on(store: Store, folder: str) -> None:
+    """Its document names the run by a digest of the whole configuration, which this release does not make."""
+    older = {"schema": 1, "generation": 3, "attempt": "abcd", "configSha256": "ef" * 32, "datasetSha256": "ab" * 32}
+    latest = Latest(40, f"{folder}/checkpoints/40-abcd")
+    store.write(json.dumps({**older, "latest": to_json(latest), "activeSeconds": 7.5}).encode(), f"{folder}/run.json")
+    assert known_dataset(store, folder, "sha") == "ab" * 32
+    state = RunState.claim(store, folder, "sha")
+    assert (state.generation, state.latest, state.dataset_sha256) == (4, latest, "ab" * 32)
+    assert RunState.claim(store, folder, "other").latest is None
 
 
 def test_going_back_forgets_what_came_after(store: Store, folder: str) -> None:
@@ -233,9 +245,9 @@ def test_the_rows_a_run_began_with_are_remembered_and_others_refused(store: Stor
     again.rewind(None)
     reporter = Reporter(lambda _: None, lambda: 0.0)
     job = Job(config, store, reporter, Tracker(None, config.owner), StopRequest(), again)
-    begin_with(job, Inputs("sha", "/model", "ab" * 32, 1, 0))
+    begin_with(job, Inputs("sha", "/model", "ab" * 32, 1, 0, "commit:cd"))
     with pytest.raises(KubeTuneError, match="abababababababab and is cdcdcdcdcdcdcdcd") as refused:
-        begin_with(job, Inputs("sha", "/model", "cd" * 32, 1, 0))
+        begin_with(job, Inputs("sha", "/model", "cd" * 32, 1, 0, "commit:cd"))
     assert refused.value.reason == "DataChanged"
     # Under other settings it is another run, which begins anew with what is there.
     assert known_dataset(store, folder, "other") is None

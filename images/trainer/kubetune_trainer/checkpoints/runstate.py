@@ -72,7 +72,8 @@ class RunDocument:
     """How many attempts have claimed the run."""
     attempt: str
     """The attempt in charge."""
-    config_sha256: str
+    settings_sha256: str | None = None
+    """The settings it runs with; None where a release before identities wrote it, of a run that they belong to."""
     latest: Latest | None = None
     best: Best | None = None
     active_seconds: float = 0.0
@@ -105,11 +106,11 @@ class RunState:
 
     @classmethod
     def claim(
-        cls, store: Store, folder: str, config_sha256: str, *, now: Callable[[], float] = time.monotonic
+        cls, store: Store, folder: str, settings_sha256: str, *, now: Callable[[], float] = time.monotonic
     ) -> RunState:
         """Takes charge of the run below ``folder`` (the object's ``output``).
 
-        What is known of a run under another configuration is forgotten, but for its time. Raises KubeTuneError when
+        What is known of a run with other settings is forgotten, but for its time. Raises KubeTuneError when
         the store does not answer or refuses.
         """
         uri = f"{folder.rstrip('/')}/{NAME}"
@@ -117,7 +118,7 @@ class RunState:
         for _ in range(CLAIMS):
             found = _read(store, uri)
             before = _parse(found[0], uri) if found else None
-            state = cls(store, uri, _successor(before, attempt, config_sha256), now=now)
+            state = cls(store, uri, _successor(before, attempt, settings_sha256), now=now)
             state._etag = found[1] if found else None
             try:
                 state._claim()
@@ -130,9 +131,9 @@ class RunState:
         )
 
     @classmethod
-    def unclaimed(cls, store: Store, folder: str, config_sha256: str) -> RunState:
+    def unclaimed(cls, store: Store, folder: str, settings_sha256: str) -> RunState:
         """For a training process that only follows (see ``follow``)."""
-        return cls(store, f"{folder.rstrip('/')}/{NAME}", RunDocument(SCHEMA, 0, "", config_sha256))
+        return cls(store, f"{folder.rstrip('/')}/{NAME}", RunDocument(SCHEMA, 0, "", settings_sha256))
 
     @property
     def document(self) -> RunDocument:
@@ -299,12 +300,16 @@ class RunState:
         return found[1]
 
 
-def known_dataset(store: Store, folder: str, config_sha256: str) -> str | None:
-    """The rows that the run below ``folder`` learns from under this configuration; None where nothing is known."""
+def known_dataset(store: Store, folder: str, settings_sha256: str) -> str | None:
+    """The rows that the run below ``folder`` learns from with these settings; None where nothing is known."""
     uri = f"{folder.rstrip('/')}/{NAME}"
     found = _read(store, uri)
     document = _parse(found[0], uri) if found else None
-    return document.dataset_sha256 if document and document.config_sha256 == config_sha256 else None
+    return document.dataset_sha256 if document and _is_of(document, settings_sha256) else None
+
+
+def _is_of(document: RunDocument, settings_sha256: str) -> bool:
+    return document.settings_sha256 in {None, settings_sha256}
 
 
 def _read(store: Store, uri: str) -> tuple[bytes, str] | None:
@@ -331,10 +336,11 @@ def _parse(data: bytes, uri: str) -> RunDocument | None:
     return document if document.schema == SCHEMA else None
 
 
-def _successor(before: RunDocument | None, attempt: str, config_sha256: str) -> RunDocument:
+def _successor(before: RunDocument | None, attempt: str, settings_sha256: str) -> RunDocument:
     """The document with which ``attempt`` takes over."""
     if before is None:
-        return RunDocument(SCHEMA, 1, attempt, config_sha256)
-    if before.config_sha256 == config_sha256:
-        return dataclasses.replace(before, generation=before.generation + 1, attempt=attempt)
-    return RunDocument(SCHEMA, before.generation + 1, attempt, config_sha256, active_seconds=before.active_seconds)
+        return RunDocument(SCHEMA, 1, attempt, settings_sha256)
+    if _is_of(before, settings_sha256):
+        generation = before.generation + 1
+        return dataclasses.replace(before, generation=generation, attempt=attempt, settings_sha256=settings_sha256)
+    return RunDocument(SCHEMA, before.generation + 1, attempt, settings_sha256, active_seconds=before.active_seconds)

@@ -16,11 +16,12 @@ from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.artifacts import fetch
 from kubetune_shared.store import is_out_of_reach
 from kubetune_trainer.data.unchanged import check_unchanged
+from kubetune_trainer.identity import settings_sha256
 from kubetune_trainer.job import Job
 from kubetune_trainer.model.loading import all_finite
 from kubetune_trainer.patience import patiently
 from kubetune_trainer.processes import ranks
-from kubetune_trainer.publishing.results import checkpoint_folder, config_sha256, manifest_meta
+from kubetune_trainer.publishing.results import checkpoint_folder, manifest_meta
 from kubetune_trainer.workspace import Inputs, work_dir
 
 from . import carryover, loopstate
@@ -152,7 +153,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         job = self._job
         folder = Folder(job.store, checkpoint_folder(job.config))
         inherited = patiently(lambda: stored(folder), "looking for checkpoints", job.stop, job.reporter)
-        sha, dest = config_sha256(job.config), work_dir() / "restored"
+        sha, dest = settings_sha256(job.config), work_dir() / "restored"
         found = patiently(
             lambda: restore(folder, sha, dest, job.state.latest, before),
             "fetching a checkpoint",

@@ -17,6 +17,7 @@ from kubetune_contract import KubeTuneError
 from kubetune_shared.artifacts import fetch, read_manifest
 from kubetune_shared.manifest import NAME
 from kubetune_shared.store import Store, is_out_of_reach
+from kubetune_trainer.identity import recorded_settings
 
 from .runstate import Latest
 
@@ -65,9 +66,9 @@ def complete(folder: Folder) -> list[Checkpoint]:
 
 
 def restore(
-    folder: Folder, config_sha256: str, dest: Path, latest: Latest | None = None, before: int | None = None
+    folder: Folder, settings_sha256: str, dest: Path, latest: Latest | None = None, before: int | None = None
 ) -> Restored | None:
-    """Fetches the newest checkpoint that is whole and belongs to this configuration; None when there is none.
+    """Fetches the newest checkpoint that is whole and belongs to these settings; None when there is none.
 
     Damaged ones are passed over with a warning, and so are those newer than ``latest``, where it is known: no attempt
     in charge has recorded them. ``before`` leaves out those that are not before this step. Raises KubeTuneError when
@@ -80,8 +81,8 @@ def restore(
         shutil.rmtree(target, ignore_errors=True)
         try:
             found = read_manifest(folder.store, checkpoint.uri)
-            if not found or found[0].config.get("configSha256") != config_sha256:
-                log.warning("checkpoint %s belongs to another configuration; passed over", checkpoint.uri)
+            if not found or recorded_settings(found[0].config) != settings_sha256:
+                log.warning("checkpoint %s was made with other settings; passed over", checkpoint.uri)
                 continue
             fetch(folder.store, checkpoint.uri, target)
         except KubeTuneError as error:
@@ -96,8 +97,8 @@ def restore(
     return None
 
 
-def learned_from(folder: Folder, config_sha256: str) -> str | None:
-    """The rows that the newest checkpoint of this configuration was learned from; None where there is none."""
+def learned_from(folder: Folder, settings_sha256: str) -> str | None:
+    """The rows that the newest checkpoint with these settings was learned from; None where there is none."""
     for checkpoint in complete(folder):
         try:
             found = read_manifest(folder.store, checkpoint.uri)
@@ -105,7 +106,7 @@ def learned_from(folder: Folder, config_sha256: str) -> str | None:
             if is_out_of_reach(error):
                 raise
             continue
-        if found and found[0].config.get("configSha256") == config_sha256:
+        if found and recorded_settings(found[0].config) == settings_sha256:
             return found[0].dataset_sha256
     return None
 

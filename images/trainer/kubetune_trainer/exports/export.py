@@ -32,8 +32,8 @@ from kubetune_shared.cpus import memory_limit
 from kubetune_trainer.job import Job
 from kubetune_trainer.publishing.card import export_card
 from kubetune_trainer.publishing.publish import publish_when_possible
-from kubetune_trainer.publishing.results import config_sha256, export_uri, manifest_meta
-from kubetune_trainer.workspace import Inputs, exports_dir, load_inputs
+from kubetune_trainer.publishing.results import export_uri, manifest_meta
+from kubetune_trainer.workspace import Inputs, config_sha256, exports_dir, load_inputs
 
 from .exportable import missing
 

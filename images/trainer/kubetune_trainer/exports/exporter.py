@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kubetune_contract import Method, TrainConfig, read_config, run
-from kubetune_trainer.publishing.results import config_sha256
-from kubetune_trainer.workspace import Inputs, exports_dir, load_inputs
+from kubetune_trainer.workspace import Inputs, config_sha256, exports_dir, load_inputs
 
 FILE = "model.gguf"
 

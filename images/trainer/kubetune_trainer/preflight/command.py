@@ -24,15 +24,19 @@ from kubetune_contract import (
     write_termination,
 )
 from kubetune_contract.paths import SCHEMA
+from kubetune_shared.base_identity import name_content
 from kubetune_shared.cpus import cpu_limit, memory_limit
 from kubetune_shared.outlines import Outline, outline_model
 from kubetune_shared.rows import Row, digest
 from kubetune_shared.store import Store
-from kubetune_trainer.exports.exportable import check_exports
+from kubetune_trainer.exports.exportable import check_exports, missing
+from kubetune_trainer.identity import Identity, identify
 from kubetune_trainer.model.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
 from kubetune_trainer.model.targets import missing_targets, modules_of, unknown_targets
 from kubetune_trainer.prepare import check_chat_template, fetch_rows
 from kubetune_trainer.processes.place import processes
+from kubetune_trainer.publishing.fitting import fitting
+from kubetune_trainer.publishing.index import find_result
 from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
 from kubetune_trainer.validate import validate
 from kubetune_trainer.workspace import work_dir
@@ -62,6 +66,11 @@ class Data:
     end_of_turn: Suggestion | None
 
     @property
+    def sha256(self) -> str:
+        """Names the rows."""
+        return digest([*self.train, *self.validation])
+
+    @property
     def longest(self) -> int:
         """Tokens of the longest row after truncation."""
         held = self.validation_lengths.kept if self.validation_lengths else []
@@ -83,7 +92,12 @@ def preflight() -> ExitCode:
     check_exports(config, outline.path)
     check_gpus(config)
     data = read_data(config, store, outline, folder / "data")
-    summary = summarise(config, outline, data, output)
+    config, settings = settle(config, data.train_lengths)
+    found = find_result(store, config, lambda: identity(config, store, data), settings)
+    if found.summary and not missing(config, found.summary):
+        write_termination(fitting(found.summary))
+        return ExitCode.OK
+    summary = summarise(config, outline, data, output, settings=settings, earlier=found.told)
     log.info(
         "preflight of %s in %.1f s:\n%s",
         config.owner.name,
@@ -92,6 +106,11 @@ def preflight() -> ExitCode:
     )
     write_termination(summary)
     return ExitCode.OK
+
+
+def identity(config: TrainConfig, store: Store, data: Data) -> Identity:
+    """What the training will be."""
+    return identify(config, data.sha256, name_content(config.base_model, store))
 
 
 def check_gpus(config: TrainConfig) -> None:
@@ -124,10 +143,18 @@ def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path)
     return Data(train, validation, train_lengths, validation_lengths, told)
 
 
-def summarise(config: TrainConfig, outline: Outline, data: Data, output: surroundings.Output) -> PreflightSummary:
-    """Everything that was found out."""
+def summarise(  # noqa: PLR0913 (all that is known)
+    config: TrainConfig,
+    outline: Outline,
+    data: Data,
+    output: surroundings.Output,
+    *,
+    settings: RowSettings | None,
+    earlier: tuple[Suggestion, ...],
+) -> PreflightSummary:
+    """Everything that was found out; ``config`` is the one with ``settings``, and ``earlier`` is told of results that
+    are there already."""
     lengths, held = data.train_lengths, data.validation_lengths
-    config, settings = settle(config, lengths)
     planned = plan(lengths.kept, config.hyperparameters, processes(config))
     shape, problem = shape_of(config, outline)
     found = judge(config, shape, data.longest) if shape else Verdict(Fit.UNKNOWN, problem)
@@ -144,7 +171,7 @@ def summarise(config: TrainConfig, outline: Outline, data: Data, output: surroun
         disk_bytes=disk_bytes(config, shape, outline.download_bytes) if shape else outline.download_bytes,
         free_bytes=surroundings.free_bytes(work_dir()),
     )
-    told = (data.end_of_turn, dora_not_servable(config))
+    told = (*earlier, data.end_of_turn, dora_not_servable(config))
     parts = [lengths, *([held] if held else [])]
     return fitted(
         PreflightSummary(
@@ -153,7 +180,7 @@ def summarise(config: TrainConfig, outline: Outline, data: Data, output: surroun
             fit_message=found.message,
             train_rows=len(data.train),
             validation_rows=len(data.validation),
-            dataset_sha256=digest([*data.train, *data.validation]),
+            dataset_sha256=data.sha256,
             steps=planned.steps,
             tokens_per_epoch=lengths.tokens,
             token_lengths=percentiles(lengths.full),

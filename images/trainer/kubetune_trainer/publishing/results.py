@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 from datetime import UTC, datetime
 from typing import Any
@@ -12,10 +11,8 @@ from kubetune_contract import (
     Artifact,
     ContractError,
     Method,
-    Placement,
     TrainConfig,
     TrainSummary,
-    dumps,
     from_json,
     to_json,
 )
@@ -23,24 +20,13 @@ from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.manifest import BaseModel
 from kubetune_shared.store import Store
 from kubetune_trainer.exports.exportable import wanted
+from kubetune_trainer.identity import identify, recorded_settings, settings_sha256
 from kubetune_trainer.reporting.hardware import describe
 from kubetune_trainer.workspace import Inputs
 
 from .card import Origin
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "bitsandbytes", "tokenizers")
-
-
-def config_sha256(config: TrainConfig) -> str:
-    """Names everything that decides the run's result.
-
-    Not what only says where it runs: an operator that was upgraded, or a node that came, must not cost the checkpoints.
-    Nor the digest of the rows, which is compared by itself (data/unchanged.py), because a change of them must be told.
-    """
-    bare = dataclasses.replace(
-        config, image=None, preset=None, placement=Placement(), unset_hyperparameters=None, dataset_sha256=None
-    )
-    return hashlib.sha256(dumps(bare).encode()).hexdigest()
 
 
 def artifact_kind(config: TrainConfig) -> str:
@@ -64,10 +50,10 @@ def checkpoint_folder(config: TrainConfig) -> str:
 
 
 def published(store: Store, config: TrainConfig) -> TrainSummary | None:
-    """The summary of an earlier attempt that got as far as publishing, when it ran under this very configuration."""
+    """The summary of an earlier attempt that got as far as publishing, when it ran with these settings."""
     uri = artifact_uri(config)
     found = read_manifest(store, uri)
-    if not found or found[0].config.get("configSha256") != config_sha256(config):
+    if not found or recorded_settings(found[0].config) != settings_sha256(config):
         return None
     manifest, sha256 = found
     artifact = Artifact(uri, manifest.kind, sha256, manifest.size)
@@ -97,7 +83,8 @@ def manifest_meta(
 
     ``derived_from`` is the published result that an export was made of.
     """
-    settings = {"configSha256": config_sha256(config), "train": to_json(config), "results": results}
+    run = identify(config, inputs.dataset_sha256, inputs.base)
+    settings = {"run": to_json(run), "train": to_json(config), "results": results}
     if derived_from:
         settings["derivedFrom"] = to_json(derived_from)
     return {

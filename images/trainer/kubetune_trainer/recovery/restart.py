@@ -13,8 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
-from kubetune_contract import RecoveryStep, Suggestion, TrainConfig, TrainSummary, dumps
-from kubetune_contract.paths import TERMINATION_LIMIT
+from kubetune_contract import RecoveryStep, TrainConfig
 from kubetune_trainer.job import Job
 from kubetune_trainer.patience import patiently
 from kubetune_trainer.processes.place import Place, Relaunch
@@ -32,7 +31,6 @@ from .ladder import (
     taken,
 )
 
-SUGGESTION_CHARACTERS = 200
 FLUSH_SECONDS = 10.0
 """How long the tracker may take before the process replaces itself."""
 
@@ -98,21 +96,3 @@ def record(job: Job, steps: Sequence[RecoveryStep]) -> None:
                 job.reporter,
             )
     job.reporter.recovered(job.state.recovery)
-
-
-def fitting(summary: TrainSummary) -> TrainSummary:
-    """``summary`` with as much of its recovery as a termination message has room for, the newest kept longest.
-
-    Long suggestions are cut first: their beginning says what is the matter.
-    """
-    if len(dumps(summary).encode()) > TERMINATION_LIMIT:
-        cut = tuple(Suggestion(one.reason, one.message[:SUGGESTION_CHARACTERS]) for one in summary.suggestions)
-        summary = dataclasses.replace(summary, suggestions=cut)
-    kept = list(summary.recovery)
-    for number, step in enumerate(kept):
-        if len(dumps(dataclasses.replace(summary, recovery=tuple(kept))).encode()) <= TERMINATION_LIMIT:
-            break
-        kept[number] = dataclasses.replace(step, message="")
-    while kept and len(dumps(dataclasses.replace(summary, recovery=tuple(kept))).encode()) > TERMINATION_LIMIT:
-        del kept[0]
-    return dataclasses.replace(summary, recovery=tuple(kept))

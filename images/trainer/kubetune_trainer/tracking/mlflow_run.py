@@ -19,7 +19,7 @@ from kubetune_contract import Owner, Tracking
 from .tracked import Data, Place, Point, RefusedError, Version
 
 UID_TAG = "kubetune.uid"
-CONFIG_TAG = "kubetune.config.sha256"
+SETTINGS_TAG = "kubetune.settings.sha256"
 TRY_AGAIN = {408, 429}
 """HTTP statuses below 500 that say: later."""
 MAY_PASS = {401, 403, 404}
@@ -29,15 +29,15 @@ DIGEST_CHARS = 36
 
 
 class Run:
-    """The run of one job under one configuration: one, however often its pod was started.
+    """The run of one job with one choice of settings: one, however often its pod was started.
 
     Every method raises RefusedError for what the server will not have, and whatever else the client raises.
     """
 
-    def __init__(self, tracking: Tracking, owner: Owner, config_sha256: str) -> None:
+    def __init__(self, tracking: Tracking, owner: Owner, settings_sha256: str) -> None:
         """Finds or creates it."""
         self._client = MlflowClient(tracking_uri=tracking.uri)
-        self._owner, self._config_sha256 = owner, config_sha256
+        self._owner, self._settings_sha256 = owner, settings_sha256
         self._last: dict[str, int] = {}
         self._is_new = True
         with refusals():
@@ -133,11 +133,11 @@ class Run:
         return self._last[key]
 
     def _find_or_create(self, experiment: str) -> Any:
-        """The run's info. One of this job under another configuration is another run: its curve is not this one's."""
+        """The run's info. One of this job with other settings is another run: its curve is not this one's."""
         found = self._client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
         runs = self._client.search_runs([experiment_id], filter_string=f"tags.`{UID_TAG}` = '{self._owner.uid}'")
-        mine = [run for run in runs if run.data.tags.get(CONFIG_TAG, self._config_sha256) == self._config_sha256]
+        mine = [run for run in runs if run.data.tags.get(SETTINGS_TAG, self._settings_sha256) == self._settings_sha256]
         for other in runs:
             if other not in mine and other.info.status == "RUNNING":
                 self._client.set_terminated(other.info.run_id, "KILLED")
@@ -147,7 +147,7 @@ class Run:
             return mine[0].info
         tags = {
             UID_TAG: self._owner.uid,
-            CONFIG_TAG: self._config_sha256,
+            SETTINGS_TAG: self._settings_sha256,
             "kubetune.namespace": self._owner.namespace,
             "kubetune.name": self._owner.name,
         }

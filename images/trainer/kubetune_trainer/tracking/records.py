@@ -10,6 +10,7 @@ from typing import Any
 import kubetune_contract
 import kubetune_shared
 from kubetune_contract import Method, Phase, TrainConfig, TrainSummary, dumps
+from kubetune_trainer.identity import identify
 from kubetune_trainer.job import Job
 from kubetune_trainer.reporting.hardware import describe
 from kubetune_trainer.workspace import Inputs
@@ -50,7 +51,7 @@ def lineage(config: TrainConfig, inputs: Inputs) -> dict[str, str]:
     """What the run was made of, by digest."""
     found = {
         "kubetune.dataset.sha256": inputs.dataset_sha256,
-        "kubetune.config.sha256": inputs.config_sha256,
+        "kubetune.run.sha256": identify(config, inputs.dataset_sha256, inputs.base).sha256,
         "kubetune.code.sha256": code_sha256(),
         "kubetune.image": config.image,
         "kubetune.hardware": describe(config.gpus),
@@ -102,6 +103,7 @@ def _origin(config: TrainConfig, summary: TrainSummary) -> dict[str, str]:
         "kubetune.method": config.method.value,
         "kubetune.base.uri": config.base_model,
         "kubetune.dataset.sha256": summary.dataset_sha256,
+        "kubetune.run.sha256": summary.run_sha256,
     }
     return {name: value for name, value in found.items() if value}
 

@@ -45,11 +45,11 @@ class _Outbox:
 class Tracker:
     """The run of one job. Every method but ``finish`` returns at once; without a tracking server nothing is done."""
 
-    def __init__(self, tracking: Tracking | None, owner: Owner, config_sha256: str = "") -> None:
+    def __init__(self, tracking: Tracking | None, owner: Owner, settings_sha256: str = "") -> None:
         self.run_id: str | None = None
         self.model_version: str | None = None
         """``name/version`` in the registry, once it is there."""
-        self._tracking, self._owner, self._config_sha256 = tracking, owner, config_sha256
+        self._tracking, self._owner, self._settings_sha256 = tracking, owner, settings_sha256
         self._refusals: dict[str, str] = {}
         self._incomplete = ""
         self._failed_at_end = 0
@@ -169,7 +169,7 @@ class Tracker:
         from .mlflow_run import Run  # noqa: PLC0415 (MLflow's import takes seconds; not in the training's way here)
 
         assert self._tracking  # noqa: S101 (the thread is only started with it)
-        run = Run(self._tracking, self._owner, self._config_sha256)
+        run = Run(self._tracking, self._owner, self._settings_sha256)
         self.run_id = run.id
         return run
 

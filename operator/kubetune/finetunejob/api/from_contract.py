@@ -67,11 +67,12 @@ def preflight_status(summary: PreflightSummary) -> PreflightStatus:
         seconds=_estimate(summary.seconds),
         cost=_estimate(summary.cost),
         kwh=_estimate(summary.kwh),
-        settings=_settings(summary.settings),
+        settings=read_settings(summary.settings),
     )
 
 
-def _settings(said: ContractSettings | None) -> RowSettings | None:
+def read_settings(said: ContractSettings | None) -> RowSettings | None:
+    """What the number of rows decides. Raises ValueError for settings that cannot be."""
     return RowSettings(**{**vars(said), "reason": clip(said.reason, 512)}) if said else None
 
 
@@ -138,6 +139,8 @@ def read_results(summary: TrainSummary) -> TrainingResults:
         dropped_rows=summary.dropped_rows,
         truncated_rows=summary.truncated_rows,
         peak_vram_bytes=summary.peak_vram_bytes,
+        run_sha256=summary.run_sha256,
+        trained_time=found_at(summary),
     )
 
 
@@ -151,6 +154,12 @@ def result_members(summary: TrainSummary) -> dict[str, Any]:
         "mlflow_run_id": _within(summary.mlflow_run_id, RUN_ID_LIMIT),
         "model_version": _within(summary.model_version, MODEL_VERSION_LIMIT),
     }
+
+
+def found_at(summary: TrainSummary) -> datetime | None:
+    """When the result was trained that was found in the object store; None when it was trained just now, or when the
+    date cannot be."""
+    return attempt(moment, summary.found.at) if summary.found else None
 
 
 def _within(text: str | None, limit: int) -> str | None:

@@ -23,5 +23,6 @@ class Reason(enum.StrEnum):
     PUBLISHING = "Publishing"
     WAITING_FOR_STORE = "WaitingForStore"
     WAITING_FOR_TRACKER = "WaitingForTracker"
+    RESULT_FOUND = "ResultFound"
     DIVERGED = "Diverged"
     DATA_CHANGED = "DataChanged"

@@ -208,5 +208,10 @@ class FineTuneJobSpec(JobOptions, Training):
     """What is published beside the result itself. Unset: nothing."""
     tracking: Tracking | None = None
     """The MLflow server that records the run. Unset: the operator's default; none when it has none."""
+    rerun: str | None = Field(
+        default=None, min_length=1, max_length=253, json_schema_extra=checked(SEEN_RULE, NOT_BLANK_RULE)
+    )
+    """Any text. A job whose result is in the object store already, by its namespace, name, method, settings, rows and
+    base model, takes it and trains nothing, with the reason ResultFound; another text here trains anew."""
     evaluation: EvaluationTemplate | None = None
     """When the job has succeeded, one Evaluation of the same name is created from this and belongs to the job."""

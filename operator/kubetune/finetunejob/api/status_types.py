@@ -250,6 +250,11 @@ class TrainingResults(ApiModel):
     """Rows cut to maxSequenceLength."""
     peak_vram_bytes: int | None = Field(default=None, ge=0)
     """Most GPU memory in use."""
+    run_sha256: str | None = Field(default=None, alias="runSHA256", max_length=64)
+    """Names what the result was made of: method, settings, rows and base model. Equal for runs that stand for each
+    other."""
+    trained_time: Timestamp | None = None
+    """When it was trained, where that was not for this object: its result was found in the object store."""
 
 
 class CostStatus(ApiModel):
@@ -278,6 +283,8 @@ class CostStatus(ApiModel):
 class QueueStatus(ApiModel):
     """What a job in phase Queued waits for."""
 
+    reason: str | None = Field(default=None, max_length=256)
+    """`Queued` for a place, a turn or Kueue, `BudgetExceeded` for the budget: others of the namespace go by it."""
     position: int | None = Field(default=None, ge=1)
     """Place among the jobs of this namespace that wait for a free place, 1 being the next and those that no node can
     take the last; absent when it waits for something else."""
@@ -300,7 +307,7 @@ class FineTuneJobStatus(JobStatus):
     )
     """The last pods that are counted in attempts."""
     active_seconds: int | None = Field(default=None, ge=0)
-    """Seconds used of spec.activeDeadlineSeconds when it was last stopped."""
+    """Seconds used of spec.activeDeadlineSeconds, as of its last stop or, while it runs, of the last write."""
     queue: QueueStatus | None = None
     """What it waits for; absent unless it is in phase Queued."""
     cost: CostStatus | None = None

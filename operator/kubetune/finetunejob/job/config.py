@@ -20,15 +20,15 @@ from kubetune_contract import (
 )
 from kubetune_contract.train import Accelerator, Placement
 
-from .effective import effective
-from .uris import output_uri
+from .effective import begun_with, effective
+from .uris import output_uri, results_uri
 
 
 def build_config(job: FineTuneJob, settings: Settings, figures: PreflightStatus | None = None) -> TrainConfig:
     """The trainer's whole configuration, without secrets. ``figures`` of the preflight tell which rows it saw, and what
-    their number decides."""
+    their number decides. A run that has begun keeps its settings, whatever presets and defaults are now."""
     meta, spec = job.metadata, job.spec
-    chosen = effective(spec, figures.settings if figures else None)
+    chosen = begun_with(job.status) or effective(spec, figures.settings if figures else None)
     return TrainConfig(
         schema=paths.SCHEMA,
         owner=Owner(meta.namespace, meta.name, meta.uid),
@@ -46,6 +46,8 @@ def build_config(job: FineTuneJob, settings: Settings, figures: PreflightStatus 
         preset=spec.preset,
         image=settings.trainer_image,
         dataset_sha256=figures.dataset_sha256 if figures else None,
+        results=results_uri(job, settings),
+        rerun=spec.rerun,
     )
 
 

@@ -6,6 +6,7 @@ import json
 from typing import Any, TypeVar
 
 from kubetune.common.model import ApiModel
+from kubetune.finetunejob.api import FineTuneJob, FineTuneJobStatus
 from kubetune.finetunejob.api.hyperparameters import Hyperparameters, Lora
 from kubetune.finetunejob.api.presets import PRESETS
 from kubetune.finetunejob.api.spec import FineTuneJobSpec
@@ -41,20 +42,26 @@ def effective(spec: FineTuneJobSpec, by_rows: RowSettings | None = None) -> Effe
     )
 
 
-def in_force(spec: FineTuneJobSpec, training: Object | None, by_rows: RowSettings | None) -> EffectiveSettings:
-    """What the training's Job was made with, where there is one that says so, else what it would be made with.
-
-    A status that was lost does not know what the preflight decided; the Job does.
-    """
-    return effective(spec, _of_the_job(spec, training or {}) or by_rows)
+def in_force(job: FineTuneJob, training: Object | None, by_rows: RowSettings | None) -> EffectiveSettings:
+    """What the training's Job was made with, while there is one that says so; then what the run has begun with; and
+    before that what it would be made with."""
+    return _of_the_job(training or {}) or begun_with(job.status) or effective(job.spec, by_rows)
 
 
-def _of_the_job(spec: FineTuneJobSpec, training: Object) -> RowSettings | None:
+def begun_with(status: FineTuneJobStatus) -> EffectiveSettings | None:
+    """The settings of a run that has had a pod; None before. Its checkpoints are of no use to any others."""
+    return status.effective if status.attempts else None
+
+
+def _of_the_job(training: Object) -> EffectiveSettings | None:
+    """From the configuration that its pods read."""
     template = training.get("spec", {}).get("template", {})
     text = template.get("metadata", {}).get("annotations", {}).get(CONFIG_ANNOTATION)
     try:
-        made = from_json(ContractHyperparameters, json.loads(text or "{}").get("hyperparameters"))
-        return RowSettings(reason="", **{name: getattr(made, name) for name in unset_hyperparameters(spec)})
+        config = json.loads(text or "{}")
+        hyperparameters = to_json(from_json(ContractHyperparameters, config.get("hyperparameters")))
+        lora = None if config.get("method") == Method.FULL else to_json(from_json(ContractLora, config.get("lora")))
+        return EffectiveSettings.model_validate({"lora": lora, "hyperparameters": hyperparameters})
     except (ValueError, AttributeError, ContractError):
         return None
 

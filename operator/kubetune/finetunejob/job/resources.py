@@ -85,7 +85,7 @@ def _shared_memory(job: FineTuneJob) -> tuple[Volume, ...]:
 
 
 def _for_the_job(job: FineTuneJob) -> FineTuneJobSpec:
-    """What the Job is told: to wait for Kueue, and what is left of its time when it was stopped and made anew."""
+    """What the Job is told: to wait for Kueue, and what is left of its time when it is made anew."""
     spec, used = job.spec, job.status.active_seconds or 0
     limit = spec.active_deadline_seconds
     left = None if limit is None else max(LEAST_SECONDS, limit - used)

@@ -9,10 +9,20 @@ from kubetune_contract import Method
 
 def output_uri(job: FineTuneJob, settings: Settings) -> str:
     """The folder that belongs to this object alone: its uid keeps a later object of the same name apart."""
+    return f"{_prefix(job, settings)}/{job.metadata.uid}"
+
+
+def results_uri(job: FineTuneJob, settings: Settings) -> str:
+    """The folder in which the trainer finds what earlier objects of this namespace and name have published. An output
+    of the user's own may be shared, so there both are part of it."""
+    prefix, meta = _prefix(job, settings), job.metadata
+    return f"{prefix}/results/{meta.namespace}/{meta.name}" if job.spec.output else f"{prefix}/results"
+
+
+def _prefix(job: FineTuneJob, settings: Settings) -> str:
     meta = job.metadata
     default = f"s3://{settings.store_bucket}/finetunejobs/{meta.namespace}/{meta.name}"
-    prefix = job.spec.output.uri if job.spec.output else default
-    return f"{prefix.rstrip('/')}/{meta.uid}"
+    return job.spec.output.uri.rstrip("/") if job.spec.output else default
 
 
 def artifact_uri(job: FineTuneJob, settings: Settings) -> str:

@@ -25,7 +25,8 @@ def wants_to_start(job: FineTuneJob, observed: Observed, settings: Settings) -> 
     if job.spec.suspend:
         return False
     if child is None:
-        return read_preflight(job, observed).is_passed and find_problem(job, observed.inputs, settings) is None
+        checked = read_preflight(job, observed)
+        return checked.is_passed and not checked.found and find_problem(job, observed.inputs, settings) is None
     return _is_ours(job, child) and is_suspended(child) and job.spec.queue_name is None
 
 

@@ -65,13 +65,15 @@ def read_peer(raw: Object) -> Peer:
         or conditions.get("Preflighted", {}).get("status") == "True"
     )
     told = conditions.get("Scheduled", {}).get("reason")
+    # Without a place the condition of one that no node can take says so, whatever else it waits for.
+    waits_for = status.get("queue", {}).get("reason") or told
     needs_place = is_open and not spec.get("queueName")
     return Peer(
         uid=metadata["uid"],
         order=(metadata.get("creationTimestamp", ""), metadata["name"]),
         is_alive=is_alive,
         is_open=is_open,
-        is_ready=needs_place and is_checked and told != Reason.BUDGET_EXCEEDED,
+        is_ready=needs_place and is_checked and waits_for != Reason.BUDGET_EXCEEDED,
         is_in_line=needs_place and told == Reason.QUEUED,
         is_over_budget=is_open and told == Reason.BUDGET_EXCEEDED,
         is_misfit=told in MISFITS,

@@ -34,7 +34,7 @@ def conclude(look: Look, accepted: Fact, preflight: Preflight, run: Run, **own: 
     conditions = set_facts(old.conditions, facts, stamp)
     figures = preflight.figures or old.preflight
     members = {
-        "effective": in_force(job.spec, look.observed.run.job, figures.settings if figures else None),
+        "effective": in_force(job, look.observed.run.job, figures.settings if figures else None),
         "preflight": figures,
         "progress": at_rest(old.progress, figures, run),
         # Only whoever waits in line has a number there.
