@@ -10,19 +10,15 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.chart.helm import CHART, environment
-from tests.cluster import Cluster
-from tests.cluster.api import Api
-from tests.support.account import account_kubeconfig
+from tests.chart.helm import CHART
 from tests.support.former import NoHistoryError, unpack
-from tests.support.kube import Kube, Kubelet, wait_for
+from tests.support.installation import Installation, empty_cluster
+from tests.support.kube import wait_for
 from tests.support.objects import (
     EVALUATION,
     failure_summary,
@@ -31,9 +27,8 @@ from tests.support.objects import (
     store_secret,
     train_summary,
 )
-from tests.support.operator import ROOT, Operator
+from tests.support.operator import ROOT
 from tests.support.points import Record
-from tests.support.shell import Shell
 from tests.support.trainer import answering
 from tests.support.workloads import ServerPods, eval_summary, evaluation, model_deployment
 
@@ -43,11 +38,9 @@ Statuses = dict[tuple[str, str], Object]
 
 FORMER = "b206dba"
 """The last commit whose operator restarted what serves, kept no results by content and took no lease."""
-RELEASE, TEAM = "kubetune-system", "team-a"
 PATIENCE = 90.0
 """Seconds until a place is given: who waits in line looks again only now and then."""
 SETTLE_SECONDS = 2.0
-QUICK = {"poll_seconds": "0.3", "progress_write_seconds": "0.5"}
 IMAGES = ("operator", "trainer", "evaluator", "server", "serverCpu")
 TRAINER_IP, EVALUATOR_IP = (f"127.9.{os.getpid() % 250}.{number}" for number in (21, 22))
 SAVED = "asked to stop after step 5 of 10; the next attempt goes on from the checkpoint of step 5"
@@ -63,31 +56,8 @@ def former(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.skip(f"commit {FORMER} cannot be had (a shallow clone?): {error}")
 
 
-@dataclass(frozen=True)
-class World:
-    """One cluster with one release of KubeTune, and one namespace of its user."""
-
-    cluster: Cluster
-    api: Api
-    shell: Shell
-    kube: Kube
-    kubelet: Kubelet
-    folder: Path
-
-    @contextmanager
-    def operator(self, root: Path) -> Iterator[Operator]:
-        """The operator of the release as it is installed now, from the checkout at ``root``."""
-        config = account_kubeconfig(
-            self.api, self.cluster.layout.pki, RELEASE, "kubetune-operator", self.folder / "kubeconfig"
-        )
-        with Operator(config, self.folder / "operator.log", **(self.settings() | QUICK)).of(root) as operator:
-            yield operator
-
-    def settings(self) -> dict[str, str]:
-        """What the chart gives its operator now."""
-        pod = self.shell.get("deployment", "kubetune-operator")["spec"]["template"]["spec"]
-        given = {name.removeprefix("KUBETUNE_").lower(): value for name, value in environment(pod).items()}
-        return {name: value for name, value in given.items() if name != "http_port"}
+class World(Installation):
+    """What is looked at before and after."""
 
     def children(self) -> Children:
         """What an upgrade must leave alone: of every child what a restart or a new pod would change."""
@@ -123,16 +93,12 @@ class World:
 @pytest.fixture
 def world(former: Path, tmp_path: Path) -> Iterator[World]:
     """The former release is installed."""
-    with Cluster(f"upgrade-{os.getpid()}", control_plane=True, tied=True) as cluster:
-        api = Api(cluster.addresses, cluster.layout.pki)
-        shell = Shell(cluster, str(tmp_path / "helm"), RELEASE)
-        for namespace in (RELEASE, TEAM):
-            shell.run("kubectl", "create", "namespace", namespace)
-        shell.helm("install", str(former / "charts/kubetune"), "--set", "maxRunningPerNamespace=1", *_tags("former"))
-        shell.run("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
-        kube = Kube(api, TEAM)
-        kube.create("secret", store_secret())
-        yield World(cluster, api, shell, kube, Kubelet(kube), tmp_path)
+    with empty_cluster("upgrade", "kubetune-system", tmp_path) as found:
+        chart = str(former / "charts/kubetune")
+        found.shell.helm("install", chart, "--set", "maxRunningPerNamespace=1", *_tags("former"))
+        found.shell.run("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
+        found.kube.create("secret", store_secret())
+        yield World(**vars(found))
 
 
 def _tags(tag: str) -> list[str]:
