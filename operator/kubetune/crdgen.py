@@ -124,6 +124,7 @@ def crd(model: type[Resource]) -> dict[str, Any]:
         subresources["scale"] = {
             "specReplicasPath": ".spec.replicas",
             "statusReplicasPath": ".status.readyReplicas",
+            "labelSelectorPath": ".status.selector",
         }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 import time
 from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from kubetune.handlers import watch
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
+from kubetune.kube.lease import Lease
 from kubetune.registry import CUSTOM, Parts, controllers
 from kubetune.runtime.controller import Key
 from kubetune.runtime.health import Health
@@ -36,48 +40,98 @@ class HelperError(Exception):
     """A part that should run for ever has ended; only a restart helps."""
 
 
+@dataclass(frozen=True)
+class _Operator:
+    """What the process is made of."""
+
+    settings: Settings
+    client: Client
+    lease: Lease
+    queue: WorkQueue[Key]
+    reconciler: Reconciler
+    resync: Resync
+    intake: Intake
+    health: Health
+
+    @classmethod
+    def build(cls, settings: Settings, client: Client, poller: Poller, metrics: Metrics) -> _Operator:
+        identity = settings.pod_name or f"{socket.gethostname()}_{uuid4()}"
+        lease = client.fence = Lease(client, settings.lease_namespace, settings.lease_name, identity)
+        metrics.holds_lease.set_function(lambda: float(lease.is_held))
+        queue: WorkQueue[Key] = WorkQueue(time.monotonic)
+        metrics.watch_queue(queue)
+        reconciler = Reconciler(client, controllers(Parts(settings, poller, metrics)), queue, metrics)
+        resync = Resync(client, queue, reconciler.seen, metrics.inventory)
+        intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
+        health = Health(queue, resync, metrics, lambda: "" if lease.is_held else f"not acting: {lease.waits_for}")
+        return cls(settings, client, lease, queue, reconciler, resync, intake, health)
+
+
 async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     """Serves until SIGTERM, SIGINT or ``stop``. Raises StartError when the cluster is not prepared."""
     metrics = Metrics(resource.kind for resource in CUSTOM)
     client = await Client.connect(connections=settings.workers * 2, meter=metrics.requested)
     poller = Poller()
     try:
-        await _check_served(client)
-        await _serve(settings, client, poller, metrics, stop)
+        await _serve(_Operator.build(settings, client, poller, metrics), stop)
     finally:
         await poller.close()
         await client.close()
 
 
-async def _serve(
-    settings: Settings, client: Client, poller: Poller, metrics: Metrics, stop: asyncio.Event | None
-) -> None:
-    queue: WorkQueue[Key] = WorkQueue(time.monotonic)
-    metrics.watch_queue(queue)
-    reconciler = Reconciler(client, controllers(Parts(settings, poller, metrics)), queue, metrics)
-    resync = Resync(client, queue, reconciler.seen, metrics.inventory)
-    intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
-    health = Health(queue, resync, metrics)
-    server = await health.serve(settings.http_port)
+async def _serve(parts: _Operator, stop: asyncio.Event | None) -> None:
+    """Acts while it holds the lease, and at no other time; answers the kubelet all along."""
+    server = await parts.health.serve(parts.settings.http_port)
+    beat = asyncio.create_task(parts.health.beat(), name="heartbeat")
+    try:
+        if await _acquire(parts.lease, stop):
+            await _check_served(parts.client)
+            await _act(parts, beat, stop)
+    finally:
+        await parts.lease.release()
+        beat.cancel()
+        await asyncio.gather(beat, return_exceptions=True)
+        await server.cleanup()
+        log.info("stopped")
+
+
+async def _act(parts: _Operator, beat: asyncio.Task[None], stop: asyncio.Event | None) -> None:
+    """Returns when no pass is under way any more."""
+    settings, queue, lease = parts.settings, parts.queue, parts.lease
     # kopf cancels every task that was created after it started; these must outlive it to be drained.
-    workers = [asyncio.create_task(reconciler.work(), name="worker") for _ in range(settings.workers)]
+    workers = [asyncio.create_task(parts.reconciler.work(), name="worker") for _ in range(settings.workers)]
     helpers = [
+        asyncio.create_task(lease.keep(), name="lease"),
         asyncio.create_task(queue.run_timers(), name="timers"),
-        asyncio.create_task(health.beat(), name="heartbeat"),
-        asyncio.create_task(resync.run(CUSTOM, settings.namespaces, settings.resync_seconds), name="resync"),
+        asyncio.create_task(parts.resync.run(CUSTOM, settings.namespaces, settings.resync_seconds), name="resync"),
     ]
     log.info("started: %d workers, http port %d", settings.workers, settings.http_port)
+    watching = watch(parts.intake, parts.client.configuration, settings.namespaces, stop)
     try:
-        await supervise(watch(intake, client.configuration, settings.namespaces, stop), [*workers, *helpers])
+        await supervise(watching, [beat, *workers, *helpers])
     finally:
         log.info("stopping: %d passes under way, %d keys in line", queue.running, queue.depth)
         queue.close(len(workers))
-        _, late = await asyncio.wait(workers, timeout=DRAIN_SECONDS)
+        # A pass whose writes are refused anyway is not waited for.
+        _, late = await asyncio.wait(workers, timeout=DRAIN_SECONDS if lease.is_held else 0)
         for task in [*helpers, *late]:
             task.cancel()
         await asyncio.gather(*helpers, *late, return_exceptions=True)
-        await server.cleanup()
-        log.info("stopped")
+
+
+async def _acquire(lease: Lease, stop: asyncio.Event | None) -> bool:
+    """False when ``stop`` came first. Raises StartError when this operator may not have the lease at all."""
+    taking = asyncio.create_task(lease.acquire(), name="acquire")
+    stopping = asyncio.create_task((stop or asyncio.Event()).wait(), name="stop")
+    await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not taking.done():
+        taking.cancel()
+        return False
+    error = taking.exception()
+    if error:
+        raise StartError(f"this operator cannot take the lease without which none acts: {error}") from error
+    return True
 
 
 async def supervise(watching: Coroutine[Any, Any, None], parts: Sequence[asyncio.Task[Any]]) -> None:

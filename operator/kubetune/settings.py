@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -26,6 +27,8 @@ class Settings:
     server_cpu_image: str = "kubetune/server-cpu:latest"
     """Used when a ModelDeployment asks for no GPU."""
     image_pull_policy: str = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    """Secrets by which nodes pull the images of workloads; looked for in each workload's own namespace."""
 
     store_endpoint: str = ""
     """URL of the S3 object store; empty means AWS itself."""
@@ -38,6 +41,8 @@ class Settings:
     """Namespace of the release that runs the object store and made that Secret; empty: the store is somebody else's."""
     tracking_uri: str = ""
     """MLflow server used when a FineTuneJob names none; empty means no tracking."""
+    tracking_secret: str = ""
+    """Secret in the custom resource's namespace with credentials for that server; empty: it asks for none."""
     cluster_domain: str = "cluster.local"
 
     runtime_class: str = ""
@@ -58,10 +63,18 @@ class Settings:
 
     namespaces: tuple[str, ...] = ()
     """Namespaces to serve; empty means all."""
+    lease_namespace: str = "default"
+    lease_name: str = "kubetune-operator"
+    """The Lease whose holder acts; operators that serve the same namespaces must name the same one."""
+    pod_name: str = ""
+    """This operator's pod, which a container that is started again in it goes on for; empty: a name of the process."""
     workers: int = 16
     """Custom resources reconciled at the same time."""
     resync_seconds: float = 600.0
     """Every custom resource is looked at again at least this often, so that a lost event costs time, never truth."""
+    keep_finished_seconds: int = 86_400
+    """Jobs of trainings and evaluations that have ended are deleted with their pods so long after their end, once it is
+    on record; 0 keeps them as long as their owner."""
     poll_seconds: float = 2.0
     """Between two looks at the progress of one running pod."""
     progress_write_seconds: float = 3.0
@@ -80,9 +93,11 @@ class Settings:
         }
         settings = cls(
             **text,
-            namespaces=tuple(part.strip() for part in env.get(f"{PREFIX}NAMESPACES", "").split(",") if part.strip()),
+            namespaces=_names(env, "NAMESPACES"),
+            image_pull_secrets=_names(env, "IMAGE_PULL_SECRETS"),
             workers=int(_number(env, "WORKERS", cls.workers, low=1, high=256)),
             resync_seconds=_number(env, "RESYNC_SECONDS", cls.resync_seconds, low=1),
+            keep_finished_seconds=int(_number(env, "KEEP_FINISHED_SECONDS", cls.keep_finished_seconds, low=0)),
             poll_seconds=_number(env, "POLL_SECONDS", cls.poll_seconds, low=0.1),
             progress_write_seconds=_number(env, "PROGRESS_WRITE_SECONDS", cls.progress_write_seconds, low=0),
             http_port=int(_number(env, "HTTP_PORT", cls.http_port, low=0, high=65535)),
@@ -99,9 +114,18 @@ class Settings:
         policies = ("Always", "IfNotPresent", "Never")
         if self.image_pull_policy not in policies:
             raise SettingsError(f"KUBETUNE_IMAGE_PULL_POLICY is {self.image_pull_policy!r}; use one of {policies}")
+        if re.match(r"https?://[^/?#]*@", self.tracking_uri):
+            raise SettingsError(
+                "KUBETUNE_TRACKING_URI holds a user name or a password, which every pod's configuration would show; "
+                "put them into a Secret of each namespace and name it in KUBETUNE_TRACKING_SECRET"
+            )
         levels = ("DEBUG", "INFO", "WARNING", "ERROR")
         if self.log_level.upper() not in levels:
             raise SettingsError(f"KUBETUNE_LOG_LEVEL is {self.log_level!r}; use one of {levels}")
+
+
+def _names(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in env.get(PREFIX + name, "").split(",") if part.strip())
 
 
 def _document(env: Mapping[str, str], name: str, read: Callable[[str], Document]) -> Document:

@@ -68,11 +68,30 @@ def test_one_value_replaces_the_object_store() -> None:
         assert environment(pod)[variable] == "https://s3.example.com"
 
 
+def test_aws_itself() -> None:
+    objects = render("objectStore.external.aws=true", "objectStore.region=eu-central-1")
+    assert not any("object-store" in obj["metadata"]["name"] for obj in objects)
+    operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
+    assert environment(operator)["KUBETUNE_STORE_ENDPOINT"] == "", "which is AWS to every client"
+    mlflow = named(objects, "Deployment", "mlflow")["spec"]["template"]["spec"]
+    assert "MLFLOW_S3_ENDPOINT_URL" not in environment(mlflow), "an empty one would be no URL"
+    assert environment(mlflow)["AWS_DEFAULT_REGION"] == "eu-central-1"
+
+
 def test_one_value_replaces_mlflow() -> None:
     objects = render(EXTERNAL[1])
     assert not any(obj["metadata"]["name"].endswith("mlflow") for obj in objects)
     operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
     assert environment(operator)["KUBETUNE_TRACKING_URI"] == "http://mlflow.example.com"
+
+
+def test_the_key_to_mlflow_is_that_of_an_external_one() -> None:
+    def told(*sets: str) -> str:
+        pod = named(render("tracking.external.secretName=tracker", *sets), "Deployment", "operator")["spec"]["template"]
+        return environment(pod["spec"])["KUBETUNE_TRACKING_SECRET"]
+
+    assert told(EXTERNAL[1]) == "tracker"
+    assert told() == "", "the embedded server asks for none"
 
 
 def test_tracking_can_be_off() -> None:
@@ -95,7 +114,7 @@ def test_the_operator_understands_every_variable() -> None:
     variables = environment(operator)
     fields = {f"KUBETUNE_{name.upper()}" for name in Settings.__annotations__}
     assert variables.keys() <= fields
-    assert fields - variables.keys() <= {"KUBETUNE_PROGRESS_WRITE_SECONDS"}
+    assert fields - variables.keys() == {"KUBETUNE_POD_NAME"}, "which the pod itself tells"
     settings = Settings.from_env(variables)
     assert settings.namespaces == ("a", "b")
     assert settings.store_endpoint == "https://s3.example.com"
@@ -125,6 +144,7 @@ def test_images_come_from_one_registry_when_asked() -> None:
     objects = render(*sets)
     operator = named(objects, "Deployment", "operator")["spec"]["template"]["spec"]
     assert environment(operator)["KUBETUNE_TRAINER_IMAGE"] == ("registry.example.com/x/localhost/kubetune/trainer:7a")
+    assert environment(operator)["KUBETUNE_IMAGE_PULL_SECRETS"] == "pull", "for the pods of workloads"
     for name, pod in pods(objects):
         assert pod["imagePullSecrets"] == [{"name": "pull"}], name
         assert all(container["image"].startswith("registry.example.com/x/") for container in pod["containers"]), name
@@ -136,7 +156,9 @@ def test_images_come_from_one_registry_when_asked() -> None:
         ("operator.worker=1", "additional properties 'worker' not allowed"),
         ("operator.workers=0", "minimum"),
         ("objectStore.bucket=ab", "does not match pattern"),
+        ("objectStore.external.aws=true,objectStore.external.endpoint=http://x", "value must be ''"),
         ("tracking.external.uri=mlflow:5000", "does not match pattern"),
+        ("tracking.external.uri=http://me:secret@mlflow:5000", "does not match pattern"),
         ("images.pullPolicy=Sometimes", "value must be one of"),
         ("namespaces={Team_A}", "does not match pattern"),
     ],
@@ -156,7 +178,11 @@ def test_every_value_is_described_by_the_schema() -> None:
             assert members.keys() == schema["properties"][part]["properties"].keys(), part
 
 
-@pytest.mark.parametrize("sets", [(), EXTERNAL, ("namespaces={team-a}",)], ids=["default", "external", "namespaced"])
+@pytest.mark.parametrize(
+    "sets",
+    [(), EXTERNAL, ("namespaces={team-a}",), ("objectStore.external.aws=true",)],
+    ids=["default", "external", "namespaced", "aws"],
+)
 def test_notes_say_the_next_command(sets: tuple[str, ...]) -> None:
     argv = [part for value in sets for part in ("--set", value)]
     done = helm("install", "x", str(CHART), "-n", NAMESPACE, "--dry-run=client", *argv)

@@ -20,6 +20,7 @@ VALUES = sorted((ROOT / "manifests/values").glob("*.yaml"))
 VARIANTS = {
     "default": (),
     "external": ("objectStore.external.endpoint=https://s3.example.com", "tracking.external.uri=http://mlflow:5000"),
+    "aws": ("objectStore.external.aws=true", "tracking.enabled=false"),
     "namespaces": ("namespaces={a,b}", "objectStore.credentialNamespaces={a,b}"),
     "placed": (
         "operator.nodeSelector.disk=ssd",

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from kubetune.handlers import CHILDREN
-from kubetune.kube.kinds import CLAIM, CONFIGMAP, DEPLOYMENT, EVALUATION, EVENT, JOB, NODE, SERVICE
-from kubetune.registry import CUSTOM
-from tests.chart.helm import NAMESPACE, Object, named, pods, render
+from kubetune.kube import rights
+from kubetune.kube.rights import Right
+from tests.chart.helm import NAMESPACE, Object, environment, named, pods, render
 
 PODS = list(pods(render()))
 each_pod = pytest.mark.parametrize("pod", [pod for _, pod in PODS], ids=[name for name, _ in PODS])
@@ -31,40 +30,72 @@ def test_only_the_operator_has_a_token() -> None:
     assert with_token == ["Deployment kubetune-operator"]
 
 
+Given = set[tuple[str, str, str, str]]
+"""Group, resource, verb, and the name of the only object it holds for."""
+
+
+def _given(role: Object) -> Given:
+    return {
+        (group, resource, verb, name)
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+        for name in rule.get("resourceNames", [""])
+    }
+
+
+def _asked(*rights: Right, lease: str = "kubetune-operator") -> Given:
+    return {
+        (right.resource.group, right.what, verb, lease if name == "<lease>" else name)
+        for right in rights
+        for verb in right.verbs
+        for name in right.names or ("",)
+    }
+
+
 def _rights(role: Object) -> set[tuple[str, str]]:
-    return {(resource, verb) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    return {(resource, verb) for _, resource, verb, _ in _given(role)}
 
 
-def test_the_operator_may_do_no_more_than_it_does() -> None:
-    rights = _rights(named(render(), "ClusterRole", "-operator"))
-    assert not any("*" in right for right in rights)
-    assert not any(resource in ("pods/exec", "pods/log", "roles") for resource, _ in rights)
-    assert {verb for resource, verb in rights if resource == "secrets"} == {"create"}, "to ask, by a dry run, for names"
+def test_the_operator_has_the_rights_of_its_calls_and_no_others() -> None:
+    everywhere = _asked(*rights.IN_NAMESPACES, *rights.OWNERSHIP)
+    assert _given(named(render(), "ClusterRole", "-operator")) == everywhere | _asked(*rights.IN_THE_CLUSTER)
+    objects = render("namespaces={team-a}", "rbac.readNodes=true")
+    assert _given(named(objects, "Role", "-operator")) == everywhere
+    assert _given(named(objects, "ClusterRole", "-operator")) == _asked(*rights.IN_THE_CLUSTER)
+    assert _given(named(objects, "Role", "-lease")) == _asked(*rights.AT_HOME)
+
+
+def test_secrets_are_asked_about_and_never_read() -> None:
+    with_check = _rights(named(render(), "ClusterRole", "-operator"))
+    assert {verb for resource, verb in with_check if resource == "secrets"} == {"create"}, "by a dry run, for names"
     without = _rights(named(render("rbac.checkSecrets=false"), "ClusterRole", "-operator"))
-    assert rights - without == {("secrets", "create")}
-    spec_writes = {right for right in rights if right[0] in ("finetunejobs", "modeldeployments")}
-    assert {verb for _, verb in spec_writes} == {"get", "list", "watch"}
-
-
-def test_the_operator_may_do_what_it_does() -> None:
-    rights = _rights(named(render(), "ClusterRole", "-operator"))
-    for resource in (*CUSTOM, *CHILDREN, EVENT):
-        assert {(resource.plural, verb) for verb in ("list", "watch")} <= rights, resource.plural
-    for resource in (JOB, DEPLOYMENT, SERVICE, EVALUATION):
-        assert {(resource.plural, verb) for verb in ("get", "create", "patch", "delete")} <= rights, resource.plural
-    for resource in CUSTOM:
-        assert (f"{resource.plural}/status", "patch") in rights, resource.plural
-    assert ("pods/eviction", "create") in rights
-    assert {(CLAIM.plural, "get"), (CONFIGMAP.plural, "get"), (NODE.plural, "list"), (EVENT.plural, "create")} <= rights
+    assert with_check - without == {("secrets", "create")}
 
 
 def test_named_namespaces_need_no_cluster_wide_rights() -> None:
     objects = render("namespaces={team-a,team-b}", "rbac.aggregateToDefaultRoles=false")
     assert not any(obj["kind"].startswith("ClusterRole") for obj in objects)
     roles = [obj for obj in objects if obj["kind"] == "Role"]
-    assert [role["metadata"]["namespace"] for role in roles] == ["team-a", "team-b"]
+    assert [role["metadata"]["namespace"] for role in roles] == [NAMESPACE, "team-a", "team-b"]
     for binding in (obj for obj in objects if obj["kind"] == "RoleBinding"):
         assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kubetune-operator", "namespace": NAMESPACE}]
+
+
+@pytest.mark.parametrize("sets", [(), ("namespaces={team-a}",)], ids=["cluster", "namespaces"])
+def test_one_lease_in_its_own_namespace(sets: tuple[str, ...]) -> None:
+    objects = render(*sets)
+    role, binding = named(objects, "Role", "-lease"), named(objects, "RoleBinding", "-lease")
+    assert role["metadata"]["namespace"] == binding["metadata"]["namespace"] == NAMESPACE
+    variables = environment(named(objects, "Deployment", "-operator")["spec"]["template"]["spec"])
+    assert variables["KUBETUNE_LEASE_NAMESPACE"] == NAMESPACE
+    create, own = role["rules"]
+    assert (create["resources"], create["verbs"]) == (["leases"], ["create"])
+    assert own["resourceNames"] == [variables["KUBETUNE_LEASE_NAME"]]
+    assert own["verbs"] == ["get", "patch"]
+    elsewhere = [obj for obj in objects if obj["kind"] in {"ClusterRole", "Role"} and obj is not role]
+    assert not any(resource == "leases" for one in elsewhere for resource, _ in _rights(one))
 
 
 def test_nodes_are_all_that_may_be_read_beyond_named_namespaces() -> None:
@@ -74,7 +105,8 @@ def test_nodes_are_all_that_may_be_read_beyond_named_namespaces() -> None:
     assert [rule.get("resourceNames") for rule in role["rules"]] == [None, ["nvidia"]]
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "kubetune-operator", "namespace": NAMESPACE}]
-    assert _rights(named(objects, "Role")) == _rights(named(render(), "ClusterRole", "-operator")) - _rights(role)
+    everywhere = _rights(named(render(), "ClusterRole", "-operator"))
+    assert _rights(named(objects, "Role", "-operator")) == everywhere - _rights(role)
 
 
 def test_aggregated_roles_split_reading_from_writing() -> None:

@@ -37,7 +37,7 @@ _NOT_HERE: tuple[tuple[str, str], ...] = (
     (r"kubectl (logs|port-forward)\b", _POD),
     (r"curl .*localhost", _POD),
     (r"kubectl get workloads|kubectl get localqueues", "needs Kueue; tests/integration/test_kueue.py has it"),
-    (r"kubectl patch configmap argocd-cm\b", "needs Argo CD; tests/chart reads the file"),
+    (r"kubectl patch configmap argocd-cm\b", "needs Argo CD; tests/unit/test_argo_health.py runs the file's Lua"),
     (r"helm install nvidia-device-plugin\b", "needs a network and a GPU"),
     (r"helm uninstall\b", "needs the installed release; tests/e2e/test_uninstall.py runs it"),
     (r"helm (history|rollback)\b", "needs the installed release; tests/integration/test_upgrade.py goes back"),

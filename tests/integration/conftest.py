@@ -6,10 +6,12 @@ tests do it (``tests.support.kube.Kubelet``), as Kubernetes' own envtest leaves 
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import kubernetes.aio.config.kube_config
@@ -21,12 +23,17 @@ from kubernetes.client.exceptions import ApiException
 
 from kubetune.common.meta import GROUP, VERSION
 from kubetune.crdgen import KINDS, crd
+from tests.chart.helm import NAMESPACE, render
 from tests.cluster import Cluster
 from tests.cluster.api import Api
 from tests.support.kube import Kube, Kubelet
 from tests.support.objects import store_secret
 from tests.support.operator import Operator
 from tests.support.proxy import Proxy, write_kubeconfig
+
+HOME = "default"
+"""Namespace of the operator's account and lease."""
+SUFFIX = "-of-the-suite"
 
 
 def pytest_sessionfinish() -> None:
@@ -75,9 +82,31 @@ def admin(cluster: Cluster, api: kubernetes.client.ApiClient) -> Api:
 
 
 @pytest.fixture(scope="session")
-def proxy(cluster: Cluster, admin: Api) -> Iterator[Proxy]:
-    """Between the operator and the API server."""
-    with Proxy(f"https://{admin.host}:6443", cluster.layout.pki) as proxy:
+def account(admin: Api) -> str:
+    """A user with the rights that the chart gives the operator, and no others. Its lease is in namespace default."""
+    for obj in render():
+        if obj["apiVersion"].startswith("rbac.") or obj["kind"] == "ServiceAccount":
+            admin.request("POST", *_of_the_suite(obj))
+    return f"system:serviceaccount:{HOME}:kubetune-operator"
+
+
+def _of_the_suite(obj: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Where to post it, and the object under a name that no test's own release has."""
+    text = json.dumps(obj).replace(f'"namespace": "{NAMESPACE}"', f'"namespace": "{HOME}"')
+    made: dict[str, Any] = json.loads(text)
+    if made["kind"].startswith("Cluster"):
+        made["metadata"]["name"] += SUFFIX
+        if "roleRef" in made:
+            made["roleRef"]["name"] += SUFFIX
+    place = "" if made["kind"].startswith("Cluster") else f"/namespaces/{HOME}"
+    base = "/api/v1" if made["kind"] == "ServiceAccount" else "/apis/rbac.authorization.k8s.io/v1"
+    return f"{base}{place}/{made['kind'].lower()}s", made
+
+
+@pytest.fixture(scope="session")
+def proxy(cluster: Cluster, admin: Api, account: str) -> Iterator[Proxy]:
+    """Between the operator and the API server, which takes the operator for ``account``."""
+    with Proxy(f"https://{admin.host}:6443", cluster.layout.pki, account) as proxy:
         yield proxy
 
 

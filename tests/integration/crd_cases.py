@@ -14,6 +14,7 @@ from kubetune.common.dataset import COLUMNS
 from kubetune.common.meta import Resource
 from kubetune.common.model import NAME_LIMIT
 from kubetune.common.pod_options import LABEL_KEY_TEXT, LABEL_TEXT
+from kubetune.common.uris import NO_LOGIN_RULE
 from kubetune.modeldeployment.api import MANAGED_ARGUMENTS
 from tests.integration.crd_walk import ANY_KEY, Object, Place, places
 
@@ -38,10 +39,15 @@ _MODEL_URI = "must be s3://bucket/path, pvc://claim/path or hf://owner/name@revi
 _DATA_URI = "must be s3://bucket/file, pvc://claim/file, configmap://name/key or hf://owner/name@revision"
 
 VALUES: dict[str, tuple[Any, Any]] = {
+    "cpuLimit is less than cpu, which is requested; raise it to cpu or more, or lower cpu": (
+        {"cpu": "1500m", "cpuLimit": "1"},
+        {"cpu": "1500m", "cpuLimit": 2},
+    ),
     _MODEL_URI: ("gs://bucket/model", "pvc://models/llama"),
     _DATA_URI: ("/data/train.jsonl", "configmap://rows/train.jsonl"),
     "must be s3://bucket/prefix, because results are kept in the object store": ("pvc://claim/x", "s3://bucket/x/y"),
     "must be an http:// or https:// URL, for example http://mlflow:5000": ("mlflow:5000", "https://mlflow.example/x"),
+    NO_LOGIN_RULE.message: ("http://me:secret@mlflow:5000", "http://mlflow:5000/@me"),
     "must not contain '..' as a part of its path": ("s3://bucket/../other", "s3://bucket/a..b"),
     "must be the name of an object in this namespace: lower-case letters, digits, '-' and '.'": ("a/b", "a.b-c"),
     "must be a number of CPUs from 1m to 10000, for example 2 or 500m": ("8Gi", 2),

@@ -14,14 +14,16 @@ def _object(kind: str, spec: Object) -> Object:
     return {"apiVersion": "kubetune.io/v1alpha1", "kind": kind, "metadata": {"name": "demo"}, "spec": spec}
 
 
-_RESOURCES = {"gpu": 1, "cpu": "500m", "memory": "8Gi"}
+_RESOURCES = {"gpu": 1, "cpu": "500m", "cpuLimit": "2", "memory": "8Gi", "scratch": "40Gi"}
 _OTHER_RESOURCES = {
     "gpu": 2,
     "gpuMemory": "12G",
     "computeCapability": "12.0",
     "gpuResourceName": "amd.com/gpu",
     "cpu": 2,
+    "cpuLimit": 3,
     "memory": "1Gi",
+    "scratch": "2Gi",
 }
 _POD = {
     "resources": _RESOURCES,
@@ -121,7 +123,12 @@ VALID: dict[str, tuple[Object, Object]] = {
                     "divergence": {"lossSigmas": 6, "patience": 5, "rollback": True},
                 },
                 "export": {"merged": True, "gguf": "q8_0"},
-                "tracking": {"uri": "http://mlflow:5000", "experiment": "demo", "registeredModel": "demo"},
+                "tracking": {
+                    "uri": "http://mlflow:5000",
+                    "secret": "mlflow",
+                    "experiment": "demo",
+                    "registeredModel": "demo",
+                },
                 "evaluation": {**_MEASUREMENT, "resources": dict(_RESOURCES)},
                 **_JOB,
             },

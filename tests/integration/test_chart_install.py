@@ -77,7 +77,7 @@ def test_one_runtime_class_may_be_looked_up(installed: Shell, name: str, allowed
 def test_upgrade_keeps_keys_and_updates_crds(installed: Shell) -> None:
     before = installed.get("secret", "kubetune-object-store")["data"]
     installed.run("kubectl", "label", "crd", "finetunejobs.kubetune.io", "app.kubernetes.io/name-", "--overwrite")
-    installed.helm("upgrade", str(CHART), "--reuse-values", "--set", "operator.workers=4")
+    installed.helm("upgrade", str(CHART), "--reset-then-reuse-values", "--set", "operator.workers=4")
     assert installed.get("secret", "kubetune-object-store")["data"] == before
     copy = yaml.safe_load(
         installed.run("kubectl", "get", "secret", "kubetune-object-store", "-n", "team-a", "-o", "yaml")

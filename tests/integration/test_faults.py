@@ -111,7 +111,7 @@ def test_ends_when_a_watch_is_beyond_repair(
     cluster: Cluster, admin: Api, tmp_path: Path, status: int, *, is_open: bool
 ) -> None:
     """Alive without watches it would look healthy and do nothing; ended, it is started again by the kubelet."""
-    operator = Operator(tmp_path / "kubeconfig", tmp_path / "operator.log")
+    operator = Operator(tmp_path / "kubeconfig", tmp_path / "operator.log", lease_name="of-its-own")
     with Proxy(f"https://{admin.host}:6443", cluster.layout.pki) as own:
         write_kubeconfig(operator.kubeconfig, own.url)
         fault = own.fault(watches_jobs, status, times=0 if is_open else 1)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import failure_summary, finetunejob
+from tests.support.points import Record
 from tests.support.proxy import Proxy
 from tests.support.workloads import ARTIFACT, ServerPods, evaluate, evaluation, model_deployment, remove, train
 
@@ -160,6 +161,27 @@ def test_scale_subresource(kube: Kube, pods: ServerPods) -> None:
     assert (scale["spec"]["replicas"], scale["status"]["replicas"]) == (2, 2)
     kube.patch("modeldeployment", "demo", {"spec": {"replicas": 0}}, tail="scale")
     kube.wait_phase("modeldeployment", "demo", "Stopped")
+
+
+def test_an_autoscaler_finds_pods_and_scale(kube: Kube, pods: ServerPods, record_property: Record) -> None:
+    """Kubernetes' own controller reads scale and selector, and lacks only metrics, for which no server runs here."""
+    _serve(kube, pods, **BY_URI)
+    target = {"apiVersion": "kubetune.io/v1alpha1", "kind": "ModelDeployment", "name": "demo"}
+    usage = {
+        "type": "Resource",
+        "resource": {"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 50}},
+    }
+    spec = {"scaleTargetRef": target, "minReplicas": 2, "maxReplicas": 3, "metrics": [usage]}
+    kube.create("autoscaler", {"metadata": {"name": "demo"}, "spec": spec})
+
+    def told() -> dict[str, str]:
+        conditions = kube.must("autoscaler", "demo").get("status", {}).get("conditions", [])
+        return {one["type"]: one["reason"] for one in conditions}
+
+    wait_for(lambda: kube.must("modeldeployment", "demo")["spec"]["replicas"] == 2, 60, lambda: f"not scaled: {told()}")
+    wait_for(lambda: told().get("ScalingActive") == "FailedGetResourceMetric", 60, lambda: f"{told()}")
+    assert told()["AbleToScale"] in {"SucceededGetScale", "SucceededRescale"}
+    record_property("point", "a HorizontalPodAutoscaler reads a ModelDeployment's scale and selector, and scales it up")
 
 
 def test_a_new_version_rolls_out_behind_the_old_one(kube: Kube, pods: ServerPods) -> None:

@@ -319,3 +319,20 @@ def test_a_job_whose_node_went_away_gives_its_place_back(
         f"quota of 1, the only GPU node goes away under a pod that waits, once: its place went to the next after "
         f"{waited:.1f} s; the node back, it began; the node gone again while it ran, it was left alone",
     )
+
+
+def test_a_quota_on_cpu_limits_is_told_and_met(kube: Kube, record_property: Record) -> None:
+    quota = {"metadata": {"name": "small"}, "spec": {"hard": {"limits.cpu": "4"}}}
+    kube.create("resourcequota", quota)
+    wait_for(lambda: kube.must("resourcequota", "small").get("status", {}).get("hard"), 20, lambda: "no quota yet")
+    kube.create("finetunejob", finetunejob("refused"))
+    told = kube.wait_condition("finetunejob", "refused", "Scheduled", "CreationRefused")
+    assert "must specify limits.cpu" in told["message"]
+    assert "Set spec.resources.cpuLimit" in told["message"]
+    kube.create("finetunejob", finetunejob("taken", resources={"cpuLimit": "2"}))
+    wait_for(
+        lambda: any(pod["metadata"]["name"].startswith("taken-train") for pod in kube.list("pod")),
+        30,
+        lambda: "the quota refuses it, too",
+    )
+    record_property("point", "a ResourceQuota with limits.cpu: told which field to set, and met by cpuLimit")

@@ -73,7 +73,8 @@ def limited(operator: Operator, kubeconfig_of_account: Path, kube: Kube) -> Iter
     operator.stop()
     try:
         log = kubeconfig_of_account.with_name("operator.log")
-        with Operator(kubeconfig_of_account, log, namespaces=kube.namespace, max_running_per_namespace="3") as other:
+        settings = {"namespaces": kube.namespace, "lease_namespace": NAMESPACE, "max_running_per_namespace": "3"}
+        with Operator(kubeconfig_of_account, log, **settings) as other:
             yield other
     finally:
         operator.start()

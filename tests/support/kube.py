@@ -26,6 +26,7 @@ _PATHS = {
     "secret": "/api/v1/namespaces/{}/secrets",
     "configmap": "/api/v1/namespaces/{}/configmaps",
     "resourcequota": "/api/v1/namespaces/{}/resourcequotas",
+    "autoscaler": "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
     "persistentvolumeclaim": "/api/v1/namespaces/{}/persistentvolumeclaims",
 }
 MERGE = "application/merge-patch+json"

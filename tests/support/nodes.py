@@ -40,14 +40,15 @@ def gpu_node(
     if capability:
         major, minor = capability
         shown |= {"nvidia.com/gpu.compute.major": str(major), "nvidia.com/gpu.compute.minor": str(minor)}
+    offered = {"cpu": "8", "memory": main_memory, "ephemeral-storage": "500Gi", resource: str(count)}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": shown},
         "spec": {"taints": taints} if taints else {},
         "status": {
-            "allocatable": {"cpu": "8", "memory": main_memory, resource: str(count)},
-            "capacity": {"cpu": "8", "memory": main_memory, resource: str(count)},
+            "allocatable": offered,
+            "capacity": offered,
             "conditions": [{"type": "Ready", "status": "True" if ready else "False"}],
         },
     }

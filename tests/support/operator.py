@@ -33,6 +33,8 @@ class Operator:
             "KUBECONFIG": str(kubeconfig),
             "NO_PROXY": "*",
             "KUBETUNE_HTTP_PORT": str(self.port),
+            # As a container that is started again in its pod: one that was killed goes on at once.
+            "KUBETUNE_POD_NAME": f"operator-{self.port}",
             **{f"KUBETUNE_{name.upper()}": value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,6 +98,13 @@ class Operator:
         self._process.kill()
         self._process.wait()
 
+    def freeze(self) -> None:
+        """SIGSTOP: what it has sent arrives, and nothing follows until ``thaw``."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     def wait_end(self, seconds: float) -> int:
         assert self._process is not None
         return self._process.wait(seconds)
@@ -126,7 +135,7 @@ def _sources(root: Path) -> str:
 
 @contextmanager
 def instead(usual: Operator, **settings: str) -> Iterator[Operator]:
-    """Another operator with other settings in the place of ``usual``: two at once would do everything twice."""
+    """Another operator with other settings in the place of ``usual``, which gives its lease back."""
     usual.stop()
     try:
         with Operator(usual.kubeconfig, usual.log, **settings) as other:

@@ -47,8 +47,12 @@ class Fault:
 class Proxy:
     """Runs in a thread of its own; use as a context manager."""
 
-    def __init__(self, upstream: str, pki: Path) -> None:
+    def __init__(self, upstream: str, pki: Path, user: str = "") -> None:
+        """``user`` is whom the API server takes its clients for; empty: the administrator."""
         self.upstream = upstream
+        self._identity = {"Impersonate-User": user} if user else {}
+        self.asked: set[tuple[str, str, str]] = set()
+        """Verb, group and resource of what was asked, as a Role names them."""
         self._ssl = ssl.create_default_context(cafile=str(pki / "ca.crt"))
         self._ssl.load_cert_chain(pki / "admin.crt", pki / "admin.key")
         self._loop = asyncio.new_event_loop()
@@ -60,6 +64,10 @@ class Proxy:
         self.port = 0
         self.expired = 0
         self._expiring = 0
+        self._held: Matcher | None = None
+        self._go = asyncio.Event()
+        self.holding = 0
+        """Requests that wait here for ``let_go``."""
 
     @property
     def url(self) -> str:
@@ -86,6 +94,14 @@ class Proxy:
     def expire_watches(self, times: int) -> None:
         """The next ``times`` watches start with 410 Expired in their stream, which is how the API server says it."""
         self._expiring = times
+
+    def hold(self, matches: Matcher) -> None:
+        """Requests that match are passed on only after ``let_go``: a slow answer, to which time is given."""
+        self._held = matches
+
+    def let_go(self) -> None:
+        self._held = None
+        self._loop.call_soon_threadsafe(self._go.set)
 
     @property
     def watches(self) -> int:
@@ -117,7 +133,7 @@ class Proxy:
     async def _open(self) -> None:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._ssl)
         # Nothing compressed: what is passed on here keeps neither that header nor its reason.
-        plain = {"Accept-Encoding": "identity"}
+        plain = {"Accept-Encoding": "identity", **self._identity}
         self._session = aiohttp.ClientSession(connector=connector, headers=plain)
         app = web.Application(client_max_size=16 * 1024**2)
         app.router.add_route("*", "/{tail:.*}", self._handle)
@@ -142,6 +158,7 @@ class Proxy:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         is_watch = "watch" in request.query
+        self.asked.add(right(request))
         if not is_watch:
             with self._lock:
                 # A dry run changes nothing: it asks.
@@ -154,6 +171,9 @@ class Proxy:
             return await self._expire(request)
         if is_watch:
             return await self._stream(request)
+        if self._held and self._held(request):
+            self.holding += 1
+            await self._go.wait()
         return await self._forward(request)
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
@@ -195,6 +215,18 @@ class Proxy:
         finally:
             self._watches.discard(task)
         return response
+
+
+def right(request: web.Request) -> tuple[str, str, str]:
+    """Verb, group and resource, as the API server authorizes it."""
+    parts = request.path.strip("/").split("/")
+    group, rest = (parts[1] if len(parts) > 1 else "", parts[3:]) if parts[0] == "apis" else ("", parts[2:])
+    if rest[:1] == ["namespaces"] and len(rest) > 2:
+        rest = rest[2:]
+    resource, name, subresource = [*rest, "", "", ""][:3]
+    verbs = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
+    verb = verbs.get(request.method) or ("watch" if "watch" in request.query else "get" if name else "list")
+    return verb, group, f"{resource}/{subresource}" if subresource else resource
 
 
 def place(path: str) -> tuple[str, str]:

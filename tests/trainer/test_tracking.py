@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 
 from kubetune_contract import ExitCode, Owner, Tracking
 from kubetune_trainer.tracking.tracked import Data, Version
@@ -179,3 +182,37 @@ def test_a_failed_training_is_a_failed_run(jobs: Jobs, tracking: Tracking) -> No
     assert job.run("prepare") == 0
     assert job.run("train") == ExitCode.BAD_DATA
     assert [run.info.status for run in runs(tracking)] == ["FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("variables", "header"),
+    [
+        ({"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "secret"}, "Basic bWU6c2VjcmV0"),
+        ({"MLFLOW_TRACKING_TOKEN": "t0ken"}, "Bearer t0ken"),
+        ({}, None),
+    ],
+    ids=["password", "token", "nothing"],
+)
+def test_the_secrets_keys_open_the_server(
+    variables: dict[str, str], header: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The pod's environment has them from the Secret (spec.tracking.secret); MLflow's own client reads them there."""
+    seen: set[str | None] = set()
+
+    class Door(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.add(self.headers["Authorization"])
+            self.send_error(403)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing to tell."""
+
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Door) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = MlflowClient(tracking_uri=f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(MlflowException):
+            client.get_experiment_by_name("x")
+        server.shutdown()
+    assert seen == {header}

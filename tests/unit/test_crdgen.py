@@ -10,6 +10,7 @@ import pytest
 from kubetune.apidoc import FIRST, render_reference
 from kubetune.common.meta import Resource
 from kubetune.crdgen import KINDS, ROOT, crd, main, openapi_schema, outputs, structural, to_yaml
+from kubetune.modeldeployment.api import ModelDeployment
 
 kinds = pytest.mark.parametrize("model", KINDS, ids=lambda model: model.info.kind)
 
@@ -88,6 +89,14 @@ def test_unions_and_mixed_tuples_are_refused() -> None:
 def test_only_deployments_scale() -> None:
     scaled = [model.info.kind for model in KINDS if "scale" in crd(model)["spec"]["versions"][0]["subresources"]]
     assert scaled == ["ModelDeployment"]
+
+
+def test_an_autoscaler_finds_the_pods() -> None:
+    """Without the path of a selector it says "the HPA target's scale is missing a selector" and does nothing."""
+    version = crd(ModelDeployment)["spec"]["versions"][0]
+    path = version["subresources"]["scale"]["labelSelectorPath"]
+    assert path == ".status.selector"
+    assert "selector" in version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
 
 
 def test_single_letters_that_other_readers_take_for_booleans_are_quoted() -> None:

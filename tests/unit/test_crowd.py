@@ -38,6 +38,12 @@ def pod(
     }
 
 
+def test_disk_is_told_like_memory() -> None:
+    wants: Object = {"containers": [{"resources": {"requests": {"ephemeral-storage": "30720Mi"}}}]}
+    fact = explain_crowd(wants, [], "0/1 nodes are available: 1 Insufficient ephemeral-storage.")
+    assert fact.message.startswith("Waits for 30 GiB of disk, which no node has free now.")
+
+
 WANTS: Object = {"containers": [{"resources": {"requests": {"cpu": "1", "memory": "4Gi"}}}]}
 
 

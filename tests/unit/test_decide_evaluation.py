@@ -266,7 +266,7 @@ def test_finished_stays_finished_whatever_happens_to_its_children() -> None:
     status, _ = run(obj, Observed(JobObservation(live_job(obj, "Complete"), (done,))))
     later = obj.model_copy(update={"status": status})
     for observed in (Observed(), Observed(jobs={"demo": None}), Observed(JobObservation(live_job(obj)))):
-        decision = decide(later, observed, NOW + timedelta(days=1), SETTINGS)
+        decision = decide(later, observed, NOW + timedelta(days=1), Settings(keep_finished_seconds=0))
         assert decision == Decision(status=status.to_dict())
 
 

@@ -128,7 +128,7 @@ def test_the_spec_becomes_requests_and_affinity() -> None:
     resources = {"gpu": 2, "gpuMemory": "12G", "computeCapability": "8.6", "gpuResourceName": MIG, "memory": "8Gi"}
     spec = trained(resources=resources, nodeSelector={"room": "cellar"})
     (container,) = spec["containers"]
-    assert container["resources"]["limits"] == {"memory": "8Gi", MIG: 2}
+    assert container["resources"]["limits"] == {"memory": "8Gi", MIG: 2, "ephemeral-storage": "131072Mi"}
     assert container["resources"]["requests"][MIG] == 2
     assert GPU not in container["resources"]["limits"]
     assert spec["nodeSelector"] == {"room": "cellar"}, "both must hold"
@@ -373,7 +373,11 @@ def asking(gpus: int = 0, **requests: str) -> Object:
     [
         ({"memory": "64Gi"}, "pc has 32 GiB of main memory for pods, and spec.resources.memory asks for 64Gi"),
         ({"cpu": "8500m"}, "pc has 8 CPUs for pods, and spec.resources.cpu asks for 8.5"),
-        ({"memory": "32Gi", "cpu": "8"}, None),
+        (
+            {"ephemeral-storage": "501Gi"},
+            "pc has 500 GiB of disk for pods, and the pod asks for 501 GiB of scratch space (spec.resources.scratch)",
+        ),
+        ({"memory": "32Gi", "cpu": "8", "ephemeral-storage": "500Gi"}, None),
         ({}, None),
     ],
 )

@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry
 
+from kubetune.common.decision import Patch
 from kubetune.finetunejob.controller import FineTuneJobController
 from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.client import Client
@@ -58,6 +59,9 @@ class Server:
         self.custom = self.custom | {"status": status}
         self.custom["metadata"] = self.custom["metadata"] | {"resourceVersion": version}
         return {"metadata": self.custom["metadata"]}
+
+    async def patch(self, patch: Patch) -> Object:
+        return {"metadata": {"uid": patch.ref.name, "resourceVersion": "2"}}
 
     async def post_event(self, obj: Object) -> None:
         """Events are not looked at."""

@@ -99,7 +99,10 @@ def test_the_preflight_takes_no_gpu_and_little_else() -> None:
     (container,) = spec["containers"]
     assert "initContainers" not in spec
     assert container["command"] == ["python", "-m", "kubetune_trainer", "preflight"]
-    assert container["resources"] == {"requests": {"cpu": "250m", "memory": "512Mi"}, "limits": {"memory": "16Gi"}}
+    assert container["resources"] == {
+        "requests": {"cpu": "250m", "memory": "512Mi", "ephemeral-storage": "1Gi"},
+        "limits": {"memory": "16Gi", "ephemeral-storage": "98304Mi"},
+    }
     assert "runtimeClassName" not in spec
     assert job["spec"]["ttlSecondsAfterFinished"] == 3600
 
@@ -111,6 +114,9 @@ def test_the_preflight_reads_what_the_training_reads_where_the_user_says() -> No
     # But for what the number of rows, which it counts, may decide.
     assert read.pop("unsetHyperparameters") == ["warmup_ratio", "logging_steps"]
     assert read == trained
+    for one in (checks, training):
+        # How much of the node's disk they may take is each one's own: tests/unit/test_pods.py.
+        one["spec"]["volumes"] = [{**v, "emptyDir": {}} if "emptyDir" in v else v for v in one["spec"]["volumes"]]
     for member in ("volumes", "nodeSelector", "tolerations", "securityContext"):
         assert checks["spec"][member] == training["spec"][member], member
     assert checks["spec"]["containers"][0]["env"] == training["spec"]["containers"][0]["env"]

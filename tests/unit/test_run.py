@@ -76,6 +76,14 @@ def test_not_started(reason: str, text: str, expected: str, words: str) -> None:
     assert words in run.running.message
 
 
+def test_a_pull_that_fails_names_the_secrets_it_was_tried_with() -> None:
+    stuck = pod(node="n1", containers={"train": waiting("ErrImagePull", "unauthorized")})
+    assert "pullSecrets" not in read(JobObservation(job(), (stuck,))).running.message
+    stuck["spec"]["imagePullSecrets"] = [{"name": "mirror"}]
+    message = read(JobObservation(job(), (stuck,))).running.message
+    assert message.endswith("unauthorized. The chart's images.pullSecrets are to be in namespace ns, too: mirror.")
+
+
 def test_the_kubelets_two_ways_to_say_one_thing_are_one() -> None:
     pulls = [
         ("ErrImagePull", "rpc error: not found"),
@@ -189,6 +197,17 @@ def test_the_init_containers_failure_counts() -> None:
     run = read(JobObservation(job(final="Failed", reason="PodFailurePolicy", failed=1), (dead,)))
     assert run.failure is not None
     assert (run.failure.reason, run.failure.exit_code) == ("InputNotFound", 66)
+
+
+def test_a_pod_that_filled_its_disk_is_told_what_to_raise() -> None:
+    text = "Pod ephemeral local storage usage exceeds the total limit of containers 3Gi. "
+    dead = pod(phase="Failed", started=True, reason="Evicted", message=text)
+    run = read(JobObservation(job(final="Failed", reason="BackoffLimitExceeded", failed=1), (dead,)))
+    assert run.failure is not None
+    assert run.failure.reason == "Evicted"
+    assert run.failure.message.endswith(
+        "containers 3Gi. It filled more of the node's disk than it may: raise spec.resources.scratch."
+    )
 
 
 def test_evicted() -> None:

@@ -14,7 +14,14 @@ from kubetune.kube.errors import ApiError
 from kubetune.kube.secrets import BROKEN_SECONDS, KNOWN_SECONDS, MISSING_SECONDS, REFUSED_SECONDS, SecretCheck
 from kubetune.settings import Settings
 from kubetune.workload.explain import explain_failure, explain_waiting
-from kubetune.workload.secrets import check_secrets, copy_command, needed_secrets
+from kubetune.workload.secrets import (
+    TRACKING_FIELD,
+    TRACKING_KEYS,
+    SecretUse,
+    check_secrets,
+    copy_command,
+    needed_secrets,
+)
 from tests.support.objects import failure_summary
 from tests.support.observed import pod, waiting
 
@@ -35,6 +42,14 @@ OWN = PodOptions(credentials=Credentials(object_store_secret="own", hugging_face
 )
 def test_which_are_needed(options: PodOptions, uris: list[str], names: list[str]) -> None:
     assert [use.name for use in needed_secrets(SETTINGS, options, uris)] == names
+
+
+def test_the_key_to_mlflow_is_told_with_the_command_that_makes_it() -> None:
+    use = SecretUse("tracker", TRACKING_KEYS, TRACKING_FIELD, is_named=True)
+    problem = check_secrets(frozenset(["tracker"]), [use], "team-a", SETTINGS, 5)
+    assert problem is not None
+    assert "Secret team-a/tracker does not exist (spec.tracking.secret)." in problem.message
+    assert "--from-literal=MLFLOW_TRACKING_USERNAME=... --from-literal=MLFLOW_TRACKING_PASSWORD=..." in problem.message
 
 
 def said(options: PodOptions, missing: str, namespace: str = "team-a") -> str:

@@ -37,6 +37,7 @@ def test_every_kind_of_value() -> None:
         ("POLL_SECONDS", "-1", "must be from 0.1"),
         ("IMAGE_PULL_POLICY", "Sometimes", "use one of"),
         ("LOG_LEVEL", "LOUD", "use one of"),
+        ("TRACKING_URI", "https://me:secret@mlflow:5000", "name it in KUBETUNE_TRACKING_SECRET"),
     ],
 )
 def test_names_the_wrong_variable(name: str, value: str, words: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kubetune.common.wording import in_our_words
+from kubetune.common.wording import explain_refusal, in_our_words
 from kubetune.kube.errors import ApiError
 from kubetune.runtime.refusal import refuse_by_server
 
@@ -34,6 +34,23 @@ def test_fields_are_ours(said: str, ours: str) -> None:
     text = in_our_words(said)
     assert text.startswith(ours)
     assert "template" not in text
+
+
+@pytest.mark.parametrize(
+    ("demanded", "advice"),
+    [
+        ("limits.cpu for: train", "Set spec.resources.cpuLimit, or give the namespace a LimitRange with a default."),
+        (
+            "limits.cpu for: prepare,train; requests.ephemeral-storage for: train",
+            "Set spec.resources.cpuLimit and spec.resources.scratch, or give the namespace a LimitRange with a "
+            "default.",
+        ),
+        ("limits.example.com/x for: train", "must specify limits.example.com/x for: train."),
+    ],
+)
+def test_what_a_quota_demands_is_told_by_our_fields(demanded: str, advice: str) -> None:
+    said = f'Error creating: pods "x-abc" is forbidden: failed quota: small: must specify {demanded}'
+    assert explain_refusal(said).endswith(advice)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def call(url: str, method: str = "GET", body: bytes | None = None) -> bytes:
         return bytes(answer.read())
 
 
-def check_store(endpoint: str, bucket: str) -> str:
+def check_store(endpoint: str | None, bucket: str) -> str:
     store = boto3.client("s3", endpoint_url=endpoint)
     store.put_object(Bucket=bucket, Key=NAME, Body=b"kubetune")
     body = store.get_object(Bucket=bucket, Key=NAME)["Body"].read()
@@ -47,7 +47,7 @@ def check_operator(url: str) -> str:
 
 
 checks: dict[str, Callable[[], str]] = {
-    "object store": lambda: check_store(os.environ["STORE_ENDPOINT"], os.environ["STORE_BUCKET"]),
+    "object store": lambda: check_store(os.environ["STORE_ENDPOINT"] or None, os.environ["STORE_BUCKET"]),
     "tracking": lambda: check_tracking(os.environ["TRACKING_URI"]) if os.environ["TRACKING_URI"] else "none set",
     "operator": lambda: check_operator(os.environ["OPERATOR_URL"]),
 }

@@ -64,6 +64,12 @@ tolerations:
 {{- end }}
 {{- end -}}
 
+{{- define "kubetune.pullSecretNames" -}}
+{{- $names := list -}}
+{{- range .Values.images.pullSecrets }}{{ $names = append $names .name }}{{ end -}}
+{{- join "," $names -}}
+{{- end -}}
+
 {{- define "kubetune.containerSecurity" -}}
 securityContext:
   allowPrivilegeEscalation: false
@@ -77,9 +83,10 @@ securityContext:
 {{- end -}}
 
 {{- define "kubetune.store.embedded" -}}
-{{- if not .Values.objectStore.external.endpoint }}true{{ end -}}
+{{- if not (or .Values.objectStore.external.endpoint .Values.objectStore.external.aws) }}true{{ end -}}
 {{- end -}}
 
+{{/* Empty for AWS itself. */}}
 {{- define "kubetune.store.endpoint" -}}
 {{- if include "kubetune.store.embedded" . -}}
 http://{{ include "kubetune.store.name" . }}.{{ .Release.Namespace }}.svc.{{ .Values.clusterDomain }}:7070

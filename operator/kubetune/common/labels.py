@@ -37,6 +37,11 @@ def match_labels(info: KindInfo, name: str) -> dict[str, str]:
     return {MANAGED_BY: MANAGER, kind_label(info): label_value(name)}
 
 
+def selector(info: KindInfo, name: str) -> str:
+    """The same in one line, as a label selector is written."""
+    return ",".join(f"{key}={value}" for key, value in match_labels(info, name).items())
+
+
 def labels(info: KindInfo, name: str, component: Component) -> dict[str, str]:
     """All labels of a child."""
     return {

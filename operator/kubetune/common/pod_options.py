@@ -63,6 +63,11 @@ class Resources(ApiModel):
             "gpuResourceName counts slices or shares of a card, which cannot work together: set gpu to 1",
             "gpu",
         ),
+        Rule(
+            "!has(self.cpuLimit) || quantity(string(self.cpuLimit)).compareTo(quantity(string(self.cpu))) >= 0",
+            "cpuLimit is less than cpu, which is requested; raise it to cpu or more, or lower cpu",
+            "cpuLimit",
+        ),
     )
 
     gpu: int = Field(default=0, ge=0, le=16)
@@ -78,8 +83,15 @@ class Resources(ApiModel):
     (`nvidia.com/gpu.shared`). Unset: the operator's setting (`nvidia.com/gpu`)."""
     cpu: Cpu = "1"
     """CPU requested; the pod may use more while the node has it idle."""
+    cpu_limit: Cpu | None = None
+    """Most CPU the pod may use. Unset: no limit, which is faster; for namespaces whose ResourceQuota has `limits.cpu`,
+    and so demands one."""
     memory: Memory = "4Gi"
     """Main memory requested, and the limit at which the pod is killed (OOMKilled)."""
+    scratch: Memory | None = None
+    """Disk of the node for downloads, checkpoints and results before they are uploaded: requested, and the limit at
+    which the pod is evicted. Unset: a training requests what its preflight estimates and may use twice that and 1Gi;
+    others request 1Gi and may use 64Gi and eight times their memory."""
 
 
 class TolerationOperator(enum.StrEnum):

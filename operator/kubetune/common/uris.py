@@ -31,6 +31,11 @@ HTTP_URI_RULE = Rule(
     f"{whole('https?://[^/:?#[:space:]][^[:space:]]*')} && {UNBROKEN_RULE.rule}",
     "must be an http:// or https:// URL, for example http://mlflow:5000",
 )
+NO_LOGIN_RULE = Rule(
+    "!self.matches('^https?://[^/?#]*@')",
+    "must hold no user name and no password, which whoever may read this object could read; put them into a Secret and "
+    "name it in secret beside it",
+)
 NO_CLIMBING_RULE = Rule(
     "!self.matches('/[.][.](/|$)|^s3://[^/]*[.][.]|^configmap://[^/]*/[.][.]|^hf://.*[.][.]')",
     "must not contain '..' as a part of its path",
@@ -48,4 +53,4 @@ def _uri(*rules: Rule) -> Any:
 ModelUri = Annotated[str, _uri(MODEL_URI_RULE, NO_CLIMBING_RULE, HUB_RULE)]
 DataUri = Annotated[str, _uri(DATA_URI_RULE, NO_CLIMBING_RULE, HUB_RULE)]
 OutputUri = Annotated[str, _uri(OUTPUT_URI_RULE, NO_CLIMBING_RULE)]
-HttpUri = Annotated[str, Field(max_length=URI_LIMIT, json_schema_extra=checked(HTTP_URI_RULE))]
+HttpUri = Annotated[str, Field(max_length=URI_LIMIT, json_schema_extra=checked(HTTP_URI_RULE, NO_LOGIN_RULE))]

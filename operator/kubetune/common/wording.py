@@ -9,9 +9,9 @@ from .reasons import Shared
 _TEMPLATE = r"spec\.(?:template\.spec\.)?"
 _CONTAINER = _TEMPLATE + r"(?:initContainers|containers)\[\d+\]\."
 _FIELDS = (
-    (_CONTAINER + r"resources\.(?:requests|limits)\[(?:memory|cpu)\]", None),
+    (_CONTAINER + r"resources\.(?:requests|limits)\[(?:memory|cpu|ephemeral-storage)\]", None),
     (_CONTAINER + r"resources\.(?:requests|limits)\[[^\]]*\]", "spec.resources.gpuResourceName"),
-    (_CONTAINER + r"resources\.(?:requests|limits)\.(?:memory|cpu)", None),
+    (_CONTAINER + r"resources\.(?:requests|limits)\.(?:memory|cpu|ephemeral-storage)", None),
     (_CONTAINER + r"resources\.(?:requests|limits)(?:\.[^\s:]+)?", "spec.resources"),
     (_CONTAINER + r"env\[\d+\]\.valueFrom\.secretKeyRef(?:\.name)?", "spec.credentials"),
     (_TEMPLATE + r"volumes\[\d+\]\.persistentVolumeClaim\.claimName", "the claim of a pvc:// URI or of spec.cache"),
@@ -33,7 +33,8 @@ def in_our_words(message: str) -> str:
 
 
 def _resource(match: re.Match[str]) -> str:
-    return f"spec.resources.{'memory' if 'memory' in match[0] else 'cpu'}"
+    members = {"memory": "memory", "ephemeral-storage": "scratch"}
+    return f"spec.resources.{next((ours for theirs, ours in members.items() if theirs in match[0]), 'cpu')}"
 
 
 def refusal_reason(text: str) -> str:
@@ -45,6 +46,18 @@ def refusal_reason(text: str) -> str:
     return Shared.CREATION_REFUSED
 
 
+_DEMANDED = (("limits.cpu", "cpuLimit"), ("ephemeral-storage", "scratch"))
+"""What a ResourceQuota makes every container name, and what pods of ours name only where their user does."""
+
+
+def _what_to_specify(text: str) -> str:
+    demanded = text.partition("must specify ")[2]
+    fields = [f"spec.resources.{ours}" for theirs, ours in _DEMANDED if theirs in demanded]
+    if not fields:
+        return ""
+    return f" Set {' and '.join(fields)}, or give the namespace a LimitRange with a default."
+
+
 def explain_refusal(text: str) -> str:
     """The API server's sentence without the random name it gave the pod, so that it stays the same from try to try."""
     text = re.sub(r"^Error creating: ", "", text)
@@ -52,6 +65,6 @@ def explain_refusal(text: str) -> str:
     advice: dict[str, str] = {
         Shared.QUOTA_EXCEEDED: " Free some of it, raise the ResourceQuota or ask for less in spec.resources.",
         Shared.RUNTIME_CLASS_NOT_FOUND: " Create the RuntimeClass or change spec.runtimeClassName.",
-        Shared.CREATION_REFUSED: "",
+        Shared.CREATION_REFUSED: _what_to_specify(text),
     }
     return text + "." * (not text.endswith(".")) + advice[refusal_reason(text)]

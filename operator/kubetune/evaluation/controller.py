@@ -12,7 +12,7 @@ from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
 from kubetune.kube.secrets import SecretCheck
 from kubetune.lineage import Found, job_names, read_reference
-from kubetune.runs.observe import read_job
+from kubetune.runs.observe import Swept, read_job
 from kubetune.runs.read import JobObservation, read_run
 from kubetune.runs.status import is_final
 from kubetune.runtime.controller import Key
@@ -35,6 +35,7 @@ class EvaluationController:
         self._settings = settings
         self._poller = poller
         self._secrets = SecretCheck()
+        self._sweep = Swept()
 
     @property
     def resource(self) -> Resource:
@@ -45,7 +46,7 @@ class EvaluationController:
 
     async def gather(self, client: Client, obj: Evaluation, *, fresh: bool) -> Observed:
         if is_final(obj.status):
-            return Observed()
+            return Observed(JobObservation(await self._swept(client, obj)))
         namespace, run = obj.metadata.namespace, JobObservation()
         if not fresh:
             run = await read_job(client, namespace, job_name(obj))
@@ -66,7 +67,13 @@ class EvaluationController:
         return (Key(FINETUNEJOB.kind, obj.metadata.namespace, name) for name in job_names(*choices))
 
     def forget(self, key: Key) -> None:
-        """Nothing about an Evaluation is kept in memory."""
+        self._sweep.forget(key.namespace, key.name)
+
+    async def _swept(self, client: Client, obj: Evaluation) -> Object | None:
+        meta = obj.metadata
+        if not self._settings.keep_finished_seconds:
+            return None
+        return await self._sweep.look(client, meta.namespace, meta.name, job_name(obj), meta.uid)
 
     async def _before_start(self, client: Client, obj: Evaluation) -> Observed:
         if check_spelling(used_uris(obj, None)):

@@ -26,6 +26,7 @@ from kubetune.runs.status import (
     settle,
     transitions,
 )
+from kubetune.runs.sweep import sweep
 from kubetune.settings import Settings
 from kubetune.workload.gpu import Hardware, check_shares
 from kubetune.workload.inputs import Inputs, Problem, check_spelling
@@ -66,7 +67,7 @@ class Observed:
 def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """Feeding the result back changes nothing."""
     if is_final(evaluation.status):
-        return _keep_final(evaluation, now)
+        return _keep_final(evaluation, observed, now, settings)
     foreign = find_foreign(evaluation, [observed.run.job])
     if foreign:
         return _refuse(evaluation, foreign, now, CONFLICT_SECONDS)
@@ -81,10 +82,12 @@ def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
     return step(evaluation.status, evaluation.spec, observed.run, EVALUATE, steps)
 
 
-def _keep_final(evaluation: Evaluation, now: datetime) -> Decision:
+def _keep_final(evaluation: Evaluation, observed: Observed, now: datetime, settings: Settings) -> Decision:
     stamp = Stamp(now, evaluation.metadata.generation)
     members, events = settle(evaluation.status, stamp, suspend=evaluation.spec.suspend)
-    return Decision(status=evaluation.status.model_copy(update=members).to_dict(), events=events)
+    status = evaluation.status.model_copy(update=members).to_dict()
+    gone = sweep(observed.run.job, evaluation.metadata.uid, settings.keep_finished_seconds)
+    return Decision(status=status, patch=gone, events=events)
 
 
 def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: Settings) -> Decision:

@@ -16,6 +16,8 @@ from kubetune.common.sentences import sentences
 from kubetune.runs.decide import CONFLICT_SECONDS, lose
 from kubetune.runs.read import Run
 from kubetune.runs.status import Stamp, accepted, set_facts, settle
+from kubetune.runs.sweep import sweep
+from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune_contract import TrainSummary
 
@@ -79,8 +81,13 @@ def adopt(look: Look, preflight: Preflight, found: TrainSummary, checked: Run) -
     return replace(decision, status=decision.status | {"effective": settings.to_dict()})
 
 
-def keep_final(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
-    """Ended and recorded: only the Evaluation is still owed."""
+def keep_final(job: FineTuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
+    """Ended and recorded: only the Evaluation is still owed, and the Job may go."""
+    decision = _keep(job, observed, now)
+    return replace(decision, patch=sweep(observed.run.job, job.metadata.uid, settings.keep_finished_seconds))
+
+
+def _keep(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
     stamp = Stamp(now, job.metadata.generation)
     members, events = settle(job.status, stamp, suspend=job.spec.suspend)
     status = job.status.model_copy(update=members)

@@ -13,7 +13,7 @@ from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
 from kubetune.kube.secrets import SecretCheck
-from kubetune.runs.observe import read_job
+from kubetune.runs.observe import Swept, read_job
 from kubetune.runs.read import JobObservation, Run, final_condition, is_suspended, read_run
 from kubetune.runs.status import is_final
 from kubetune.runtime.controller import ANY, Key
@@ -50,6 +50,7 @@ class FineTuneJobController:
         self._series = series
         self._slots = Slots(settings)
         self._secrets = SecretCheck()
+        self._sweep = Swept()
 
     @property
     def resource(self) -> Resource:
@@ -63,7 +64,10 @@ class FineTuneJobController:
         if is_final(status):
             owes_evaluation = status.phase is JobPhase.SUCCEEDED and not status.evaluation_ref
             self._series.remove(meta.namespace, meta.name)
-            return Observed(evaluation=await self._evaluation(client, obj) if owes_evaluation else None)
+            return Observed(
+                JobObservation(await self._swept(client, obj)),
+                evaluation=await self._evaluation(client, obj) if owes_evaluation else None,
+            )
         if fresh:
             return await self._prepare(client, obj, Observed())
         run = await read_job(client, meta.namespace, job_name(meta.name))
@@ -95,6 +99,13 @@ class FineTuneJobController:
 
     def forget(self, key: Key) -> None:
         self._series.remove(key.namespace, key.name)
+        self._sweep.forget(key.namespace, key.name)
+
+    async def _swept(self, client: Client, obj: FineTuneJob) -> Object | None:
+        meta = obj.metadata
+        if not self._settings.keep_finished_seconds:
+            return None
+        return await self._sweep.look(client, meta.namespace, meta.name, job_name(meta.name), meta.uid)
 
     async def _prepare(self, client: Client, obj: FineTuneJob, observed: Observed) -> Observed:
         """What matters while a Job is to be created."""

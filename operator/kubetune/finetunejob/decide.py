@@ -50,7 +50,7 @@ _BEGUN = {JobPhase.RUNNING, JobPhase.SUSPENDING, JobPhase.SUSPENDED}
 def decide(job: FineTuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """Feeding the result back changes nothing."""
     if is_final(job.status):
-        return keep_final(job, observed, now)
+        return keep_final(job, observed, now, settings)
     look = Look(job, observed, now, settings)
     foreign = find_foreign(job, [observed.preflight.job, observed.run.job])
     if foreign:

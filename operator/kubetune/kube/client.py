@@ -18,7 +18,8 @@ from kubernetes.aio import config as kubernetes_config
 from kubetune.common.decision import Patch, Ref
 
 from .errors import ApiError, from_response
-from .kinds import EVENT, POD, Resource, resource_of
+from .fence import Fence, fenced, tracing
+from .kinds import EVENT, LEASE, POD, Resource, resource_of
 
 FIELD_MANAGER = "kubetune"
 STATUS_MANAGER = "kubetune-status"
@@ -41,6 +42,8 @@ class Client:
     def __init__(self, api: kubernetes_client.ApiClient, meter: Meter | None = None) -> None:
         self._api = api
         self._meter = meter or (lambda verb, plural, status: None)
+        self.fence: Fence | None = None
+        """Asked before every write but those of a Lease, which guard themselves by their resourceVersion."""
 
     @classmethod
     async def connect(cls, *, connections: int, meter: Meter | None = None) -> Client:
@@ -201,9 +204,12 @@ class Client:
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"Accept": accept, "Content-Type": content_type, "User-Agent": "kubetune"}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, verb, body)
+        fence = None if method == "GET" or resource == LEASE else self.fence
+        timeout = TIMEOUT if fence is None else _within(fence.seconds_left)
         status = 0
         try:
-            response = await self._api.call_api(method, url, headers, sent, _request_timeout=TIMEOUT)
+            with fenced(fence):
+                response = await self._api.call_api(method, url, headers, sent, _request_timeout=timeout)
             status = response.status
             data = await response.read()  # type: ignore[no-untyped-call]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -226,6 +232,11 @@ def _utf8(body: Object) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
 
 
+def _within(seconds: float) -> aiohttp.ClientTimeout:
+    """Never 0, which would be no limit at all."""
+    return aiohttp.ClientTimeout(total=min(30.0, max(0.001, seconds)), sock_connect=10)
+
+
 _JSON = "application/json"
 _METHODS = {
     "get": ("GET", _JSON, _JSON),
@@ -244,6 +255,7 @@ async def load_configuration() -> kubernetes_client.Configuration:
     # Otherwise the environment is searched for a proxy, in a thread, before every request. One named in the kubeconfig
     # is used all the same.
     configuration.client_session_kwargs = {"trust_env": False}
+    configuration.trace_configs = [tracing()]
     try:
         kubernetes_config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
     except kubernetes_config.ConfigException:

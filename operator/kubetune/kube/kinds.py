@@ -50,6 +50,7 @@ CONFIGMAP = Resource("v1", "ConfigMap", "configmaps")
 SECRET = Resource("v1", "Secret", "secrets")
 NODE = Resource("v1", "Node", "nodes")
 RUNTIMECLASS = Resource("node.k8s.io/v1", "RuntimeClass", "runtimeclasses")
+LEASE = Resource("coordination.k8s.io/v1", "Lease", "leases")
 
 ALL = (
     FINETUNEJOB,
@@ -65,6 +66,7 @@ ALL = (
     SECRET,
     NODE,
     RUNTIMECLASS,
+    LEASE,
 )
 _BY_KIND = {(resource.api_version, resource.kind): resource for resource in ALL}
 

@@ -282,6 +282,8 @@ class ModelDeploymentStatus(Status):
     `spec.revision` to take it."""
     ready_replicas: int | None = Field(default=None, ge=0)
     """Pods that answer."""
+    selector: str | None = Field(default=None, max_length=512)
+    """Labels of the pods, as a HorizontalPodAutoscaler wants them from the subresource `scale`."""
     failure: Failure | None = None
     """Set while the wanted version does not come up."""
 

@@ -13,6 +13,7 @@ from kubetune.common.names import child_name
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import stamp
 from kubetune.workload.pod import Container, PodPlan, Volume, pod_template
+from kubetune.workload.scratch import scratch_of
 from kubetune_contract import Contents, Engine, ModelRef, ObjectStore, Owner, ServeConfig, dumps
 from kubetune_contract.paths import CACHE_DIR, SCHEMA, SERVE_PORT
 
@@ -199,7 +200,7 @@ def _engine_extra() -> Object:
 
 
 def _volumes(deployment: ModelDeployment) -> tuple[Volume, ...]:
-    cache: Object = {"emptyDir": {}}
+    cache: Object = scratch_of(deployment.spec.resources).volume()
     if deployment.spec.cache:
         cache = {"persistentVolumeClaim": {"claimName": deployment.spec.cache.claim_name}}
     shared: Object = {"emptyDir": {"medium": "Memory", "sizeLimit": SHARED_MEMORY_LIMIT}}

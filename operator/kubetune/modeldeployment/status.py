@@ -8,6 +8,7 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, Fact, get_condition, is_true
 from kubetune.common.decision import Event
 from kubetune.common.job_status import Failure
+from kubetune.common.labels import selector
 from kubetune.common.sentences import sentences
 from kubetune.common.wording import explain_refusal, refusal_reason
 from kubetune.runs.status import Stamp, accepted_unless, set_facts, transitions
@@ -102,6 +103,7 @@ def describe(
         ready=f"{view.ready}/{replicas}",
         ready_replicas=view.ready,
         available_image=_available_image(view),
+        selector=selector(deployment.info, deployment.metadata.name),
         failure=failure,
     )
     return status, tuple(event for event in transitions(old, conditions) if event.reason not in _UNTOLD)

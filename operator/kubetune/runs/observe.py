@@ -5,12 +5,14 @@ from __future__ import annotations
 from kubetune.common.conditions import Fact
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import JOB, POD
+from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import Hardware
 from kubetune.workload.misfit import expect_placement, is_choosy
 from kubetune.workload.pods import container_statuses, is_finished, newest
 from kubetune.workload.reads import read_nodes, read_placement, read_warnings
 
 from .read import JobObservation, final_condition, is_suspended
+from .sweep import is_told
 
 
 async def read_job(client: Client, namespace: str, name: str) -> JobObservation:
@@ -47,3 +49,24 @@ def _is_starting(pod: Object) -> bool:
     states = [status.get("state") or {} for status in container_statuses(pod)]
     has_begun = any("running" in state or "terminated" in state for state in states)
     return bool(pod["spec"].get("nodeName")) and not has_begun
+
+
+class Swept:
+    """Which finished objects need no look at their Job any more, so that each costs a request or two in a process' life
+    and none with every resync."""
+
+    def __init__(self) -> None:
+        self._done: dict[tuple[str, str], str] = {}
+
+    async def look(self, client: Client, namespace: str, owner: str, name: str, uid: str) -> Object | None:
+        """The Job ``name`` of the object ``owner`` with that uid, None when there is nothing to tell Kubernetes."""
+        if self._done.get((namespace, owner)) == uid:
+            return None
+        job = await client.get(JOB, namespace, name)
+        if job is None or is_told(job) or not is_owned_by(job, uid):
+            self._done[namespace, owner] = uid
+            return None
+        return job
+
+    def forget(self, namespace: str, owner: str) -> None:
+        self._done.pop((namespace, owner), None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -23,10 +24,14 @@ BEAT_SECONDS = 0.5
 class Health:
     """Measures the event loop and answers the kubelet."""
 
-    def __init__(self, queue: WorkQueue[Key], resync: Resync, metrics: Metrics) -> None:
+    def __init__(
+        self, queue: WorkQueue[Key], resync: Resync, metrics: Metrics, waits: Callable[[], str] = lambda: ""
+    ) -> None:
+        """``waits`` says what this process waits for before it acts at all; nothing once it acts."""
         self._queue = queue
         self._resync = resync
         self._metrics = metrics
+        self._waits = waits
         self._last_beat = time.monotonic()
 
     async def beat(self) -> None:
@@ -65,8 +70,9 @@ class Health:
         return web.Response(text=problem or "ok", status=503 if problem else 200)
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        is_ready = self._resync.done_once.is_set()
-        return web.Response(text="ok" if is_ready else "first resync not done", status=200 if is_ready else 503)
+        """One that waits for its turn is alive and not ready: a roll-out is over when the new operator acts."""
+        missing = self._waits() or ("" if self._resync.done_once.is_set() else "first resync not done")
+        return web.Response(text=missing or "ok", status=503 if missing else 200)
 
     async def _serve_metrics(self, _: web.Request) -> web.Response:
         body = generate_latest(self._metrics.registry)

@@ -44,6 +44,9 @@ class Metrics:
         self.loop_lag = Gauge(
             "kubetune_event_loop_lag_seconds", "How late the event loop ran a timer last.", registry=self.registry
         )
+        self.holds_lease = Gauge(
+            "kubetune_lease_held", "1 while this operator is the one that acts.", registry=self.registry
+        )
         self.inventory = Inventory(kinds)
         self.registry.register(self.inventory)
         Gauge(

@@ -1,4 +1,4 @@
-"""Who holds the CPU and the main memory that a pod waits for."""
+"""Who holds the CPU, the main memory or the disk that a pod waits for."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .pods import condition, is_finished
 Object = dict[str, Any]
 
 HOLDERS_NAMED = 3
-_TOLD = ("cpu", "memory")
+_TOLD = ("cpu", "memory", "ephemeral-storage")
 
 
 def is_crowd(said: str) -> bool:
-    """Whether the scheduler says that CPU or memory is short."""
+    """Whether the scheduler says that CPU, memory or disk is short."""
     return bool(_short(said))
 
 
@@ -37,7 +37,7 @@ def _short(said: str) -> list[str]:
 
 
 def explain_crowd(pod_spec: Object, pods: Iterable[Object], said: str) -> Fact:
-    """Why a pod waits to which the scheduler ``said`` that CPU or memory is short, with the largest holders among
+    """Why a pod waits to which the scheduler ``said`` that CPU, memory or disk is short, with the largest holders among
     ``pods``, ours. Who comes and goes within seconds is not told, as that would have to be written again and again."""
     short = _short(said)
     wanted = " and ".join(_amount(resource, _requested(pod_spec, resource)) for resource in short)
@@ -67,4 +67,6 @@ def _requested(pod_spec: Object, resource: str) -> Decimal:
 def _amount(resource: str, quantity: Decimal) -> str:
     if resource == "memory":
         return f"{format_memory(int(quantity))} of main memory"
+    if resource == "ephemeral-storage":
+        return f"{format_memory(int(quantity))} of disk"
     return f"{quantity.normalize():f} CPU{'' if quantity == 1 else 's'}"

@@ -138,7 +138,7 @@ def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> 
         # The kubelet alternates between the pull's error and the same error behind "Back-off pulling image".
         text = re.sub(r'^Back-off pulling image "[^"]*":? ?(ErrImagePull: )?', "", text)
         message = f"Image {status['image']} cannot be pulled to node {pod['spec'].get('nodeName')}. {text or reason}"
-        return Fact(ConditionStatus.FALSE, Shared.IMAGE_PULL_FAILED, message)
+        return Fact(ConditionStatus.FALSE, Shared.IMAGE_PULL_FAILED, sentences(message, _pull_advice(pod)))
     if reason == "CreateContainerConfigError":
         return Fact(ConditionStatus.FALSE, *_explain_config_error(text, namespace, pod))
     if reason == "CrashLoopBackOff":
@@ -146,6 +146,16 @@ def _explain_waiting_container(pod: Object, status: Object, waiting: Object) -> 
         if failure:
             return Fact(ConditionStatus.FALSE, failure.reason, name_secret(failure.message, pod))
     return Fact(ConditionStatus.FALSE, Shared.CONTAINER_NOT_STARTED, f"Container {status['name']}: {reason}: {text}")
+
+
+def _pull_advice(pod: Object) -> str:
+    """Which Secrets the registry's credentials come from: the kubelet takes one that is missing for none at all."""
+    names = [one["name"] for one in pod["spec"].get("imagePullSecrets") or ()]
+    if not names:
+        return ""
+    return (
+        f"The chart's images.pullSecrets are to be in namespace {pod['metadata']['namespace']}, too: {', '.join(names)}"
+    )
 
 
 def _explain_config_error(text: str, namespace: str, pod: Object) -> tuple[str, str]:
@@ -183,6 +193,8 @@ def explain_failure(pod: Object, main: str) -> Failure:
         )
     status = pod.get("status", {})
     reason, text = status.get("reason") or "Error", status.get("message") or ""
+    if reason == "Evicted" and re.search("ephemeral local storage|EmptyDir volume", text):
+        text = sentences(text, "It filled more of the node's disk than it may: raise spec.resources.scratch")
     if not text:
         text = f"Pod {name} failed without saying why; container {main} was {_state_word(pod, main)}."
     return _failure(reason, text).model_copy(update={"pod": name})

@@ -149,6 +149,10 @@ def _faults(node: GpuNode, demand: Demand | None, pod_spec: Object) -> Iterable[
         yield f"has {has} of main memory for pods, and spec.resources.memory asks for {asked}"
     if node.cores is not None and cores > node.cores:
         yield f"has {node.cores.normalize():f} CPUs for pods, and spec.resources.cpu asks for {cores.normalize():f}"
+    disk = _requested(pod_spec, "ephemeral-storage")
+    if node.disk_bytes is not None and disk > node.disk_bytes:
+        has, asked = format_memory(node.disk_bytes), format_memory(int(disk))
+        yield f"has {has} of disk for pods, and the pod asks for {asked} of scratch space (spec.resources.scratch)"
 
 
 def _requested(pod_spec: Object, resource: str) -> Decimal:

@@ -41,6 +41,8 @@ class GpuNode:
     taints: tuple[Object, ...] = ()
     is_cordoned: bool = False
     is_ready: bool = True
+    disk_bytes: int | None = None
+    """Of the node's own disk offered to pods, taken or not."""
 
 
 def memory_label(resource: str) -> str:
@@ -72,7 +74,7 @@ def _read_node(node: Object, resource: str) -> GpuNode:
     allocatable = node.get("status", {}).get("allocatable") or {}
     memory = _whole(labels.get(memory_label(resource)))
     major, minor = labels.get(MAJOR), labels.get(MINOR)
-    main_memory, cores = allocatable.get("memory"), allocatable.get("cpu")
+    main_memory, cores, disk = (allocatable.get(what) for what in ("memory", "cpu", "ephemeral-storage"))
     return GpuNode(
         name=node["metadata"]["name"],
         labels=labels,
@@ -85,6 +87,7 @@ def _read_node(node: Object, resource: str) -> GpuNode:
         taints=tuple(node.get("spec", {}).get("taints") or ()),
         is_cordoned=bool(node.get("spec", {}).get("unschedulable")),
         is_ready=_is_ready(node),
+        disk_bytes=int(parse_quantity(disk)) if disk else None,
     )
 
 

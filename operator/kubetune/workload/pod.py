@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from kubetune.common.meta import GROUP
-from kubetune.common.pod_options import PodOptions, Toleration
+from kubetune.common.pod_options import PodOptions, Resources, Toleration
+from kubetune.common.quantity import smaller
 from kubetune.settings import Settings
 from kubetune_contract import paths, uris
 
 from .gpu import affinity_of, demand_of
-from .secrets import HUB_FIELD, STORE_FIELD, needed_secrets
+from .scratch import Scratch, scratch_of
+from .secrets import HUB_FIELD, STORE_FIELD, TRACKING_KEYS, TRACKING_TOKEN, needed_secrets
 
 Object = dict[str, Any]
 
@@ -78,16 +80,27 @@ class PodPlan:
     """Of a pod with a GPU, where neither the spec nor the settings name one."""
     gpu_memory_bytes: int | None = None
     """Least memory of each GPU, beside what the spec asks for."""
+    tracking_secret: str = ""
+    """Secret with credentials for MLflow; empty: none."""
+    disk_bytes: int | None = None
+    """Scratch space as the preflight estimates it; None: nobody has."""
+    is_counted: bool = False
+    """Whether somebody (Kueue) counts what it requests."""
+
+    @property
+    def scratch(self) -> Scratch:
+        return scratch_of(self.options.resources, self.disk_bytes, is_counted=self.is_counted)
 
 
 def pod_template(settings: Settings, plan: PodPlan) -> Object:
     """A complete pod template with one main container and at most one init container."""
     options = plan.options
-    mounted = (*_base_volumes(), *_uri_volumes(plan.uris), *plan.volumes)
+    mounted = (*_base_volumes(plan.scratch), *_uri_volumes(plan.uris), *plan.volumes)
 
     def env_of(container: Container) -> Object:
         wanted = (*plan.uris, *plan.read_later) if container.has_credentials else ()
-        return {"env": _environment(settings, options, wanted)}
+        tracking = plan.tracking_secret if container.has_credentials else ""
+        return {"env": [*_environment(settings, options, wanted), *_tracking_environment(tracking)]}
 
     common = {
         "imagePullPolicy": settings.image_pull_policy,
@@ -114,11 +127,13 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
             "fsGroupChangePolicy": "OnRootMismatch",
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "containers": [_container(plan.main, common | env_of(plan.main), _resources(settings, options))],
+        "containers": [_container(plan.main, common | env_of(plan.main), _resources(settings, plan))],
         "volumes": [{"name": volume.name, **volume.source} for volume in mounted],
     }
     if plan.init:
-        spec["initContainers"] = [_container(plan.init, common | env_of(plan.init), _init_resources(options))]
+        spec["initContainers"] = [_container(plan.init, common | env_of(plan.init), _init_resources(plan))]
+    if settings.image_pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.image_pull_secrets]
     spec |= _placement(settings, plan)
     metadata = {"labels": plan.labels, "annotations": {CONFIG_ANNOTATION: plan.config}}
     return {"metadata": metadata, "spec": spec}
@@ -127,7 +142,7 @@ def pod_template(settings: Settings, plan: PodPlan) -> Object:
 def outline(options: PodOptions, settings: Settings) -> Object:
     """The part of a pod's spec that decides on its node, of a pod that is not made yet."""
     plan = PodPlan({}, "", options, (), None, Container("main", "", "", ""), 0)
-    return {"containers": [{"name": "main", "resources": _resources(settings, options)}], **_placement(settings, plan)}
+    return {"containers": [{"name": "main", "resources": _resources(settings, plan)}], **_placement(settings, plan)}
 
 
 def _container(container: Container, common: Object, resources: Object) -> Object:
@@ -146,16 +161,24 @@ def _mount(volume: Volume) -> Object:
     return mount | {"readOnly": True} if volume.read_only else mount
 
 
-def _init_resources(options: PodOptions) -> Object:
-    memory = {"memory": options.resources.memory}
-    return {"requests": {"cpu": INIT_CPU, **memory}, "limits": memory}
+def _init_resources(plan: PodPlan) -> Object:
+    asked = plan.options.resources
+    memory = {"memory": asked.memory}
+    return {
+        "requests": {"cpu": smaller(INIT_CPU, asked.cpu), **memory, **plan.scratch.requests},
+        "limits": {**cpu_limit(asked), **memory, **plan.scratch.limits},
+    }
 
 
-def _resources(settings: Settings, options: PodOptions) -> Object:
-    asked = options.resources
-    # No CPU limit: throttling would slow training down while cores are idle.
-    requests: Object = {"cpu": asked.cpu, "memory": asked.memory}
-    limits: Object = {"memory": asked.memory}
+def cpu_limit(asked: Resources) -> Object:
+    """None unless it is asked for: throttling would slow training down while cores are idle."""
+    return {"cpu": asked.cpu_limit} if asked.cpu_limit else {}
+
+
+def _resources(settings: Settings, plan: PodPlan) -> Object:
+    asked = plan.options.resources
+    requests: Object = {"cpu": asked.cpu, "memory": asked.memory, **plan.scratch.requests}
+    limits: Object = {**cpu_limit(asked), "memory": asked.memory, **plan.scratch.limits}
     gpus = demand_of(asked, settings)
     if gpus:
         requests[gpus.resource] = limits[gpus.resource] = gpus.count
@@ -179,14 +202,14 @@ def _placement(settings: Settings, plan: PodPlan) -> Object:
     return placement
 
 
-def _base_volumes() -> tuple[Volume, ...]:
+def _base_volumes(scratch: Scratch) -> tuple[Volume, ...]:
     folder, _, name = paths.CONFIG_PATH.rpartition("/")
     field_path = f"metadata.annotations['{CONFIG_ANNOTATION}']"
     config = {"downwardAPI": {"items": [{"path": name, "fieldRef": {"fieldPath": field_path}}]}}
     return (
         Volume("config", config, folder, read_only=True),
-        Volume("work", {"emptyDir": {}}, paths.WORK_DIR),
-        Volume("tmp", {"emptyDir": {}}, paths.TMP_DIR),
+        Volume("work", scratch.volume(), paths.WORK_DIR),
+        Volume("tmp", scratch.volume(), paths.TMP_DIR),
     )
 
 
@@ -216,6 +239,14 @@ def _environment(settings: Settings, options: PodOptions, wanted: tuple[str, ...
         env += [{"name": name, "value": "0"} for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")]
     # In this order since the first release: pods of a template that differs are made anew.
     return env + [_from_secret(key, use.name) for use in secrets for key in use.keys if use.field == HUB_FIELD]
+
+
+def _tracking_environment(secret: str) -> list[Object]:
+    """A Secret holds a name and a password, or a token: none of its keys has to be there."""
+    found = [_from_secret(key, secret) for key in (*TRACKING_KEYS, TRACKING_TOKEN)] if secret else []
+    for one in found:
+        one["valueFrom"]["secretKeyRef"]["optional"] = True
+    return found
 
 
 def _from_secret(name: str, secret: str) -> Object:

@@ -18,8 +18,12 @@ Object = dict[str, Any]
 
 STORE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 HUB_KEYS = ("HF_TOKEN",)
+TRACKING_KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD")
+TRACKING_TOKEN = "MLFLOW_TRACKING_TOKEN"
+"""In place of those two."""
 STORE_FIELD = "spec.credentials.objectStoreSecret"
 HUB_FIELD = "spec.credentials.huggingFaceSecret"
+TRACKING_FIELD = "spec.tracking.secret"
 SECRET_NOT_FOUND = Shared.SECRET_NOT_FOUND
 
 
@@ -81,7 +85,8 @@ def explain_missing(use: SecretUse, namespace: str, source: str = "") -> str:
 def use_in(pod: Object, name: str) -> SecretUse:
     """What a pod reads of the Secret, as its containers say."""
     keys = tuple(dict.fromkeys(key for key, secret in _read_by(pod) if secret == name)) or STORE_KEYS
-    return SecretUse(name, keys, HUB_FIELD if keys == HUB_KEYS else STORE_FIELD, is_named=True)
+    field = HUB_FIELD if keys == HUB_KEYS else TRACKING_FIELD if TRACKING_TOKEN in keys else STORE_FIELD
+    return SecretUse(name, keys, field, is_named=True)
 
 
 def name_secret(text: str, pod: Object) -> str:

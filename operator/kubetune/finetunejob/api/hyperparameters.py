@@ -32,7 +32,8 @@ class LrSchedulerType(enum.StrEnum):
 
 
 class Optimizer(enum.StrEnum):
-    """Optimizers of transformers; the 8-bit and paged ones are bitsandbytes' and need a GPU."""
+    """Optimizers of transformers; the 8-bit and paged ones are bitsandbytes'. All run on a CPU, too, where nothing is
+    paged."""
 
     ADAMW_TORCH = "adamw_torch"
     ADAMW_TORCH_FUSED = "adamw_torch_fused"

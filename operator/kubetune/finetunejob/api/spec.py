@@ -10,7 +10,7 @@ from pydantic import Field
 from kubetune.common.dataset import TrainingDataset
 from kubetune.common.measurement import EvaluationTemplate
 from kubetune.common.model import ApiModel, Rule, checked
-from kubetune.common.model_source import OBJECT_NAME_RULE, BaseModelSource
+from kubetune.common.model_source import OBJECT_NAME_RULE, BaseModelSource, ObjectName
 from kubetune.common.pod_options import JobOptions, Resources
 from kubetune.common.syntax import NOT_BLANK_RULE, SEEN_RULE, same_folder
 from kubetune.common.uris import HttpUri
@@ -58,6 +58,10 @@ class Tracking(ApiModel):
 
     uri: HttpUri | None = None
     """Tracking server, for example `http://mlflow:5000`. Unset: the operator's default."""
+    secret: ObjectName | None = None
+    """Secret of this namespace by which the server lets the pods in, with `MLFLOW_TRACKING_USERNAME` and
+    `MLFLOW_TRACKING_PASSWORD`, or with `MLFLOW_TRACKING_TOKEN`. Unset: none, or for the operator's default server the
+    operator's default name."""
     experiment: str | None = Field(
         default=None, min_length=1, max_length=250, json_schema_extra=checked(SEEN_RULE, NOT_BLANK_RULE)
     )

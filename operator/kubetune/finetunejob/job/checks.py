@@ -10,7 +10,7 @@ from kubetune.workload.gpu import check_shares
 from kubetune.workload.inputs import Inputs, Problem, check_inputs, check_spelling
 from kubetune.workload.secrets import SecretUse, check_secrets, needed_secrets
 
-from .config import build_tracking
+from .config import build_tracking, tracking_secret
 from .uris import later_uris, named_uris, used_uris
 
 
@@ -33,7 +33,8 @@ def all_uris(job: FineTuneJob, settings: Settings) -> tuple[str, ...]:
 
 def all_secrets(job: FineTuneJob, settings: Settings) -> tuple[SecretUse, ...]:
     """The Secrets of all their pods."""
-    return needed_secrets(settings, job.spec, all_uris(job, settings))
+    tracking = tracking_secret(job, settings)
+    return (*needed_secrets(settings, job.spec, all_uris(job, settings)), *((tracking,) if tracking else ()))
 
 
 def check_uris(job: FineTuneJob, settings: Settings) -> Problem | None:
@@ -42,12 +43,15 @@ def check_uris(job: FineTuneJob, settings: Settings) -> Problem | None:
 
 
 def check_tracking(job: FineTuneJob, settings: Settings) -> Problem | None:
-    """A name in a registry that nobody runs would be ignored in silence."""
+    """A name in a registry that nobody runs, or a key to it, would be ignored in silence."""
     own = job.spec.tracking
-    if own is None or own.registered_model is None or build_tracking(job, settings):
+    if own is None or build_tracking(job, settings):
+        return None
+    given = "registeredModel" if own.registered_model else "secret" if own.secret else ""
+    if not given:
         return None
     text = (
-        "spec.tracking.registeredModel needs an MLflow server, and the operator has no default one: set "
-        "spec.tracking.uri, or leave registeredModel out."
+        f"spec.tracking.{given} needs an MLflow server, and the operator has no default one: set "
+        f"spec.tracking.uri, or leave {given} out."
     )
     return Problem(Shared.INVALID_SPEC, text)

@@ -6,6 +6,7 @@ from kubetune.finetunejob.api import FineTuneJob
 from kubetune.finetunejob.api.spec import OutOfMemoryPolicy
 from kubetune.finetunejob.api.status_types import PreflightStatus
 from kubetune.settings import Settings
+from kubetune.workload.secrets import TRACKING_FIELD, TRACKING_KEYS, SecretUse
 from kubetune_contract import (
     Dataset,
     Export,
@@ -62,6 +63,16 @@ def build_tracking(job: FineTuneJob, settings: Settings) -> Tracking | None:
         experiment=(own and own.experiment) or meta.namespace,
         registered_model=(own and own.registered_model) or f"{meta.namespace}.{meta.name}",
     )
+
+
+def tracking_secret(job: FineTuneJob, settings: Settings) -> SecretUse | None:
+    """What opens the server; the operator's default goes to the operator's default server only."""
+    own = job.spec.tracking
+    if own and own.secret:
+        return SecretUse(own.secret, TRACKING_KEYS, TRACKING_FIELD, is_named=True)
+    if settings.tracking_uri and settings.tracking_secret and not (own and own.uri):
+        return SecretUse(settings.tracking_secret, TRACKING_KEYS, TRACKING_FIELD, is_named=False)
+    return None
 
 
 def build_placement(settings: Settings, accelerators: tuple[Accelerator, ...]) -> Placement:

@@ -16,11 +16,12 @@ from kubetune.runs.deadline import LEAST_SECONDS
 from kubetune.settings import Settings
 from kubetune.workload.gpu import Hardware
 from kubetune.workload.job import build_job
-from kubetune.workload.pod import Container, PodPlan, Volume, pod_template
+from kubetune.workload.pod import Container, PodPlan, Volume, cpu_limit, pod_template
+from kubetune.workload.scratch import scratch_of
 from kubetune_contract import dumps, paths
 
 from . import gpu_fit, stop_grace
-from .config import build_config, build_placement
+from .config import build_config, build_placement, tracking_secret
 from .effective import unset_hyperparameters
 from .uris import later_uris, used_uris
 
@@ -71,10 +72,18 @@ def build_train_job(
         volumes=_shared_memory(job),
         runtime_class=hardware.runtime_class,
         gpu_memory_bytes=gpu_fit.needed_memory(job, settings, figures, hardware),
+        tracking_secret=_tracking_secret(job, settings),
+        disk_bytes=figures.disk_bytes if figures else None,
+        is_counted=job.spec.queue_name is not None,
     )
     queue = job.spec.queue_name
     metadata = _child_metadata(job, job_name(name), own_labels | ({QUEUE_LABEL: queue} if queue else {}))
     return build_job(metadata, pod_template(settings, plan), _for_the_job(job))
+
+
+def _tracking_secret(job: FineTuneJob, settings: Settings) -> str:
+    found = tracking_secret(job, settings)
+    return found.name if found else ""
 
 
 def _shared_memory(job: FineTuneJob) -> tuple[Volume, ...]:
@@ -97,9 +106,14 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
     """The Job that checks everything on the CPU, where the training may run as far as its user says."""
     own_labels = labels(job.info, job.metadata.name, Component.PREFLIGHT)
     memory = job.spec.resources.memory
+    scratch = scratch_of(Resources())
     resources = {
-        "requests": {"cpu": PREFLIGHT_CPU, "memory": smaller(PREFLIGHT_MEMORY, memory)},
-        "limits": {"memory": memory},
+        "requests": {
+            "cpu": smaller(PREFLIGHT_CPU, job.spec.resources.cpu),
+            "memory": smaller(PREFLIGHT_MEMORY, memory),
+            **scratch.requests,
+        },
+        "limits": {**cpu_limit(job.spec.resources), "memory": memory, **scratch.limits},
     }
     # Where it may land is not the training's business: a node that came or went must not make it another run.
     accelerators = gpu_fit.candidates(job, settings, hardware or Hardware())
@@ -117,6 +131,7 @@ def build_preflight_job(job: FineTuneJob, settings: Settings, hardware: Hardware
         main=Container(PREFLIGHT, settings.trainer_image, MODULE, "preflight", {"resources": resources}),
         grace_seconds=PREFLIGHT_GRACE_SECONDS,
         read_later=later_uris(job),
+        tracking_secret=_tracking_secret(job, settings),
     )
     metadata = _child_metadata(job, preflight_name(job.metadata.name), own_labels)
     return build_job(metadata, pod_template(settings, plan), job.spec, ttl_seconds=PREFLIGHT_TTL_SECONDS)
