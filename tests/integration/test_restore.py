@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ def new(tmp_path: Path) -> Iterator[Installation]:
         yield found
 
 
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the page's commands need jq, which is not installed")
 def test_a_backup_comes_back_in_another_cluster(
     old: Installation, new: Installation, folder: Path, record_property: Record
 ) -> None:

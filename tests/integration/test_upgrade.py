@@ -39,7 +39,7 @@ Statuses = dict[tuple[str, str], Object]
 FORMER = "b206dba"
 """The last commit whose operator restarted what serves, kept no results by content and took no lease."""
 PATIENCE = 90.0
-"""Seconds until a place is given: who waits in line looks again only now and then."""
+"""Seconds until a place is given: the former operator kept that of a suspended training for up to a minute."""
 SETTLE_SECONDS = 2.0
 IMAGES = ("operator", "trainer", "evaluator", "server", "serverCpu")
 TRAINER_IP, EVALUATOR_IP = (f"127.9.{os.getpid() % 250}.{number}" for number in (21, 22))
@@ -105,6 +105,7 @@ def _tags(tag: str) -> list[str]:
     return [part for image in IMAGES for part in ("--set", f"images.{image}.tag={tag}")]
 
 
+@pytest.mark.law("L6", "L9", "F2")
 def test_an_upgrade_with_everything_under_way(world: World, former: Path, record_property: Record) -> None:
     upgrade = ("upgrade", str(CHART), "--reset-then-reuse-values")
     with answering(TRAINER_IP) as training, answering(EVALUATOR_IP, done=10, total=80, model="base") as measuring:
@@ -275,6 +276,7 @@ def finish(world: World) -> None:
     status = kube.status("finetunejob", "paused")
     assert (status["attempts"], "failure" in status) == (2, False)
     assert kube.must("job", "paused-train")["metadata"]["uid"] == job["metadata"]["uid"]
+    assert world.tag("job", "paused-train") == "former", "a run goes on as it began"
 
 
 def move(world: World) -> None:
