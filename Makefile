@@ -75,8 +75,8 @@ cluster-down: ## Stop it and leave nothing behind
 	$(PYTHON3) -m tests.cluster down --name $(NAME)
 
 .PHONY: bench-reconcile
-bench-reconcile: venv tools ## Operator throughput beside a bare client, N=1000
-	$(PY) -m tests.bench.reconcile --count $(N)
+bench-reconcile: venv tools ## Operator throughput beside a bare client, N=1000; or what RUNNING=200,1000 of them cost while they run
+	$(PY) -m tests.bench.reconcile $(if $(RUNNING),--running $(RUNNING),--count $(N))
 
 .PHONY: bench-training
 bench-training: venv tools ## The trainer beside transformers.Trainer and TRL, ROUNDS=3

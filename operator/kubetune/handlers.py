@@ -1,4 +1,4 @@
-"""The only module that knows kopf: its watches put keys into the queue, and that is all it does."""
+"""The only module that knows kopf: its watches tell what has happened, and that is all it does."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from kubernetes.aio.client import Configuration
 
 from kubetune.common.labels import SELECTOR
 from kubetune.kube.kinds import DEPLOYMENT, EVENT, JOB, POD, SERVICE, Resource
+from kubetune.kube.told import Told
 from kubetune.registry import CUSTOM
 from kubetune.runtime.intake import Intake
 
@@ -21,15 +22,19 @@ class WatchError(Exception):
 
 
 async def watch(
-    intake: Intake, configuration: Configuration, namespaces: tuple[str, ...], stop: asyncio.Event | None = None
+    intake: Intake,
+    told: Told,
+    configuration: Configuration,
+    namespaces: tuple[str, ...],
+    stop: asyncio.Event | None = None,
 ) -> None:
     """Runs kopf until SIGTERM, SIGINT or ``stop``; raises when a watch is beyond repair, so that we are restarted."""
     registry = kopf.OperatorRegistry()
     _register_login(registry, configuration)
     for resource in CUSTOM:
-        _register_custom(registry, resource, intake)
+        _register_custom(registry, resource, intake, told)
     for resource in CHILDREN:
-        _register_child(registry, resource, intake)
+        _register_child(registry, resource, intake, told)
     _register_refusals(registry, intake)
     others = asyncio.all_tasks()
     tasks = await kopf.spawn_tasks(
@@ -49,15 +54,17 @@ async def watch(
     await kopf.run_tasks(tasks, ignored=others)
 
 
-def _register_custom(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake) -> None:
+def _register_custom(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake, told: Told) -> None:
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
     async def see(event: Any, **_: Any) -> None:
+        told.note(resource.kind, event["object"])
         intake.custom(resource.kind, event["type"], event["object"])
 
 
-def _register_child(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake) -> None:
+def _register_child(registry: kopf.OperatorRegistry, resource: Resource, intake: Intake, told: Told) -> None:
     @kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)
     async def see(event: Any, **_: Any) -> None:
+        told.note(resource.kind, event["object"])
         intake.child(event["type"], event["object"])
 
 

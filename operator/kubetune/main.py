@@ -14,6 +14,7 @@ from uuid import uuid4
 from kubetune.handlers import watch
 from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
+from kubetune.kube.glance import Glance
 from kubetune.kube.lease import Lease
 from kubetune.registry import CUSTOM, Parts, controllers
 from kubetune.runtime.controller import Key
@@ -21,6 +22,7 @@ from kubetune.runtime.health import Health
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Metrics
 from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
 from kubetune.runtime.queue import WorkQueue
 from kubetune.runtime.reconciler import Reconciler
 from kubetune.runtime.resync import Resync
@@ -48,6 +50,7 @@ class _Operator:
     client: Client
     lease: Lease
     queue: WorkQueue[Key]
+    polls: Polls
     reconciler: Reconciler
     resync: Resync
     intake: Intake
@@ -60,11 +63,20 @@ class _Operator:
         metrics.holds_lease.set_function(lambda: float(lease.is_held))
         queue: WorkQueue[Key] = WorkQueue(time.monotonic)
         metrics.watch_queue(queue)
-        reconciler = Reconciler(client, controllers(Parts(settings, poller, metrics)), queue, metrics)
+        polls = Polls(queue, poller, settings.poll_seconds)
+        metrics.watch_polls(polls)
+        built = controllers(Parts(settings, polls, metrics))
+        reconciler = Reconciler(client, built, queue, metrics, glance=Glance(client))
         resync = Resync(client, queue, reconciler.seen, metrics.inventory)
         intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
-        health = Health(queue, resync, metrics, lambda: "" if lease.is_held else f"not acting: {lease.waits_for}")
-        return cls(settings, client, lease, queue, reconciler, resync, intake, health)
+        health = Health(
+            queue, resync, polls, metrics, lambda: "" if lease.is_held else f"not acting: {lease.waits_for}"
+        )
+        return cls(settings, client, lease, queue, polls, reconciler, resync, intake, health)
+
+
+def _waits(lease: Lease) -> str:
+    return "" if lease.is_held else f"not acting: {lease.waits_for}"
 
 
 async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
@@ -103,10 +115,11 @@ async def _act(parts: _Operator, beat: asyncio.Task[None], stop: asyncio.Event |
     helpers = [
         asyncio.create_task(lease.keep(), name="lease"),
         asyncio.create_task(queue.run_timers(), name="timers"),
+        asyncio.create_task(parts.polls.run(), name="polls"),
         asyncio.create_task(parts.resync.run(CUSTOM, settings.namespaces, settings.resync_seconds), name="resync"),
     ]
     log.info("started: %d workers, http port %d", settings.workers, settings.http_port)
-    watching = watch(parts.intake, parts.client.configuration, settings.namespaces, stop)
+    watching = watch(parts.intake, parts.client.told, parts.client.configuration, settings.namespaces, stop)
     try:
         await supervise(watching, [beat, *workers, *helpers])
     finally:

@@ -19,7 +19,7 @@ from kubetune.modeldeployment.api import ModelDeployment
 from kubetune.modeldeployment.controller import ModelDeploymentController
 from kubetune.runtime.controller import AnyController
 from kubetune.runtime.metrics import Metrics
-from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
 from kubetune.settings import Settings
 
 
@@ -28,7 +28,7 @@ class Parts:
     """What controllers are built with."""
 
     settings: Settings
-    poller: Poller
+    polls: Polls
     metrics: Metrics
 
 
@@ -48,9 +48,9 @@ KINDS = (
     Kind(
         FineTuneJob,
         FINETUNEJOB,
-        lambda parts: FineTuneJobController(parts.settings, parts.poller, ProgressSeries(parts.metrics.registry)),
+        lambda parts: FineTuneJobController(parts.settings, parts.polls, ProgressSeries(parts.metrics.registry)),
     ),
-    Kind(Evaluation, EVALUATION, lambda parts: EvaluationController(parts.settings, parts.poller)),
+    Kind(Evaluation, EVALUATION, lambda parts: EvaluationController(parts.settings, parts.polls)),
     Kind(ModelDeployment, MODELDEPLOYMENT, lambda parts: ModelDeploymentController(parts.settings)),
 )
 CUSTOM = tuple(kind.resource for kind in KINDS)

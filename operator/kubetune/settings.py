@@ -76,10 +76,11 @@ class Settings:
     """Jobs of trainings and evaluations that have ended are deleted with their pods so long after their end, once it is
     on record; 0 keeps them as long as their owner."""
     poll_seconds: float = 2.0
-    """Between two looks at the progress of one running pod."""
+    """Between two questions to one running pod; what it answers is in the metrics at once."""
     progress_write_seconds: float = 3.0
-    """At least this long between two status writes that carry nothing but progress; with ``poll_seconds`` that keeps
-    the status within five seconds of the trainer."""
+    """At least this long between two status writes of an object that carry nothing but progress; with ``poll_seconds``
+    that keeps the status within five seconds of the trainer. With more than 30 running it grows with their number
+    (``runtime.polls.WRITES_PER_SECOND``)."""
     http_port: int = 8080
     log_level: str = "INFO"
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import finetunejob, preflight_summary, train_summary
-from tests.support.operator import Operator
+from tests.support.operator import Operator, instead
 from tests.support.proxy import Proxy
+from tests.support.trainers import STEPS_PER_SECOND, Trainers, address
 
 SETTLE_SECONDS = 1.5
 
@@ -62,12 +64,79 @@ def test_a_running_job_without_news_is_not_written(
     kubelet.run(pod)
     kube.wait_phase("finetunejob", "demo", "Running")
     time.sleep(SETTLE_SECONDS)
-    before, passes = proxy.writes(kube.namespace), proxy.passes(kube.namespace)
-    time.sleep(SETTLE_SECONDS)
-    assert proxy.passes(kube.namespace) > passes, "running jobs are polled"
+    before = proxy.writes(kube.namespace)
+    # A pod that does not answer is looked at, for it may be gone.
+    passes = proxy.passes(kube.namespace)
+    wait_for(lambda: proxy.passes(kube.namespace) > passes, 10, lambda: "a silent pod is not looked at")
     assert proxy.writes(kube.namespace) == before
     kubelet.succeed(pod, train_summary())
     kube.wait_phase("finetunejob", "demo", "Succeeded")
+
+
+POLLED_SECONDS = 6.0
+
+
+@pytest.mark.law("L14")
+def test_polling_asks_nothing_of_the_api_server_and_metrics_move(
+    kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy, record_property: Callable[[str, object], None]
+) -> None:
+    with Trainers(1), instead(operator, poll_seconds="0.2", progress_write_seconds="600") as quiet:
+        kube.create("finetunejob", finetunejob())
+        kubelet.run(kubelet.pod_of("demo-train"), address(0))
+        kube.wait_condition("finetunejob", "demo", "Succeeded", "Training")
+        time.sleep(SETTLE_SECONDS)
+        before, steps = proxy.requests(kube.namespace), _series(quiet, kube.namespace)
+        time.sleep(POLLED_SECONDS)
+        after, later = proxy.requests(kube.namespace), _series(quiet, kube.namespace)
+        assert after == before, "no GET, no LIST, no write"
+        moved = later["kubetune_finetunejob_step"] - steps["kubetune_finetunejob_step"]
+        assert moved >= STEPS_PER_SECOND * (POLLED_SECONDS - 2)
+        assert kube.status("finetunejob", "demo")["progress"]["step"] < later["kubetune_finetunejob_step"]
+        record_property(
+            "point",
+            f"a running job is polled for {POLLED_SECONDS:.0f} s: no API request, its step moves by {moved:.0f}",
+        )
+
+
+@pytest.mark.law("L14")
+def test_progress_alone_is_written_by_reads_from_the_watch_cache(
+    kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy
+) -> None:
+    """Three reads and a write each, none of which goes to etcd but the write."""
+    with Trainers(1), instead(operator, poll_seconds="0.2", progress_write_seconds="1"):
+        kube.create("finetunejob", finetunejob())
+        kubelet.run(kubelet.pod_of("demo-train"), address(0))
+        kube.wait_condition("finetunejob", "demo", "Succeeded", "Training")
+        time.sleep(SETTLE_SECONDS)
+        before, live = proxy.requests(kube.namespace), proxy.live_reads(kube.namespace)
+        time.sleep(POLLED_SECONDS)
+        spent = proxy.requests(kube.namespace) - before
+        writes = spent["PATCH", "finetunejobs/status"]
+        assert 2 <= writes <= POLLED_SECONDS + 1
+        reads = {("GET", "finetunejobs"), ("GET", "jobs"), ("GET", "pods")}
+        assert set(spent) == {("PATCH", "finetunejobs/status"), *reads}
+        assert max(spent[read] for read in reads) <= writes + 1, "no pass is in vain"
+        assert proxy.live_reads(kube.namespace) == live
+
+
+def test_what_begins_suspended_costs_one_status(kube: Kube, operator: Operator, proxy: Proxy) -> None:
+    """The controller-manager's condition Suspended, which follows, is no news."""
+    assert operator.is_ready()
+    kube.create("finetunejob", finetunejob(suspend=True))
+    kube.wait_phase("finetunejob", "demo", "Suspended")
+
+    def is_told() -> bool:
+        conditions = kube.must("job", "demo-train").get("status", {}).get("conditions", ())
+        return any(one["type"] == "Suspended" for one in conditions)
+
+    wait_for(is_told, 10, lambda: "the Job controller does not say Suspended")
+    time.sleep(SETTLE_SECONDS)
+    assert proxy.writes(kube.namespace)["PATCH", "finetunejobs/status"] == 1
+
+
+def _series(operator: Operator, namespace: str) -> dict[str, float]:
+    """Name -> value of the series about the FineTuneJob in that namespace."""
+    return {key[0]: value for key, value in operator.metrics().items() if key[1:] == ("demo", namespace)}
 
 
 def test_phases_are_counted(kube: Kube, operator: Operator) -> None:

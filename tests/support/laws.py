@@ -25,6 +25,8 @@ LAWS = {
     "L11": "a training whose status is gone finds its result and does not train again; spec.rerun does",
     "L12": "two operators never act at once",
     "L13": "what decides about places and budgets is stored, and not read back from a message",
+    "L14": "asking a running pod asks nothing of the API server, and progress shares ten status writes a second",
+    "L15": "a read that is behind changes nothing, ends nothing and loses nothing",
     "F1": "a finished training is recorded though its Evaluation cannot be created",
     "F2": "a changed operator setting leaves every served pod alone",
     "F3": "a verdict counts for the files that were measured only",

@@ -15,6 +15,8 @@ from kubetune.kube.client import Client
 from kubetune.kube.kinds import FINETUNEJOB, JOB, NODE, POD, Resource
 from kubetune.runs.read import final_condition, is_suspended
 from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
+from kubetune.runtime.queue import WorkQueue
 from kubetune.settings import Settings
 from kubetune.workload.misfit import explain_misfit
 from kubetune.workload.pods import is_finished
@@ -47,7 +49,10 @@ class Line:
 
     def restart(self) -> None:
         """Another operator takes over, with nothing in its memory."""
-        self.controller = FineTuneJobController(self.settings, Poller(), ProgressSeries(CollectorRegistry()))
+        polls = Polls(WorkQueue(lambda: 0.0), Poller(), self.settings.poll_seconds)
+        self.controller = FineTuneJobController(self.settings, polls, ProgressSeries(CollectorRegistry()))
+
+    is_live = True
 
     async def could_create(self, _: Object) -> bool:
         """Every Secret exists."""

@@ -60,6 +60,7 @@ class Proxy:
         self._watches: set[asyncio.Task[Any]] = set()
         self._lock = threading.Lock()
         self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._live: Counter[str] = Counter()
         self.faults: list[Fault] = []
         self.port = 0
         self.expired = 0
@@ -121,6 +122,15 @@ class Proxy:
         """Reconciles of that kind there so far: each but the first of a new object begins with one live read."""
         return self._in(namespace)["GET", plural]
 
+    def live_reads(self, namespace: str) -> int:
+        """Reads there so far that the API server has to ask etcd for."""
+        with self._lock:
+            return self._live[namespace]
+
+    def requests(self, namespace: str) -> Counter[tuple[str, str]]:
+        """(method, resource) -> requests so far there, watches aside."""
+        return self._in(namespace)
+
     def _in(self, namespace: str) -> Counter[tuple[str, str]]:
         with self._lock:
             counts = dict(self._counts)
@@ -163,7 +173,9 @@ class Proxy:
             with self._lock:
                 # A dry run changes nothing: it asks.
                 method = "GET" if "dryRun" in request.query else request.method
-                self._counts[method, *place(request.path)] += 1
+                what, where = place(request.path)
+                self._counts[method, what, where] += 1
+                self._live[where] += method == "GET" and "resourceVersion" not in request.query
         for fault in self.faults:
             if fault.served < fault.times and fault.matches(request):
                 return fault.answer()

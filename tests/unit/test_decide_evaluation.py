@@ -12,6 +12,7 @@ from kubetune.common.decision import Decision
 from kubetune.evaluation.api import Evaluation, EvaluationStatus
 from kubetune.evaluation.decide import Observed, decide
 from kubetune.evaluation.resources import Models, build, resolve_models
+from kubetune.evaluation.result import is_worth_a_write, recorded_progress
 from kubetune.runs.read import JobObservation
 from kubetune.settings import Settings
 from kubetune.workload.inputs import Inputs
@@ -180,7 +181,7 @@ def test_follows_the_running_pod() -> None:
     assert status.phase == "Running"
     assert status.progress is not None
     assert status.progress.display == "62% 310/500"
-    assert decision.requeue_after == SETTINGS.poll_seconds
+    assert decision.requeue_after is None, "its pod is asked without a pass"
 
 
 def test_progress_is_written_now_and_then_only() -> None:
@@ -191,6 +192,19 @@ def test_progress_is_written_now_and_then_only() -> None:
     later = obj.model_copy(update={"status": status})
     soon = replace(first, done=20, updated_at=NOW.timestamp() + 1)
     assert decide(later, Observed(observation, progress=soon), NOW, SETTINGS).status == status.to_dict()
+    stored = recorded_progress(status.to_dict())
+    assert stored
+    for said, is_worth_it, decides in (
+        (soon, False, False),
+        (replace(soon, updated_at=NOW.timestamp() + 1e6), True, False),
+        (replace(soon, done=3), True, True),
+        (replace(soon, updated_at=1e300), False, False),
+        (replace(soon, done=-1), False, False),
+    ):
+        assert is_worth_a_write(stored, said, SETTINGS.progress_write_seconds) is is_worth_it
+        assert is_worth_a_write(stored, said, float("inf")) is decides
+    assert recorded_progress(status.to_dict() | {"phase": "Suspended"}) is None
+    assert is_worth_a_write(recorded_progress({"phase": "Running"}) or stored, soon, float("inf")), "its first word"
     late = replace(first, done=90, updated_at=NOW.timestamp() + SETTINGS.progress_write_seconds)
     assert decide(later, Observed(observation, progress=late), NOW, SETTINGS).status != status.to_dict()
 
@@ -200,6 +214,18 @@ def test_suspend_is_passed_on(asked: bool, is_so: bool) -> None:
     obj = evaluation(suspend=asked)
     _, decision = run(obj, Observed(JobObservation(live_job(obj, suspend=is_so))))
     assert [patch.body for patch in decision.patch] == [{"spec": {"suspend": asked}}]
+
+
+def test_what_begins_suspended_is_told_once() -> None:
+    obj = evaluation(suspend=True)
+    first = decide(obj, Observed(jobs={"demo": finished_job()}), NOW, SETTINGS)
+    (made,) = first.create
+    later = obj.model_copy(update={"status": EvaluationStatus.model_validate(first.status)})
+    live = live_job(obj, "Suspended", "JobSuspended")
+    assert live["spec"] == made["spec"]
+    again = decide(later, Observed(JobObservation(live)), NOW + timedelta(minutes=1), SETTINGS)
+    assert again.status == first.status, "the controller-manager's condition is no news"
+    assert (again.create, again.patch, again.events) == ((), (), ())
 
 
 def test_suspended_says_so() -> None:

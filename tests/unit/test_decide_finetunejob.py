@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kubetune.common.decision import Decision
 from kubetune.finetunejob.api.status_types import MemoryEstimate, PreflightStatus, RecoveryStatus
 from kubetune.finetunejob.observed import Observed
+from kubetune.finetunejob.report.progress import is_worth_a_write, recorded_live
 from kubetune.finetunejob.report.stages import STAGES
 from kubetune.kube.errors import ApiError
 from kubetune.runs.decide import CONFLICT_SECONDS
@@ -22,7 +23,7 @@ from kubetune.workload.inputs import Inputs
 from kubetune_contract import MemoryEstimate as ContractEstimate
 from kubetune_contract import PreflightSummary, RecoveryStep, Suggestion
 from tests.support.objects import EVALUATION, preflight_summary, train_summary
-from tests.support.observed import OWNER, job
+from tests.support.observed import OWNER, TIME, job
 from tests.support.situations import (
     NOW,
     SETTINGS,
@@ -166,13 +167,37 @@ def test_suspend_is_passed_on(wanted: bool, is_so: bool) -> None:
     assert judge(custom(suspend=wanted), Observed(JobObservation(job(suspend=wanted)))).patch == ()
 
 
+SUSPENDED = [{"type": "Suspended", "status": "True", "reason": "JobSuspended", "lastTransitionTime": TIME}]
+
+
+@pytest.mark.parametrize("fit", ["Skip", "Require"])
+@pytest.mark.parametrize("spec", [{"suspend": True}, {"queueName": "gpus"}], ids=["by its user", "for Kueue"])
+def test_what_begins_suspended_is_told_once(fit: str, spec: Object) -> None:
+    spec = spec | {"preflight": {"fit": fit}}
+    first = judge(custom(**spec))
+    (made,) = first.create
+    assert not first.patch
+    live = made | {"metadata": made["metadata"] | {"uid": "j"}, "status": {"conditions": SUSPENDED}}
+    seen = Observed(JobObservation(live)) if fit == "Skip" else Observed(preflight=JobObservation(live))
+    again = judge(custom(first.status, **spec), seen, NOW + timedelta(minutes=1))
+    assert again.status == first.status, "the controller-manager's condition is no news"
+    assert (again.create, again.patch, again.events) == ((), (), ())
+
+
+@pytest.mark.parametrize(("checkpoint", "is_written"), [(None, False), (30, False), (40, True)])
+def test_a_new_checkpoint_is_written_at_once(checkpoint: int | None, is_written: bool) -> None:
+    status = judge(custom(), running(last_checkpoint=checkpoint if not is_written else 30)).status
+    later = running(step=40, last_checkpoint=checkpoint, updated_at=NOW.timestamp() + 1)
+    assert (judge(custom(status), later).status != status) is is_written
+
+
 def test_progress_is_shown_for_people_and_programs() -> None:
     decision = judge(custom(), running(loss=1.5, eta_seconds=720.0, learning_rate=float("nan")))
     progress = decision.status["progress"]
     assert (progress["display"], progress["eta"], progress["percent"]) == ("62% 31/50", "12m", 62)
     assert (progress["loss"], progress["etaSeconds"]) == (1.5, 720)
     assert "learningRate" not in progress, "JSON has no NaN"
-    assert decision.requeue_after == SETTINGS.poll_seconds
+    assert decision.requeue_after is None, "its pod is asked without a pass"
 
 
 @pytest.mark.parametrize(("age", "step", "is_written"), [(2, 40, False), (3, 40, True), (2, 3, True)])
@@ -180,6 +205,33 @@ def test_progress_alone_is_written_now_and_then(age: float, step: int, is_writte
     status = judge(custom(), running(loss=1.5)).status
     later = running(step=step, updated_at=NOW.timestamp() + age)
     assert (judge(custom(status), later).status != status) is is_written
+
+
+@pytest.mark.parametrize(
+    ("said", "is_worth_it", "decides"),
+    [
+        ({"updated_at": NOW.timestamp() + 2}, False, False),
+        ({"updated_at": NOW.timestamp() + 3}, True, False),
+        ({"step": 40, "updated_at": NOW.timestamp() + 1e6}, True, False),
+        ({"step": 3}, True, True),
+        ({"phase": "saving"}, True, True),
+        ({"last_checkpoint": 30}, True, True),
+        ({"updated_at": 1e300}, False, False),
+    ],
+)
+def test_what_a_pod_says_is_written_when_the_decision_would(said: Object, *, is_worth_it: bool, decides: bool) -> None:
+    status = judge(custom(), running(loss=1.5)).status
+    stored, later = recorded_live(status), running(**said)
+    assert stored
+    assert later.progress
+    assert is_worth_a_write(stored, later.progress, SETTINGS.progress_write_seconds) is is_worth_it
+    assert is_worth_a_write(stored, later.progress, float("inf")) is decides
+    assert (judge(custom(status), later).status != status) is is_worth_it, "no pass is in vain"
+
+
+@pytest.mark.parametrize("name", ["failed", "succeeded", "suspended", "stuck"])
+def test_what_a_pod_says_is_not_compared_with_what_does_not_run(name: str) -> None:
+    assert recorded_live(judge(custom(), SITUATIONS[name]).status) is None
 
 
 def test_a_pod_that_does_not_answer_keeps_its_progress() -> None:

@@ -122,6 +122,52 @@ def test_referrers_are_looked_at_too(bench: Bench) -> None:
     assert bench.keys() == set()
 
 
+PROGRESS: Object = {"progress": {"step": 3}, "cost": {"amount": 1.0}, "suggestions": [{"reason": "X"}]}
+SUCCEEDED: Object = {"type": "Succeeded", "status": "Unknown", "reason": "Training", "message": "Pod p trains."}
+
+
+@pytest.mark.parametrize(
+    ("status", "is_woken"),
+    [
+        (PROGRESS, False),
+        ({"conditions": [SUCCEEDED | {"reason": "Saving", "message": "Pod p saves a checkpoint."}]}, False),
+        ({"conditions": [SUCCEEDED | {"status": "True"}]}, True),
+        ({"conditions": [SUCCEEDED | {"status": "False", "message": "It failed."}]}, True),
+        ({"artifact": {"uri": "s3://a/b"}}, True),
+        ({"phase": "Failed"}, True),
+    ],
+    ids=["progress", "what its pod does", "succeeded", "failed", "an artifact", "another phase"],
+)
+@pytest.mark.law("F29")
+def test_who_refers_to_it_is_woken_by_what_matters_there(bench: Bench, status: Object, is_woken: bool) -> None:
+    evaluation = Key("Evaluation", "ns", "proof")
+    bench.references.set(evaluation, [DEMO])
+    before: Object = {"phase": "Running", "conditions": [SUCCEEDED]}
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(7, **before))
+    bench.keys()
+    bench.seen.note_custom(custom(8))
+    bench.intake.custom("FineTuneJob", "MODIFIED", custom(8, **(before | status)))
+    assert bench.keys() == ({evaluation} if is_woken else set())
+    bench.intake.custom("FineTuneJob", "DELETED", custom(9, **(before | status)))
+    assert bench.keys() == {evaluation}, "a deletion always matters"
+
+
+@pytest.mark.law("F27")
+def test_what_is_kept_about_children_goes_with_their_owner(bench: Bench) -> None:
+    bench.intake.child("ADDED", job(1))
+    assert bench.seen.known_keys() == {DEMO}
+    bench.seen.forget_key(DEMO)
+    assert bench.seen.known_keys() == set()
+    bench.intake.refusal("ADDED", {"involvedObject": {"uid": "j1"}})
+    assert bench.keys() == set()
+
+
+def test_a_child_that_is_gone_is_forgotten(bench: Bench) -> None:
+    bench.intake.child("ADDED", job(1))
+    bench.intake.child("DELETED", job(2))
+    assert bench.seen.known_keys() == set()
+
+
 def test_a_child_nothing_has_happened_to_is_no_news(bench: Bench) -> None:
     bench.intake.child("ADDED", job(1))
     assert bench.keys() == set()

@@ -28,6 +28,7 @@ from kubetune.runtime.inventory import Inventory
 from kubetune.runtime.logs import JsonFormatter
 from kubetune.runtime.metrics import Metrics
 from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
 from kubetune.runtime.queue import WorkQueue
 from kubetune.runtime.refusal import refuse_by_server, refuse_unreadable
 from kubetune_contract import TrainProgress
@@ -166,16 +167,23 @@ def test_series_are_bounded() -> None:
 
 
 @pytest.mark.walk("S1")
+@pytest.mark.law("F31")
 def test_what_only_grows_is_a_counter() -> None:
     metrics = Metrics(["FineTuneJob", "Evaluation"])
     queue: WorkQueue[Key] = WorkQueue(lambda: 0.0)
     metrics.watch_queue(queue)
+    polls = Polls(queue, Poller(), 2.0)
+    polls.asked = 5
+    metrics.watch_polls(polls)
     queue.add(Key("FineTuneJob", "ns", "demo"))
     ProgressSeries(metrics.registry).set("ns", "demo", TrainProgress("training", 3, 9, 0.0, tokens=77))
     text = generate_latest(metrics.registry).decode()
     for line in (
         "# TYPE kubetune_workqueue_adds_total counter",
         "kubetune_workqueue_adds_total 1.0",
+        "kubetune_polls_total 5.0",
+        "kubetune_polled_pods 0.0",
+        "kubetune_progress_writes_waiting 0.0",
         "# TYPE kubetune_workqueue_retries_total counter",
         'kubetune_finetunejob_tokens_total{name="demo",namespace="ns"} 77.0',
         f'kubetune_build_info{{version="{__version__}"}} 1.0',

@@ -15,6 +15,8 @@ from kubetune.main import HelperError, supervise
 from kubetune.runtime.controller import Key
 from kubetune.runtime.health import LAG_LIMIT, Health
 from kubetune.runtime.metrics import Metrics
+from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
 from kubetune.runtime.queue import WorkQueue
 from kubetune.runtime.resync import Resync
 from kubetune.runtime.seen import Seen
@@ -54,15 +56,39 @@ async def test_a_listing_that_fails_in_any_way_is_tried_again(
     task.cancel()
 
 
-@pytest.mark.law("L10", "F9")
-async def test_a_resync_that_hangs_shows_in_the_health() -> None:
+@pytest.mark.law("F27")
+async def test_a_listing_brings_back_what_is_gone_and_nobody_told() -> None:
+    """A watch that was broken and listed anew tells of no deletion in between."""
+    gone, owner = Key("FineTuneJob", "ns", "gone"), Key("FineTuneJob", "ns", "owner")
     looking = resync(Lister())
-    health = Health(WorkQueue(time.monotonic), looking, Metrics([FINETUNEJOB.kind]))
+    looking._seen.keys.add(gone)
+    looking._seen.owners.note("child", owner)
+    await looking._once((FINETUNEJOB,), ())
+    assert set(looking._queue._dirty) == {gone, owner}
+
+
+async def test_a_listing_that_breaks_off_calls_nothing_gone() -> None:
+    looking = resync(Lister(OSError("gone")))
+    looking._seen.keys.add(Key("FineTuneJob", "ns", "demo"))
+    with pytest.raises(OSError, match="gone"):
+        await looking._once((FINETUNEJOB,), ())
+    assert looking._queue.depth == 0
+
+
+@pytest.mark.law("L10", "F9")
+async def test_a_helper_that_hangs_shows_in_the_health() -> None:
+    looking = resync(Lister())
+    queue: WorkQueue[Key] = WorkQueue(time.monotonic)
+    polls = Polls(queue, Poller(), 2.0)
+    health = Health(queue, looking, polls, Metrics([FINETUNEJOB.kind]))
     assert health.problem() is None, "not begun"
     looking.due = time.monotonic() + 60
     assert health.problem() is None
     looking.due = time.monotonic() - LAG_LIMIT - 1
     assert "periodic look" in (health.problem() or "")
+    looking.due = float("inf")
+    polls.due = time.monotonic() - LAG_LIMIT - 1
+    assert "asking of pods" in (health.problem() or "")
 
 
 async def for_ever() -> None:

@@ -16,6 +16,7 @@ from kubetune.kube.kinds import FINETUNEJOB, JOB, POD, Resource
 from kubetune.runtime.controller import Key
 from kubetune.runtime.metrics import Metrics
 from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
 from kubetune.runtime.queue import WorkQueue
 from kubetune.runtime.reconciler import Reconciler
 from kubetune.settings import Settings
@@ -76,8 +77,8 @@ def reason(server: Server, type_: str) -> tuple[str, str]:
 @pytest.mark.parametrize(("refusal", "told"), [(QUOTA, "QuotaExceeded"), (INVALID, "InvalidSpec")])
 async def test_no_refusal_of_the_evaluation_loses_the_result(refusal: ApiError, told: str) -> None:
     server, registry = Server(), CollectorRegistry()
-    controller = FineTuneJobController(Settings(), Poller(), ProgressSeries(registry))
     queue: WorkQueue[Key] = WorkQueue(lambda: 0.0)
+    controller = FineTuneJobController(Settings(), Polls(queue, Poller(), 2.0), ProgressSeries(registry))
     metrics = Metrics([FINETUNEJOB.kind])
     loop = Reconciler(cast(Client, server), {FINETUNEJOB.kind: controller}, queue, metrics)
     server.refusal = refusal
@@ -99,8 +100,9 @@ async def test_no_refusal_of_the_evaluation_loses_the_result(refusal: ApiError, 
 
 
 def loop_over(server: Server) -> Reconciler:
-    controller = FineTuneJobController(Settings(), Poller(), ProgressSeries(CollectorRegistry()))
     queue: WorkQueue[Key] = WorkQueue(lambda: 0.0)
+    polls = Polls(queue, Poller(), 2.0)
+    controller = FineTuneJobController(Settings(), polls, ProgressSeries(CollectorRegistry()))
     return Reconciler(cast(Client, server), {FINETUNEJOB.kind: controller}, queue, Metrics([FINETUNEJOB.kind]))
 
 

@@ -10,6 +10,8 @@ from kubetune.kube.kinds import ALL
 from kubetune.registry import CUSTOM, KINDS, Parts, controllers
 from kubetune.runtime.metrics import Metrics
 from kubetune.runtime.poll import Poller
+from kubetune.runtime.polls import Polls
+from kubetune.runtime.queue import WorkQueue
 from kubetune.settings import Settings
 from tests.unit.test_operator_purity import KINDS as FOLDERS
 
@@ -29,6 +31,6 @@ def test_names_agree_wherever_they_are_needed_below_the_registry() -> None:
 
 async def test_every_kind_has_its_controller() -> None:
     metrics = Metrics(resource.kind for resource in CUSTOM)
-    built = controllers(Parts(Settings(), Poller(), metrics))
+    built = controllers(Parts(Settings(), Polls(WorkQueue(lambda: 0.0), Poller(), 2.0), metrics))
     assert [controller.resource for controller in built.values()] == list(CUSTOM)
     assert isinstance(metrics.registry, CollectorRegistry)

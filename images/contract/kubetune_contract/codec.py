@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, TypeVar
 
 from .errors import ContractError
@@ -52,7 +53,7 @@ def from_json(kind: type[T], data: Any, path: str = "") -> T:
     """
     if not isinstance(data, Mapping):
         raise ContractError(path or "$", f"must be an object, is {_name(data)}")
-    hints = typing.get_type_hints(kind)
+    hints = _hints(typing.cast(Any, kind))
     arguments: dict[str, Any] = {}
     for field in dataclasses.fields(typing.cast(Any, kind)):
         member = camel(field.name)
@@ -62,6 +63,12 @@ def from_json(kind: type[T], data: Any, path: str = "") -> T:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ContractError(where, "is required")
     return kind(**arguments)
+
+
+@functools.cache
+def _hints(kind: Hashable) -> dict[str, Any]:
+    """Types of the members. To evaluate the annotations takes ten times as long as to read a value."""
+    return typing.get_type_hints(kind)
 
 
 def _read(hint: Any, value: Any, path: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from kubetune.common.decision import Decision
 from kubetune.common.doubt import read
@@ -16,24 +17,28 @@ from kubetune.runs.observe import Swept, read_job
 from kubetune.runs.read import JobObservation, read_run
 from kubetune.runs.status import is_final
 from kubetune.runtime.controller import Key
-from kubetune.runtime.poll import Poller
+from kubetune.runtime.listener import Listener
+from kubetune.runtime.polls import Polls
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.inputs import check_spelling
 from kubetune.workload.reads import read_hardware, read_inputs
 from kubetune_contract import EvalProgress
 
-from .api import Evaluation
+from .api import Evaluation, EvaluationProgress
 from .decide import Observed, decide
 from .resources import EVALUATE, Models, all_secrets, job_name, resolve_models, used_uris
+from .result import is_worth_a_write, recorded_progress
 
 
 class EvaluationController:
     """``runtime.controller.Controller`` for Evaluations."""
 
-    def __init__(self, settings: Settings, poller: Poller) -> None:
+    def __init__(self, settings: Settings, polls: Polls) -> None:
         self._settings = settings
-        self._poller = poller
+        self._pods: Listener[EvalProgress, EvaluationProgress] = Listener(
+            polls, settings.progress_write_seconds, read=partial(read, EvalProgress), is_due=is_worth_a_write
+        )
         self._secrets = SecretCheck()
         self._sweep = Swept()
 
@@ -46,6 +51,7 @@ class EvaluationController:
 
     async def gather(self, client: Client, obj: Evaluation, *, fresh: bool) -> Observed:
         if is_final(obj.status):
+            self._pods.leave(_key(obj))
             return Observed(JobObservation(await self._swept(client, obj)))
         namespace, run = obj.metadata.namespace, JobObservation()
         if not fresh:
@@ -66,7 +72,12 @@ class EvaluationController:
         choices = (obj.spec.candidate, *(obj.spec.baselines or ()))
         return (Key(FINETUNEJOB.kind, obj.metadata.namespace, name) for name in job_names(*choices))
 
+    def recorded(self, key: Key, status: Object) -> None:
+        if self._pods.follows(key):
+            self._pods.record(key, recorded_progress(status))
+
     def forget(self, key: Key) -> None:
+        self._pods.leave(key)
         self._sweep.forget(key.namespace, key.name)
 
     async def _swept(self, client: Client, obj: Evaluation) -> Object | None:
@@ -94,6 +105,11 @@ class EvaluationController:
         if observation.job is None or not is_owned_by(observation.job, obj.metadata.uid):
             return None
         run = read_run(observation, main=EVALUATE)
-        text = await self._poller.progress(run.pod_ip) if run.pod_ip else None
-        # What another release says differently cannot be read; the run itself is none the worse.
-        return read(EvalProgress, text)
+        if run.pod_ip is None:
+            self._pods.leave(_key(obj))
+            return None
+        return await self._pods.listen(_key(obj), run.pod_ip)
+
+
+def _key(obj: Evaluation) -> Key:
+    return Key(EVALUATION.kind, obj.metadata.namespace, obj.metadata.name)

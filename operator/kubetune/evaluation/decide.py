@@ -108,8 +108,12 @@ def _start(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
     if senseless:
         return _refuse(evaluation, senseless, now, None)
     made = build(evaluation, models, settings, observed.hardware.runtime_class)
-    placement = None if made["spec"]["suspend"] else _foresee(evaluation, models, settings, observed.hardware)
-    run = read_run(JobObservation(placement=placement), main=EVALUATE)
+    if made["spec"]["suspend"]:
+        # Nothing will happen to it by itself, so what there is to say of it is said now and need not be written again.
+        run = read_run(JobObservation(made), main=EVALUATE)
+    else:
+        placement = _foresee(evaluation, models, settings, observed.hardware)
+        run = read_run(JobObservation(placement=placement), main=EVALUATE)
     decision = _conclude(evaluation, accepted(), run, now, candidate=measured_model(models.candidate))
     return replace(decision, create=(made,), requeue_after=run.recheck_after)
 
@@ -155,12 +159,9 @@ def _follow(
         said = attempt(read_progress, observed.progress)
         progress = said if said and is_news(progress, said, settings.progress_write_seconds) else progress
     decision = _conclude(evaluation, accepted(), run, now, progress=progress, **own)
-    waits = [run.recheck_after] if run.recheck_after else []
-    if run.phase is JobPhase.RUNNING:
-        waits.append(settings.poll_seconds)
     changed = suspension(observed.run.job or {}, now, suspend=evaluation.spec.suspend)
     patch = patches(evaluation.metadata, observed.run, EVALUATE, changed)
-    return replace(decision, patch=patch, requeue_after=min(waits, default=None))
+    return replace(decision, patch=patch, requeue_after=run.recheck_after)
 
 
 def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Settings, **own: Any) -> Decision:

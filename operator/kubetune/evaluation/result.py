@@ -6,7 +6,8 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from kubetune.common.doubt import believed
+from kubetune.common.doubt import attempt, believed
+from kubetune.common.job_status import JobPhase
 from kubetune.common.sentences import sentences
 from kubetune.common.units import format_delta, format_progress
 from kubetune.runs.decide import is_due
@@ -14,6 +15,22 @@ from kubetune_contract import Contents, EvalProgress, EvalSummary, MetricName, M
 from kubetune_contract import MetricResult as Measured
 
 from .api import Evaluation, EvaluationProgress, MeasuredModel, MetricResult, Report
+
+_NOTHING = EvaluationProgress(done=0, total=0)
+"""What is on record before the evaluator has said anything; whatever it says is news."""
+
+
+def recorded_progress(status: dict[str, Any]) -> EvaluationProgress | None:
+    """What of a status on record the evaluator's next answer is compared with; None when no evaluation works."""
+    if status.get("phase") != JobPhase.RUNNING:
+        return None
+    return attempt(EvaluationProgress.model_validate, status.get("progress")) or _NOTHING
+
+
+def is_worth_a_write(stored: EvaluationProgress, said: EvalProgress, interval: float) -> bool:
+    """Whether it would show anything new. With an infinite ``interval``: anything but progress."""
+    new = attempt(read_progress, said)
+    return new is not None and is_news(stored, new, interval)
 
 
 def primary_metric(evaluation: Evaluation) -> MetricName:

@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from kubetune.common.conditions import get_condition
 from kubetune.common.decision import Decision
 from kubetune.common.doubt import read
 from kubetune.common.job_status import JobCondition, JobPhase
 from kubetune.kube.client import Client, Object
+from kubetune.kube.errors import NotLive
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, Resource
 from kubetune.kube.secrets import SecretCheck
 from kubetune.runs.observe import Swept, read_job
 from kubetune.runs.read import JobObservation, Run, final_condition, is_suspended, read_run
 from kubetune.runs.status import is_final
 from kubetune.runtime.controller import ANY, Key
-from kubetune.runtime.poll import Poller
+from kubetune.runtime.listener import Listener
+from kubetune.runtime.polls import Polls
 from kubetune.settings import Settings
 from kubetune.workload.fingerprint import is_owned_by
 from kubetune.workload.gpu import Hardware, gpu_resource
@@ -27,7 +30,7 @@ from kubetune.workload.nodes import gpu_nodes
 from kubetune.workload.reads import read_hardware, read_inputs, read_nodes
 from kubetune_contract import TrainProgress
 
-from .api import FineTuneJob
+from .api import FineTuneJob, FineTuneJobStatus
 from .decide import decide
 from .job.checks import all_secrets, all_uris, check_uris
 from .job.resources import MAIN, job_name, preflight_name
@@ -36,6 +39,7 @@ from .preflight import is_owed, read_preflight
 from .queue.eligibility import could_stop, find_misfit, wants_to_start
 from .queue.places import Request
 from .queue.slots import Slots
+from .report.progress import is_worth_a_write, recorded_live
 from .report.series import ProgressSeries
 
 _UNDER_WAY = {JobPhase.RUNNING}
@@ -44,10 +48,16 @@ _UNDER_WAY = {JobPhase.RUNNING}
 class FineTuneJobController:
     """``runtime.controller.Controller`` for FineTuneJobs."""
 
-    def __init__(self, settings: Settings, poller: Poller, series: ProgressSeries) -> None:
+    def __init__(self, settings: Settings, polls: Polls, series: ProgressSeries) -> None:
         self._settings = settings
-        self._poller = poller
         self._series = series
+        self._pods: Listener[TrainProgress, FineTuneJobStatus] = Listener(
+            polls,
+            settings.progress_write_seconds,
+            read=partial(read, TrainProgress),
+            is_due=is_worth_a_write,
+            tell=lambda key, said: series.set(key.namespace, key.name, said),
+        )
         self._slots = Slots(settings)
         self._secrets = SecretCheck()
         self._sweep = Swept()
@@ -63,6 +73,7 @@ class FineTuneJobController:
         meta, status = obj.metadata, obj.status
         if is_final(status):
             owes_evaluation = status.phase is JobPhase.SUCCEEDED and not status.evaluation_ref
+            self._pods.leave(_key(obj))
             self._series.remove(meta.namespace, meta.name)
             return Observed(
                 JobObservation(await self._swept(client, obj)),
@@ -97,7 +108,12 @@ class FineTuneJobController:
             return (Key(FINETUNEJOB.kind, obj.metadata.namespace, ANY),)
         return ()
 
+    def recorded(self, key: Key, status: Object) -> None:
+        if self._pods.follows(key):
+            self._pods.record(key, recorded_live(status))
+
     def forget(self, key: Key) -> None:
+        self._pods.leave(key)
         self._series.remove(key.namespace, key.name)
         self._sweep.forget(key.namespace, key.name)
 
@@ -121,6 +137,9 @@ class FineTuneJobController:
             self._slots.leave(obj)
         if not wants_to_start(obj, observed, self._settings) and not could_stop(obj, observed):
             return None
+        if not client.is_live:
+            # The answer takes a place.
+            raise NotLive
         if observed.run.job is not None and is_suspended(observed.run.job):
             observed = replace(observed, hardware=await self._hardware(client, obj))
         figures = read_preflight(obj, observed).figures
@@ -158,10 +177,13 @@ class FineTuneJobController:
         run = read_run(observation, main=MAIN)
         if run.phase is JobPhase.SUCCEEDED:
             return Observed(observation, evaluation=await self._evaluation(client, obj))
-        progress = await self._progress(run.pod_ip) if run.pod_ip else None
-        if progress:
-            self._series.set(meta.namespace, meta.name, progress)
-        elif run.phase is not JobPhase.RUNNING:
+        progress, key = None, _key(obj)
+        if run.pod_ip:
+            # How long a pod is given to stop follows from what it says.
+            progress = await self._pods.listen(key, run.pod_ip, at_once=obj.spec.suspend)
+        else:
+            self._pods.leave(key)
+        if run.phase is not JobPhase.RUNNING and not progress:
             self._series.remove(meta.namespace, meta.name)
         product = await self._product(client, obj, run, observation.pods) if run.phase is JobPhase.RUNNING else None
         return Observed(observation, progress=progress, product=product)
@@ -171,7 +193,6 @@ class FineTuneJobController:
             return None
         return await client.get(EVALUATION, obj.metadata.namespace, obj.metadata.name)
 
-    async def _progress(self, pod_ip: str) -> TrainProgress | None:
-        text = await self._poller.progress(pod_ip)
-        # What another release says differently cannot be read; the run itself is none the worse.
-        return read(TrainProgress, text)
+
+def _key(obj: FineTuneJob) -> Key:
+    return Key(FINETUNEJOB.kind, obj.metadata.namespace, obj.metadata.name)

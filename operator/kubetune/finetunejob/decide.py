@@ -83,6 +83,9 @@ def _check(look: Look, preflight: Preflight) -> Decision:
         if problem:
             return _refuse(look, problem, PROBLEM_SECONDS)
         checks = build_preflight_job(job, look.settings, look.observed.hardware)
+        if checks["spec"]["suspend"]:
+            made = replace(look, observed=replace(look.observed, preflight=JobObservation(checks)))
+            return replace(_check(made, read_preflight(job, made.observed)), create=(checks,))
         return replace(conclude(look, accepted(), preflight, run), create=(checks,))
     if run.is_unsettled:
         return Decision(status=job.status.to_dict(), requeue_after=run.recheck_after)
@@ -116,12 +119,16 @@ def _start(look: Look, preflight: Preflight) -> Decision:
         # Kueue would start a Job that is there; it is made when it may.
         return conclude(look, accepted(), preflight, suspended(look, run))
     training = build_train_job(look.job, look.settings, preflight.figures, look.observed.hardware)
-    if not training["spec"]["suspend"]:
+    if training["spec"]["suspend"]:
+        # Nothing will happen to it by itself, so what there is to say of it is said now and need not be written again.
+        made = replace(look, observed=replace(look.observed, run=JobObservation(training)))
+        decision = _train(made, preflight)
+    else:
         placement = expect_placement(training["spec"]["template"]["spec"], look.observed.hardware)
         run = read_run(JobObservation(placement=placement), main=MAIN)
-    decision = conclude(look, accepted(), preflight, run)
+        decision = replace(conclude(look, accepted(), preflight, run), requeue_after=run.recheck_after)
     events = (*decision.events, *_warn(look.job, preflight))
-    return replace(decision, create=(training,), events=events, requeue_after=run.recheck_after)
+    return replace(decision, create=(training,), events=events)
 
 
 def _warn(job: FineTuneJob, preflight: Preflight) -> tuple[Event, ...]:
@@ -192,7 +199,7 @@ def _watch(look: Look, preflight: Preflight, run: Run) -> Decision:
     run = tell(run, shown.phase if shown else None)
     spent = spent_so_far(look) if live.is_new else job.status.active_seconds
     decision = conclude(look, accepted(), preflight, run, cost=cost, active_seconds=spent, **live.members)
-    return replace(decision, requeue_after=min(settings.poll_seconds, run.recheck_after or settings.poll_seconds))
+    return replace(decision, requeue_after=run.recheck_after)
 
 
 def _ref(job: FineTuneJob, name: str) -> Ref:

@@ -20,6 +20,7 @@ from kubetune.common.decision import Patch, Ref
 from .errors import ApiError, from_response
 from .fence import Fence, fenced, tracing
 from .kinds import EVENT, LEASE, POD, Resource, resource_of
+from .told import Told
 
 FIELD_MANAGER = "kubetune"
 STATUS_MANAGER = "kubetune-status"
@@ -37,11 +38,18 @@ Meter = Callable[[str, str, int], None]
 
 
 class Client:
-    """One connection pool to one API server. Every method raises ApiError for anything but success."""
+    """One connection pool to one API server. Every method raises ApiError for anything but success.
 
-    def __init__(self, api: kubernetes_client.ApiClient, meter: Meter | None = None) -> None:
+    ``told`` remembers how new what was read and written is; whoever watches adds what it sees.
+    """
+
+    is_live = True
+    """Whether what is read is what is true now."""
+
+    def __init__(self, api: kubernetes_client.ApiClient, meter: Meter | None = None, told: Told | None = None) -> None:
         self._api = api
         self._meter = meter or (lambda verb, plural, status: None)
+        self.told = told or Told()
         self.fence: Fence | None = None
         """Asked before every write but those of a Lease, which guard themselves by their resourceVersion."""
 
@@ -78,12 +86,7 @@ class Client:
         fields: Mapping[str, str] | None = None,
     ) -> Objects:
         """Items as the API server lists them: without ``apiVersion`` and ``kind``."""
-        query: dict[str, str] = {}
-        if labels:
-            query["labelSelector"] = ",".join(f"{key}={value}" for key, value in labels.items())
-        if fields:
-            query["fieldSelector"] = ",".join(f"{key}={value}" for key, value in fields.items())
-        answer = await self._call("list", resource, resource.path(namespace), query=query)
+        answer = await self._call("list", resource, resource.path(namespace), query=selectors(labels, fields))
         items: Objects = answer["items"]
         return items
 
@@ -220,7 +223,15 @@ class Client:
         if not 200 <= status <= 299:
             raise from_response(status, data, verb, path, response.headers.get("Retry-After"))
         answer: Object = json.loads(data)
+        self.told.read(resource, answer)
         return answer
+
+
+def selectors(labels: Mapping[str, str] | None, fields: Mapping[str, str] | None) -> dict[str, str]:
+    chosen = {"labelSelector": labels, "fieldSelector": fields}
+    return {
+        name: ",".join(f"{key}={value}" for key, value in wanted.items()) for name, wanted in chosen.items() if wanted
+    }
 
 
 def _utf8(body: Object) -> bytes:

@@ -6,6 +6,10 @@ import json
 from dataclasses import dataclass
 
 
+class NotLive(Exception):  # noqa: N818 - no error: it asks for another look
+    """What was read may be behind, and that does not suffice for what would follow from it."""
+
+
 @dataclass
 class ApiError(Exception):
     """An answer that is no success, or no answer at all (``status`` 0).

@@ -80,6 +80,9 @@ class ModelDeploymentController:
     def references(self, obj: ModelDeployment) -> Iterable[Key]:
         return (key for key in self._named(obj) if key is not None)
 
+    def recorded(self, key: Key, status: Object) -> None:
+        """Nothing is compared with it."""
+
     def forget(self, key: Key) -> None:
         """Nothing about a ModelDeployment is kept in memory."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
@@ -102,5 +102,5 @@ def suspension(child: Object, now: datetime, *, suspend: bool) -> Object | None:
 
 def is_due(stored: datetime | None, new: datetime | None, interval: float) -> bool:
     """Whether figures of the time ``new`` are worth a write of their own after those of ``stored``, by the clock of
-    whoever measured them; ``interval`` is in seconds."""
-    return stored is None or new is None or new - stored >= timedelta(seconds=interval)
+    whoever measured them; ``interval`` is in seconds, and may be infinite."""
+    return stored is None or new is None or (new - stored).total_seconds() >= interval

@@ -32,9 +32,12 @@ Observed = TypeVar("Observed")
 class Controller(Protocol[Custom, Observed]):
     """gather (reads only) -> decide (pure); ``runtime.reconciler`` carries the decision out.
 
-    A pass of the reconciler: live GET of the custom resource, unless a watch or listing has just brought it as new
-    (gone or being deleted: nothing to do) -> parse -> gather -> decide -> create, apply, patch, delete -> one status
-    write if the status differs -> Events -> requeue.
+    A pass of the reconciler: GET of the custom resource, unless a watch or listing has just brought it as new (gone or
+    being deleted: nothing to do) -> parse -> gather -> decide -> create, apply, patch, delete -> one status write if
+    the status differs -> Events -> requeue.
+
+    It begins with a glance (``kube.glance``). Where the decision is more than a status that is not the last, the whole
+    pass is made again with live reads.
     """
 
     @property
@@ -50,6 +53,8 @@ class Controller(Protocol[Custom, Observed]):
         ``fresh`` is True when the object has no status yet, so that children cannot exist unless somebody else made
         them; reading them may be left out, because ``Decision.create`` refuses to overwrite. The reconciler calls again
         with False when a create met an existing object.
+
+        Raises NotLive when ``client`` is a glance and something is given away by what it reads (a place in line).
         """
 
     def decide(self, obj: Custom, observed: Observed, now: datetime) -> Decision:
@@ -60,6 +65,9 @@ class Controller(Protocol[Custom, Observed]):
 
     def references(self, obj: Custom) -> Iterable[Key]:
         """Custom resources whose changes concern this one, in its own namespace or another."""
+
+    def recorded(self, key: Key, status: Object) -> None:
+        """This status, as ``decide`` has made it, is on record."""
 
     def forget(self, key: Key) -> None:
         """The custom resource is gone or being deleted: drop what is kept in memory about it (metrics series)."""

@@ -24,6 +24,8 @@ _STATUS_NOISE = {
 }
 _ENTRY_NOISE = {"lastTransitionTime", "lastProbeTime", "lastUpdateTime", "observedGeneration"}
 _BLANK: Object = {"phase": "Pending"}
+_PASSING = {"progress", "cost", "recovery", "suggestions", "activeSeconds"}
+"""Members of the status of a custom resource that change while it runs."""
 _KEPT_IN_STEP = {"Deployment", "Service"}
 """What somebody may change by hand and we put right; the spec of the others cannot change, but for what is named."""
 
@@ -46,6 +48,21 @@ def is_blank(obj: Object) -> bool:
     """Whether nothing has happened to the object since its creation; for the decision it might as well not exist."""
     is_placed = bool(obj.get("spec", {}).get("nodeName")) or "deletionTimestamp" in obj["metadata"]
     return not is_placed and _telling(obj.get("status") or {}) in ({}, _BLANK)
+
+
+def shown_to_others(obj: Object) -> int:
+    """Equal for two states of a custom resource between which nothing has changed for those that refer to it.
+
+    How far it is, what it costs so far and what it is doing this moment is nothing to them; how it has ended is.
+    """
+    metadata, status = obj["metadata"], obj.get("status") or {}
+    conditions = [
+        (entry["type"], entry["status"], (entry["reason"], entry["message"]) if entry["status"] == "False" else None)
+        for entry in status.get("conditions", ())
+    ]
+    lasting = {key: value for key, value in status.items() if key not in _PASSING and key != "conditions"}
+    seen = ("deletionTimestamp" in metadata, metadata.get("generation"), conditions, lasting)
+    return hash(repr(seen))
 
 
 def _telling(status: Object) -> Object:

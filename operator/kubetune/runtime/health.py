@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from .controller import Key
 from .metrics import Metrics
+from .polls import Polls
 from .queue import WorkQueue
 from .resync import Resync
 
@@ -25,11 +26,17 @@ class Health:
     """Measures the event loop and answers the kubelet."""
 
     def __init__(
-        self, queue: WorkQueue[Key], resync: Resync, metrics: Metrics, waits: Callable[[], str] = lambda: ""
+        self,
+        queue: WorkQueue[Key],
+        resync: Resync,
+        polls: Polls,
+        metrics: Metrics,
+        waits: Callable[[], str] = lambda: "",
     ) -> None:
         """``waits`` says what this process waits for before it acts at all; nothing once it acts."""
         self._queue = queue
         self._resync = resync
+        self._polls = polls
         self._metrics = metrics
         self._waits = waits
         self._last_beat = time.monotonic()
@@ -52,6 +59,9 @@ class Health:
         overdue = time.monotonic() - self._resync.due
         if overdue > LAG_LIMIT:
             return f"the periodic look at all objects hangs: it is {overdue:.0f} s late"
+        overdue = time.monotonic() - self._polls.due
+        if overdue > LAG_LIMIT:
+            return f"the asking of pods hangs: it is {overdue:.0f} s late"
         return None
 
     async def serve(self, port: int) -> web.AppRunner:

@@ -39,24 +39,26 @@ class Intake:
         self._seen = seen
         self._references = references
         self._inventory = inventory
-        self._owners: dict[str, Key] = {}
         self._on_gone = on_gone
 
     def custom(self, kind: str, event_type: str | None, obj: Object) -> None:
-        """A custom resource appeared, changed or is gone: it and everything that refers to it is looked at."""
+        """A custom resource appeared, changed or is gone: it is looked at, and so is what refers to it if that matters
+        there."""
         metadata = obj["metadata"]
         key = Key(kind, metadata["namespace"], metadata["name"])
         before = self._inventory.phase_of(kind, metadata["uid"])
         phase = self._inventory.note(kind, obj)
         if event_type == "DELETED":
-            self._seen.forget(metadata["uid"])
             self._inventory.forget(kind, metadata["uid"])
         if event_type == "DELETED" or (phase != before and (phase in _MAKES_ROOM or before == _IN_LINE)):
             for referrer in self._references.referrers(key._replace(name=ANY)):
                 self._queue.add(referrer)
-        for referrer in self._references.referrers(key):
-            self._queue.add(referrer)
+        referrers = self._references.referrers(key)
+        if referrers and (self._seen.is_shown_news(obj) or event_type == "DELETED"):
+            for referrer in referrers:
+                self._queue.add(referrer)
         if event_type == "DELETED":
+            self._seen.forget(metadata["uid"])
             self._seen.arrivals.forget(key)
             self._on_gone(key)
         elif self._seen.is_custom_news(obj):
@@ -71,16 +73,15 @@ class Intake:
             return
         if event_type == "DELETED":
             self._seen.forget(metadata["uid"])
-            self._owners.pop(metadata["uid"], None)
             self._queue.add(owner)
             return
-        self._owners[metadata["uid"]] = owner
+        self._seen.owners.note(metadata["uid"], owner)
         if self._seen.is_child_news(obj):
             self._queue.add(owner)
 
     def refusal(self, event_type: str | None, obj: Object) -> None:
         """An Event says that a Job of ours could not create its pod; nothing else would tell."""
-        owner = self._owners.get(obj.get("involvedObject", {}).get("uid", ""))
+        owner = self._seen.owners.of(obj.get("involvedObject", {}).get("uid", ""))
         if owner is not None and event_type != "DELETED":
             self._queue.add(owner)
 

@@ -15,6 +15,7 @@ from kubetune import __version__
 
 from .controller import Key
 from .inventory import Inventory
+from .polls import Polls
 from .queue import WorkQueue
 
 BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -57,6 +58,10 @@ class Metrics:
         """Adds the queue's own numbers."""
         self.registry.register(_QueueCollector(queue))
 
+    def watch_polls(self, polls: Polls) -> None:
+        """Adds the numbers of the pods that are asked."""
+        self.registry.register(_PollsCollector(polls))
+
     def reconciled(self, kind: str, result: str, seconds: float) -> None:
         self._total.labels(kind, result).inc()
         self._seconds.labels(kind).observe(seconds)
@@ -65,6 +70,20 @@ class Metrics:
 
     def requested(self, verb: str, resource: str, code: int) -> None:
         self._requests.labels(verb, resource, code).inc()
+
+
+class _PollsCollector(Collector):
+    def __init__(self, polls: Polls) -> None:
+        self._polls = polls
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("kubetune_polled_pods", "Pods that are asked for their progress.", self._polls.followed)
+        yield CounterMetricFamily("kubetune_polls", "Questions put to pods.", self._polls.asked)
+        yield GaugeMetricFamily(
+            "kubetune_progress_writes_waiting",
+            "Custom resources whose progress waits for its turn to be written.",
+            self._polls.waiting,
+        )
 
 
 class _QueueCollector(Collector):

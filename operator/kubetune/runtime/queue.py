@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
+from .alarm import Alarm
+
 K = TypeVar("K", bound=Hashable)
 
 BASE_SECONDS = 1.0
@@ -34,7 +36,7 @@ class WorkQueue(Generic[K]):
         self._due: dict[K, float] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._sequence = 0
-        self._wake = asyncio.Event()
+        self._alarm = Alarm()
         self._closed = False
         self.adds = 0
         self.retries = 0
@@ -62,7 +64,7 @@ class WorkQueue(Generic[K]):
         self._due[key] = due
         self._sequence += 1
         heapq.heappush(self._heap, (due, self._sequence, key))
-        self._wake.set()
+        self._alarm.ring()
 
     def add_failed(self, key: K, at_least: float = 0.0, base: float = BASE_SECONDS) -> float:
         """Adds ``key`` after a delay that starts at ``base`` and doubles with every failure in a row; returns it."""
@@ -95,7 +97,6 @@ class WorkQueue(Generic[K]):
     async def run_timers(self) -> None:
         """Moves planned keys into line when they are due; runs until cancelled."""
         while True:
-            self._wake.clear()
             now = self._clock()
             while self._heap and self._heap[0][0] <= now:
                 due, _, key = heapq.heappop(self._heap)
@@ -103,10 +104,7 @@ class WorkQueue(Generic[K]):
                 if self._due.get(key) == due:
                     self.add(key)
             wait = self._heap[0][0] - now if self._heap else None
-            try:
-                await asyncio.wait_for(self._wake.wait(), wait)
-            except TimeoutError:
-                continue
+            await self._alarm.wait(wait)
 
     def close(self, workers: int) -> None:
         """Lets ``workers`` callers of ``get`` end; keys in line are dropped, the next start finds them again."""

@@ -1,10 +1,10 @@
-"""The level-triggered loop: read live, decide, write what differs, plan the next look."""
+"""The level-triggered loop: read, decide, write what differs, plan the next look."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from kubetune.common.decision import Decision
 from kubetune.kube.client import Client, Object
-from kubetune.kube.errors import ApiError
+from kubetune.kube.errors import ApiError, NotLive
 from kubetune.kube.events import build_event
 
 from .controller import AnyController, Key
@@ -40,13 +40,14 @@ class Reconciler:
         controllers: Mapping[str, AnyController],
         queue: WorkQueue[Key],
         metrics: Metrics,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        glance: Client | None = None,
     ) -> None:
+        """``glance`` reads with less than live reads cost; without one everything is read live."""
         self._client = client
+        self._glance = glance
         self._controllers = controllers
         self._queue = queue
         self._metrics = metrics
-        self._now = now
         self.seen = Seen()
         self.references = References()
 
@@ -80,6 +81,7 @@ class Reconciler:
         """Frees what is kept in memory about a custom resource that is gone."""
         self._controllers[key.kind].forget(key)
         self.references.set(key, ())
+        self.seen.forget_key(key)
 
     def _plan_retry(self, key: Key, error: ApiError) -> None:
         if error.is_conflict:
@@ -90,33 +92,49 @@ class Reconciler:
         log.warning("again in %.0f s: %s", wait, error, extra={"key": str(key)})
 
     async def _reconcile(self, key: Key) -> float | None:
+        new = self.seen.arrivals.take(key)
+        if new is not None and self.seen.is_custom_news(new):
+            return await self._look(key, self._client, new)
+        if self._glance is not None:
+            try:
+                return await self._look(key, self._glance)
+            except NotLive:
+                log.debug("looks again with live reads", extra={"key": str(key)})
+        return await self._look(key, self._client)
+
+    async def _look(self, key: Key, client: Client, raw: Object | None = None) -> float | None:
         controller = self._controllers[key.kind]
-        raw = self.seen.arrivals.take(key)
-        if raw is None or not self.seen.is_custom_news(raw):
-            raw = await self._client.get(controller.resource, key.namespace, key.name)
+        if raw is None:
+            raw = await client.get(controller.resource, key.namespace, key.name)
+        if client is self._glance and not (raw or {}).get("status"):
+            # Gone or new: memory is freed and children are created on nothing but what is true now.
+            raise NotLive
         if raw is None or raw["metadata"].get("deletionTimestamp"):
             self.forget(key)
             return None
         self.seen.note_custom(raw)
+        self.seen.keys.add(key)
         try:
             obj = controller.parse(raw)
         except ValidationError as error:
-            return await self._conclude(key, raw, refuse_unreadable(raw, error, self._now()))
+            return await self._conclude(key, raw, refuse_unreadable(raw, error, _now()))
         self.references.set(key, controller.references(obj))
         if not raw.get("status"):
             try:
-                return await self._pass(key, raw, obj, fresh=True)
+                return await self._pass(key, client, raw, obj, fresh=True)
             except ApiError as error:
                 if not error.is_already_exists:
                     raise
-        return await self._pass(key, raw, obj, fresh=False)
+        return await self._pass(key, client, raw, obj, fresh=False)
 
-    async def _pass(self, key: Key, raw: Object, obj: Any, *, fresh: bool) -> float | None:
+    async def _pass(self, key: Key, client: Client, raw: Object, obj: Any, *, fresh: bool) -> float | None:
         controller = self._controllers[key.kind]
-        observed = await controller.gather(self._client, obj, fresh=fresh)
+        observed = await controller.gather(client, obj, fresh=fresh)
         for child in controller.children(observed):
             self.seen.note_child(child)
-        decision = controller.decide(obj, observed, self._now())
+        decision = controller.decide(obj, observed, _now())
+        if client is self._glance and _decides(decision, raw):
+            raise NotLive
         try:
             await self._carry_out(decision)
         except ApiError as error:
@@ -126,7 +144,7 @@ class Reconciler:
             if not (error.is_forbidden or error.is_invalid):
                 raise
             log.warning("refused: %s", error, extra={"key": str(key)})
-            decision = refuse_by_server(raw, error, self._now(), decision.refused)
+            decision = refuse_by_server(raw, error, _now(), decision.refused)
         return await self._conclude(key, raw, decision)
 
     async def _carry_out(self, decision: Decision) -> None:
@@ -148,6 +166,7 @@ class Reconciler:
         """Writes the status if it differs, then posts the Events about the change."""
         metadata, status = raw["metadata"], over(raw.get("status"), decision.status)
         if status == raw.get("status"):
+            self._controllers[key.kind].recorded(key, status)
             return decision.requeue_after
         try:
             written = await self._write(key, metadata["uid"], status)
@@ -160,6 +179,7 @@ class Reconciler:
         else:
             # The spec changed between our read and our write; the event about it must not pass for our own echo.
             self._queue.add(key)
+        self._controllers[key.kind].recorded(key, status)
         for event in decision.events:
             await self._post(raw, event)
         return decision.requeue_after
@@ -181,9 +201,20 @@ class Reconciler:
 
     async def _post(self, raw: Object, event: Any) -> None:
         try:
-            await self._client.post_event(build_event(raw, event, self._now()))
+            await self._client.post_event(build_event(raw, event, _now()))
         except ApiError as error:
             log.warning("Event %s not posted: %s", event.reason, error)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _decides(decision: Decision, raw: Object) -> bool:
+    """Whether more follows than a status that the next look may correct."""
+    acts = decision.create or decision.apply or decision.stop or decision.patch or decision.delete
+    ends = "completionTime" in decision.status and "completionTime" not in raw["status"]
+    return bool(acts) or ends
 
 
 def _is_ending(error: ApiError) -> bool:

@@ -55,6 +55,7 @@ class Resync:
 
     async def _once(self, resources: tuple[Resource, ...], namespaces: tuple[str, ...]) -> None:
         alive: set[str] = set()
+        missed = self._seen.known_keys()
         for resource in resources:
             facts: dict[str, Facts] = {}
             for namespace in namespaces or (None,):
@@ -68,6 +69,10 @@ class Resync:
                             whole = {"apiVersion": resource.api_version, "kind": resource.kind, **item}
                             self._seen.arrivals.note(key, whole)
                         self._queue.add(key)
+                        missed.discard(key)
             self._inventory.replace(resource.kind, facts)
             alive |= facts.keys()
         self._seen.prune(alive)
+        for key in missed:
+            # It is gone and no watch has told: its pass finds that and frees what is kept about it.
+            self._queue.add(key)

@@ -9,7 +9,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from .arrivals import Arrivals
-from .event_digest import digest, is_blank
+from .controller import Key
+from .event_digest import digest, is_blank, shown_to_others
+from .owners import Owners
 
 Object = dict[str, Any]
 
@@ -19,6 +21,10 @@ class Seen:
 
     def __init__(self) -> None:
         self.arrivals = Arrivals()
+        self.owners = Owners()
+        self.keys: set[Key] = set()
+        """Custom resources that a pass has found to exist, and that nobody has found to be gone since."""
+        self._shown: dict[str, int] = {}
         self._custom: dict[str, int] = {}
         self._children: dict[str, tuple[int, int]] = {}
 
@@ -41,9 +47,28 @@ class Seen:
         self._children[uid] = (version, value)
         return not is_blank(obj) if known is None else known[1] != value
 
+    def is_shown_news(self, obj: Object) -> bool:
+        """Whether a custom resource has changed in what concerns those that refer to it. Remembers it."""
+        uid, value = obj["metadata"]["uid"], shown_to_others(obj)
+        known, self._shown[uid] = self._shown.get(uid), value
+        return value != known
+
     def forget(self, uid: str) -> None:
+        """The object of that uid is gone."""
         self._custom.pop(uid, None)
+        self._shown.pop(uid, None)
         self._children.pop(uid, None)
+        self.owners.forget(uid)
+
+    def forget_key(self, key: Key) -> None:
+        """The custom resource is gone, and with it whatever it owns."""
+        self.keys.discard(key)
+        for uid in self.owners.forget_owner(key):
+            self._children.pop(uid, None)
+
+    def known_keys(self) -> set[Key]:
+        """All custom resources of which anything is remembered, whether they still exist or not."""
+        return self.keys | self.owners.keys()
 
     def prune(self, custom: Iterable[str]) -> None:
         """Drops what may be about objects whose deletion was missed: all custom resources but these, and all children.
@@ -52,8 +77,9 @@ class Seen:
         """
         alive = set(custom)
         self._children.clear()
-        for uid in [uid for uid in self._custom if uid not in alive]:
-            del self._custom[uid]
+        for memory in (self._custom, self._shown):
+            for uid in [uid for uid in memory if uid not in alive]:
+                del memory[uid]
 
 
 def _version(obj: Object) -> int:

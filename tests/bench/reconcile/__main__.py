@@ -1,19 +1,38 @@
-"""``python -m tests.bench.reconcile --count 1,100,1000``: table on standard error, JSON on standard output."""
+"""``python -m tests.bench.reconcile --count 1,100,1000`` or ``--running 200,1000``: table on standard error, JSON on
+standard output."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 
+from . import running
+from .running import Running
 from .runs import Bench, Result
-from .table import requests, table
+from .table import requests, running_table, table
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.reconcile", description=__doc__)
     parser.add_argument("--count", default="1000", metavar="N,N", help="numbers of custom resources (default 1000)")
-    counts = [int(text) for text in parser.parse_args().count.split(",")]
+    parser.add_argument("--running", default="", metavar="N,N", help="instead: numbers of those that run")
+    parser.add_argument("--seconds", type=float, default=60.0, help="how long those that run are watched (default 60)")
+    chosen = parser.parse_args()
+    if chosen.running:
+        _run([int(text) for text in chosen.running.split(",")], chosen.seconds)
+    else:
+        _throughput([int(text) for text in chosen.count.split(",")])
+
+
+def _run(counts: list[int], seconds: float) -> None:
+    rows = [running.measure(count, seconds) for count in counts]
+    print(running_table(rows), file=sys.stderr)
+    _dump(rows)
+
+
+def _throughput(counts: list[int]) -> None:
     results: list[Result] = []
     for count in counts:
         bench = Bench(count)
@@ -22,7 +41,11 @@ def main() -> None:
         results += [existing, _say(bench.operator_existing(existing))]
         results += [created, _say(bench.operator_created(created))]
     print(table(results), file=sys.stderr)
-    json.dump([result.to_json() for result in results], sys.stdout, indent=2)
+    _dump(results)
+
+
+def _dump(rows: Sequence[Result | Running]) -> None:
+    json.dump([row.to_json() for row in rows], sys.stdout, indent=2)
     print()
 
 

@@ -5,28 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kubetune.crdgen import KINDS, crd
 from kubetune.kube.kinds import FINETUNEJOB, JOB
 from tests.cluster import Cluster
-from tests.cluster.api import Api, wait_for
 from tests.support.bulk import connected, create_all
-from tests.support.objects import finetunejob, store_secret
+from tests.support.objects import finetunejob
 from tests.support.operator import Operator
 
 from . import floor
+from .place import NAMESPACE, fresh_cluster, operator_at
 from .proc import Machine, cpu_seconds, peak_rss_mib
 
-NAMESPACE = "bench"
 LIMIT_SECONDS = 900.0
 Object = dict[str, Any]
 
@@ -62,21 +56,21 @@ class Bench:
         self.objects = [_placed(finetunejob(f"job-{index}")) for index in range(count)]
 
     def floor_existing(self) -> Result:
-        with self._cluster() as cluster:
+        with fresh_cluster() as cluster:
             create_all(cluster.kubeconfig, self.objects)
             watch = _Watch(cluster, os.getpid())
             asyncio.run(floor.write_beside(cluster.kubeconfig, NAMESPACE))
             return watch.result("bare client, objects exist", self.count)
 
     def floor_created(self) -> Result:
-        with self._cluster() as cluster:
+        with fresh_cluster() as cluster:
             watch = _Watch(cluster, os.getpid())
             asyncio.run(floor.write_all(cluster.kubeconfig, self.objects))
             return watch.result("bare client, creates them", self.count)
 
     def operator_existing(self, floor_result: Result) -> Result:
         """From the moment the operator answers at /healthz and begins to list; its start is told apart."""
-        with self._cluster() as cluster, self._operator(cluster) as operator:
+        with fresh_cluster() as cluster, operator_at(cluster) as operator:
             create_all(cluster.kubeconfig, self.objects)
             started = time.monotonic()
             operator.start()
@@ -89,7 +83,7 @@ class Bench:
 
     def operator_created(self, floor_result: Result) -> Result:
         """From the first object's creation by a client of its own; the operator idles before."""
-        with self._cluster() as cluster, self._operator(cluster) as operator:
+        with fresh_cluster() as cluster, operator_at(cluster) as operator:
             operator.start()
             operator.wait_ready()
             time.sleep(1)
@@ -121,28 +115,6 @@ class Bench:
         writes = sum(n for verb, n in of_objects.items() if verb.split()[0] not in {"get", "list"})
         result.writes_per_object = writes / self.count
         return result
-
-    @contextmanager
-    def _cluster(self) -> Iterator[Cluster]:
-        with Cluster(f"bench-{os.getpid()}", control_plane=True, tied=True) as cluster:
-            api = Api(cluster.addresses, cluster.layout.pki)
-            for model in KINDS:
-                api.apply("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd(model))
-            api.request("POST", "/api/v1/namespaces", {"metadata": {"name": NAMESPACE}})
-            api.request("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", store_secret())
-            for model in KINDS:
-                path = f"/apis/kubetune.io/v1alpha1/{model.info.plural}"
-                wait_for(f"CRD {model.info.plural}", partial(_answers, api, path), 30, "the logs")
-            yield cluster
-
-    @contextmanager
-    def _operator(self, cluster: Cluster) -> Iterator[Operator]:
-        with tempfile.TemporaryDirectory() as folder:
-            operator = Operator(cluster.kubeconfig, Path(folder) / "operator.log")
-            try:
-                yield operator
-            finally:
-                operator.stop()
 
 
 class _Watch:
@@ -190,10 +162,6 @@ def _requests(metrics: dict[tuple[str, ...], float]) -> dict[str, int]:
             name = f"{verb} {resource}" + ("" if code.startswith("2") else f" ({code})")
             found[name] = found.get(name, 0) + int(value)
     return dict(sorted(found.items()))
-
-
-def _answers(api: Api, path: str) -> bool:
-    return bool(api.request("GET", path))
 
 
 def _placed(obj: Object) -> Object:

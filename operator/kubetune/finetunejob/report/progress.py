@@ -34,6 +34,24 @@ class Live:
         return cls({name: getattr(status, name) for name in names})
 
 
+Object = dict[str, Any]
+
+
+def recorded_live(status: Object) -> FineTuneJobStatus | None:
+    """What of a status on record the trainer's next answer is compared with; None when no training works."""
+    if status.get("phase") != JobPhase.RUNNING:
+        return None
+    names = ("progress", "recovery", "suggestions")
+    # A status that another release has written may say it differently.
+    kept = {name: status[name] for name in names if name in status}
+    return attempt(FineTuneJobStatus.model_validate, kept) or FineTuneJobStatus()
+
+
+def is_worth_a_write(stored: FineTuneJobStatus, said: TrainProgress, interval: float) -> bool:
+    """Whether ``follow`` would show anything new. With an infinite ``interval``: anything but progress."""
+    return follow(stored, said, interval, kept=stored.progress).is_new
+
+
 def follow(
     status: FineTuneJobStatus, said: TrainProgress | None, interval: float, *, kept: TrainingProgress | None
 ) -> Live:
@@ -136,8 +154,10 @@ def is_news(stored: TrainingProgress | None, new: TrainingProgress, interval: fl
     """Whether ``new`` is worth a write of its own, ``interval`` seconds after the stored one."""
     if stored is None or is_due(stored.updated_at, new.updated_at, interval):
         return True
-    # A smaller step is a new attempt, which should show at once, and so should what the pod is doing.
-    return new.step < stored.step or new.phase != stored.phase
+    # A smaller step is a new attempt, which should show at once, and so should what the pod is doing. A checkpoint is
+    # what is left of a run that ends.
+    has_saved = new.last_checkpoint != stored.last_checkpoint
+    return new.step < stored.step or new.phase != stored.phase or has_saved
 
 
 def final_progress(stored: TrainingProgress | None, summary: TrainSummary, finished: datetime) -> TrainingProgress:
