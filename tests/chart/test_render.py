@@ -68,6 +68,7 @@ def test_one_value_replaces_the_object_store() -> None:
         assert environment(pod)[variable] == "https://s3.example.com"
 
 
+@pytest.mark.law("F30")
 def test_aws_itself() -> None:
     objects = render("objectStore.external.aws=true", "objectStore.region=eu-central-1")
     assert not any("object-store" in obj["metadata"]["name"] for obj in objects)
@@ -178,6 +179,7 @@ def test_every_value_is_described_by_the_schema() -> None:
             assert members.keys() == schema["properties"][part]["properties"].keys(), part
 
 
+@pytest.mark.law("F30")
 @pytest.mark.parametrize(
     "sets",
     [(), EXTERNAL, ("namespaces={team-a}",), ("objectStore.external.aws=true",)],

@@ -78,6 +78,7 @@ def _check(text: str, schemas: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(argv, input=text, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.law("F14")
 @pytest.mark.parametrize("sets", VARIANTS.values(), ids=VARIANTS.keys())
 def test_rendered_chart(sets: tuple[str, ...], schemas: Path) -> None:
     done = _check(template(*sets), schemas)
@@ -98,6 +99,7 @@ def test_example_values(path: Path, schemas: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.law("F14")
 @pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
 def test_what_the_operator_makes(path: Path, schemas: Path) -> None:
     done = _check(path.read_text(), schemas)
@@ -110,6 +112,7 @@ def test_the_oldest_is_what_the_chart_promises_and_the_newest_what_tests_run() -
     assert f"v{NEWEST}." in KUBERNETES
 
 
+@pytest.mark.law("F14")
 def test_the_oldest_refuses_what_it_does_not_know(tmp_path: Path) -> None:
     """Resources of a whole pod came with 1.32: dropped in silence by an older one, and limits with them."""
     (job,) = yaml.safe_load_all((FOLDER / "finetunejob-job.yaml").read_text())

@@ -58,6 +58,7 @@ def _rights(role: Object) -> set[tuple[str, str]]:
     return {(resource, verb) for _, resource, verb, _ in _given(role)}
 
 
+@pytest.mark.law("F18")
 def test_the_operator_has_the_rights_of_its_calls_and_no_others() -> None:
     everywhere = _asked(*rights.IN_NAMESPACES, *rights.OWNERSHIP)
     assert _given(named(render(), "ClusterRole", "-operator")) == everywhere | _asked(*rights.IN_THE_CLUSTER)
@@ -67,6 +68,7 @@ def test_the_operator_has_the_rights_of_its_calls_and_no_others() -> None:
     assert _given(named(objects, "Role", "-lease")) == _asked(*rights.AT_HOME)
 
 
+@pytest.mark.law("F18")
 def test_secrets_are_asked_about_and_never_read() -> None:
     with_check = _rights(named(render(), "ClusterRole", "-operator"))
     assert {verb for resource, verb in with_check if resource == "secrets"} == {"create"}, "by a dry run, for names"

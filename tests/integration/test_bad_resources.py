@@ -46,6 +46,7 @@ def _dry_run(kube: Kube, manifest: Object) -> str | None:
     return None
 
 
+@pytest.mark.law("L5", "F4")
 @pytest.mark.parametrize("case", [case for case in CASES if case.where == "apply"], ids=_name)
 def test_is_refused(kube: Kube, case: Bad, record_property: Record) -> None:
     said = _dry_run(kube, case.manifest)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from kubetune.kube import rights
 from tests.support.kube import Kube, Kubelet, wait_for
 from tests.support.objects import EVALUATION, finetunejob, preflight_summary, train_summary
@@ -76,6 +78,7 @@ def _unused(asked: set[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
     )
 
 
+@pytest.mark.law("F18")
 def test_every_right_is_used(
     kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy, record_property: Record
 ) -> None:

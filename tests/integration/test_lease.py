@@ -93,6 +93,7 @@ def _rush(kube: Kube) -> None:
         kube.create("finetunejob", finetunejob(f"rush-{index}"))
 
 
+@pytest.mark.law("L12", "F22")
 def test_the_second_waits_and_writes_nothing(peers: tuple[Peer, Peer], kube: Kube, record_property: Record) -> None:
     first, second = peers
     kube.create("finetunejob", finetunejob())
@@ -109,6 +110,7 @@ def test_the_second_waits_and_writes_nothing(peers: tuple[Peer, Peer], kube: Kub
     record_property("point", f"two operators, one acts; stopped in order it hands over in {seconds:.1f} s")
 
 
+@pytest.mark.law("L12", "F22")
 def test_killed(peers: tuple[Peer, Peer], kube: Kube, record_property: Record) -> None:
     first, second = peers
     _rush(kube)
@@ -119,6 +121,7 @@ def test_killed(peers: tuple[Peer, Peer], kube: Kube, record_property: Record) -
     record_property("point", f"the operator that acts is killed: the next one acts after {seconds:.1f} s")
 
 
+@pytest.mark.law("L12", "F22")
 def test_stopped_and_woken_up_it_writes_nothing_more(
     peers: tuple[Peer, Peer], kube: Kube, record_property: Record
 ) -> None:
@@ -149,6 +152,7 @@ def test_stopped_and_woken_up_it_writes_nothing_more(
     )
 
 
+@pytest.mark.law("L12", "F22")
 def test_cut_off_it_ends_before_the_next_begins(peers: tuple[Peer, Peer], kube: Kube, record_property: Record) -> None:
     first, second = peers
     cut: Callable[[web.Request], bool] = lambda request: True  # noqa: E731 - a matcher

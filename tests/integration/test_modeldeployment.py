@@ -163,6 +163,7 @@ def test_scale_subresource(kube: Kube, pods: ServerPods) -> None:
     kube.wait_phase("modeldeployment", "demo", "Stopped")
 
 
+@pytest.mark.law("F19")
 def test_an_autoscaler_finds_pods_and_scale(kube: Kube, pods: ServerPods, record_property: Record) -> None:
     """Kubernetes' own controller reads scale and selector, and lacks only metrics, for which no server runs here."""
     _serve(kube, pods, **BY_URI)

@@ -204,6 +204,7 @@ def is_held(kube: Kube, name: str) -> bool:
     return job is None or (job["spec"].get("suspend") is True and not job.get("status", {}).get("active"))
 
 
+@pytest.mark.law("F13")
 @pytest.mark.usefixtures("one_place")
 def test_a_job_that_no_node_can_take_blocks_nobody(
     admin: Api, kube: Kube, kubelet: Kubelet, record_property: Record
@@ -254,6 +255,7 @@ def test_a_job_that_no_node_can_take_blocks_nobody(
     )
 
 
+@pytest.mark.law("F13")
 @pytest.mark.usefixtures("one_place")
 def test_a_job_for_more_memory_than_any_node_has_blocks_nobody(
     admin: Api, kube: Kube, kubelet: Kubelet, record_property: Record
@@ -321,6 +323,7 @@ def test_a_job_whose_node_went_away_gives_its_place_back(
     )
 
 
+@pytest.mark.law("F28")
 def test_a_quota_on_cpu_limits_is_told_and_met(kube: Kube, record_property: Record) -> None:
     quota = {"metadata": {"name": "small"}, "spec": {"hard": {"limits.cpu": "4"}}}
     kube.create("resourcequota", quota)

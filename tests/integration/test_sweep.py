@@ -16,6 +16,7 @@ from tests.support.proxy import Proxy
 KEEP_SECONDS = 2
 
 
+@pytest.mark.law("F17")
 @pytest.mark.parametrize("ends", ["well", "badly"])
 def test_a_finished_job_goes_after_its_record(
     kube: Kube, kubelet: Kubelet, operator: Operator, proxy: Proxy, ends: str, record_property: Record

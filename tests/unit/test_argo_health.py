@@ -54,6 +54,7 @@ OF_SITUATIONS = {
 """Everything else is under way."""
 
 
+@pytest.mark.law("F20")
 @pytest.mark.parametrize("suspend", [False, True], ids=["", "suspended"])
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_a_training(name: str, *, suspend: bool) -> None:
@@ -81,6 +82,7 @@ def test_a_status_of_another_generation_says_nothing_unless_it_is_the_last() -> 
     assert health("FineTuneJob", done) == "Healthy"
 
 
+@pytest.mark.law("F20")
 @pytest.mark.parametrize(
     ("observed", "expected"),
     [
@@ -117,6 +119,7 @@ GATE = {
 """Of a gate that is shut; one that can never open is an error of the spec."""
 
 
+@pytest.mark.law("F20")
 @pytest.mark.parametrize(("judge", "reason", "text", "state"), JUDGEMENTS)
 def test_a_deployment_behind_its_gate(judge: Evaluation | None, reason: str, text: str, state: str) -> None:
     world = World(deployment(requireVerdict=gated()), judge=judge)
@@ -125,6 +128,7 @@ def test_a_deployment_behind_its_gate(judge: Evaluation | None, reason: str, tex
     assert of(world) == "Suspended"
 
 
+@pytest.mark.law("F20")
 @pytest.mark.parametrize(("judge", "spec", "reason"), HOPELESS)
 def test_a_gate_that_can_never_open(judge: Evaluation | None, spec: Any, reason: str) -> None:
     assert of(World(deployment(requireVerdict=gated()), running_job(**spec), judge)) == "Degraded"
@@ -146,6 +150,7 @@ def test_a_deployment_from_its_job_to_its_first_answer() -> None:
     assert of(world) == "Suspended"
 
 
+@pytest.mark.law("F20")
 def test_an_engine_that_does_not_come_up() -> None:
     world = World(deployment())
     world.step()

@@ -349,6 +349,7 @@ def test_its_time_does_not_begin_again_when_it_is_resumed() -> None:
 SAME = {"name": "b", "uri": BASE, "adapterUri": ARTIFACT}
 
 
+@pytest.mark.law("L5", "F4")
 @pytest.mark.parametrize(
     ("spec", "words"),
     [

@@ -90,6 +90,7 @@ async def test_the_first_makes_it_and_may_write(server: Server, clock: Clock) ->
     assert (server.spec["holderIdentity"], server.spec["leaseDurationSeconds"]) == ("one", LEASE_SECONDS)
 
 
+@pytest.mark.law("L12", "F22")
 async def test_it_may_write_until_the_deadline_and_nobody_else_before_the_end(server: Server, clock: Clock) -> None:
     one, two = lease(server, clock, "one"), lease(server, clock, "two")
     await one.attempt()
@@ -148,6 +149,7 @@ async def test_one_that_was_deleted_is_made_again(server: Server, clock: Clock) 
     assert one.is_held
 
 
+@pytest.mark.law("L12", "F22")
 async def test_taken_by_another_it_is_lost_before_its_time(server: Server, clock: Clock) -> None:
     one = lease(server, clock, "one")
     await one.attempt()
@@ -158,6 +160,7 @@ async def test_taken_by_another_it_is_lost_before_its_time(server: Server, clock
         one.check()
 
 
+@pytest.mark.law("L12", "F22")
 @pytest.mark.parametrize("error", [None, ApiError(503, "ServiceUnavailable", "later")])
 async def test_keeping_ends_when_it_is_lost(
     server: Server, clock: Clock, error: ApiError | None, monkeypatch: pytest.MonkeyPatch
@@ -189,6 +192,7 @@ async def test_only_trouble_with_the_server_is_waited_for(
 Step = st.tuples(st.sampled_from(["one", "two"]), st.sampled_from(["attempt", "fail", "restart", "release", "sleep"]))
 
 
+@pytest.mark.law("L12", "F22")
 @given(st.lists(st.tuples(Step, st.floats(0.0, 12.0)), max_size=60))
 def test_never_two(steps: list[tuple[tuple[str, str], float]]) -> None:
     """Any order of looks, failures, stops without a goodbye and pauses: at no moment may both write."""

@@ -45,6 +45,7 @@ TEMPLATES: dict[str, Callable[[Settings], Object]] = {
 each_pod = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES.keys())
 
 
+@pytest.mark.law("F15")
 @each_pod
 def test_images_are_pulled_with_the_charts_secrets(template: Callable[[Settings], Object]) -> None:
     told = Settings.from_env({"KUBETUNE_IMAGE_PULL_SECRETS": "mirror, other"})
@@ -68,6 +69,7 @@ def _volumes(template: Object) -> dict[str, str]:
     return {name: source.get("sizeLimit", "") for name, source in found.items() if source.get("medium") != "Memory"}
 
 
+@pytest.mark.law("F16")
 @each_pod
 def test_no_pod_may_fill_its_nodes_disk(template: Callable[[Settings], Object]) -> None:
     pod = template(Settings())
@@ -84,12 +86,14 @@ def _trained(disk_bytes: int | None = None, **spec: Any) -> Object:
     return template
 
 
+@pytest.mark.law("F16")
 def test_a_training_asks_for_what_its_preflight_found() -> None:
     pod = _trained(10 * 2**30 + 1)
     assert set(_disk(pod)) == {("10241Mi", f"{21 * 1024 + 1}Mi")}, "rounded up; the limit is twice that and 1Gi"
     assert _volumes(pod) == {"work": "21505Mi", "tmp": "21505Mi"}
 
 
+@pytest.mark.law("F16")
 def test_the_spec_has_the_last_word() -> None:
     pod = _trained(10 * 2**30, resources={"scratch": "200G"})
     assert set(_disk(pod)) == {("200G", "200G")}
@@ -128,6 +132,7 @@ SERVER = Settings(tracking_uri="http://mlflow:5000", tracking_secret="tracker")
 KEYS = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
+@pytest.mark.law("F24")
 @pytest.mark.parametrize(
     ("tracking", "settings", "secret"),
     [
@@ -151,11 +156,13 @@ def test_mlflow_lets_the_training_in(tracking: Object | None, settings: Settings
     assert [use.name for use in needed] == ([secret] if secret else []), "looked for before a pod waits for it"
 
 
+@pytest.mark.law("F24")
 def test_others_are_given_no_key_to_mlflow() -> None:
     for template in (_evaluate(SERVER), _serve(SERVER)):
         assert not any(_credentials(template).values())
 
 
+@pytest.mark.law("F24")
 def test_a_key_to_no_server_is_refused() -> None:
     problem = check_tracking(finished_job(tracking={"secret": "mine"}), Settings())
     assert problem is not None
@@ -170,6 +177,7 @@ def test_no_cpu_limit_unless_it_is_asked_for(template: Callable[[Settings], Obje
     )
 
 
+@pytest.mark.law("F28")
 @pytest.mark.parametrize("build", [build_train_job, build_preflight_job])
 def test_a_cpu_limit_is_every_containers_and_above_its_request(build: Callable[..., Object]) -> None:
     """A ResourceQuota with limits.cpu refuses a pod of which one container has none."""

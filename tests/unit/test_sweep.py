@@ -30,6 +30,7 @@ def _owner(uid: str) -> Object:
     return {"apiVersion": "kubetune.io/v1alpha1", "kind": "X", "name": "demo", "uid": uid, "controller": True}
 
 
+@pytest.mark.law("F17")
 def test_the_job_is_told_when_to_go() -> None:
     (patch,) = sweep(live(), "me", 3600)
     assert patch.body == {"metadata": {"uid": "u"}, "spec": {"ttlSecondsAfterFinished": 3600}}
@@ -54,6 +55,7 @@ def test_with_zero_jobs_stay() -> None:
     assert not sweep(live(), "me", 0)
 
 
+@pytest.mark.law("F17")
 def test_only_what_is_recorded_goes() -> None:
     """Both kinds decide it from a stored status that is final, never in the pass that records it."""
     job = finished_job()
