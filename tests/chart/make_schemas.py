@@ -1,7 +1,9 @@
-"""Makes kubernetes.json: the schemas of the kinds the chart renders, cut out of Kubernetes' own OpenAPI document.
+"""Makes kubernetes-<minor>.json: the schemas of the kinds that chart and operator make, cut out of Kubernetes' own
+OpenAPI document.
 
-``python tests/chart/make_schemas.py PATH/TO/kubernetes/api/openapi-spec/swagger.json`` (of the wanted release). Strict:
-an unknown field is an error, as with ``kubectl --validate=strict``.
+``python tests/chart/make_schemas.py 1.30 PATH/TO/swagger.json``, with the document of the Go module k8s.io/kubernetes
+(api/openapi-spec/swagger.json). Strict: an unknown field is an error, as with ``kubectl --validate=strict``. There is
+one file for the oldest minor that the chart's kubeVersion promises, and one for the newest that was tried.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ KINDS = (
     "api.rbac.v1.RoleBinding",
     "apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceDefinition",
 )
-TARGET = Path(__file__).with_name("kubernetes.json")
+FOLDER = Path(__file__).parent
 _LOOSE = {
     "io.k8s.apimachinery.pkg.util.intstr.IntOrString": {"type": ["integer", "string"]},
     "io.k8s.apimachinery.pkg.api.resource.Quantity": {"type": ["integer", "number", "string"]},
@@ -70,5 +72,7 @@ def _references(node: Any) -> list[str]:
 
 
 if __name__ == "__main__":
-    document = json.loads(Path(sys.argv[1]).read_text())
-    TARGET.write_text(json.dumps({"definitions": cut(document["definitions"])}, separators=(",", ":")) + "\n")
+    minor, path = sys.argv[1:]
+    document = json.loads(Path(path).read_text())
+    text = json.dumps({"definitions": cut(document["definitions"])}, separators=(",", ":"))
+    (FOLDER / f"kubernetes-{minor}.json").write_text(f"{text}\n")

@@ -1,9 +1,9 @@
-"""Everything the chart renders, and every example, fits the schemas of Kubernetes and of our own CRDs."""
+"""What chart and operator make, and every example, fits the schemas of Kubernetes and of our own CRDs: of the oldest
+Kubernetes that is promised and of the newest that was tried."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,12 @@ import yaml
 
 from kubetune.crdgen import KINDS, openapi_schema
 from tests.chart.helm import CHART, RELEASE, ROOT, helm, template, tool
+from tests.cluster.build import KUBERNETES
+from tests.support.golden import FOLDER
 
-KUBERNETES = Path(__file__).with_name("kubernetes.json")
+OLDEST, NEWEST = "1.30", "1.36"
+MADE = sorted(path for path in FOLDER.glob("*.yaml") if "config" not in path.name)
+"""Jobs, Deployments and Services as the operator makes them."""
 EXAMPLES = sorted((ROOT / "manifests/examples").rglob("*.yaml"))
 VALUES = sorted((ROOT / "manifests/values").glob("*.yaml"))
 VARIANTS = {
@@ -33,12 +37,17 @@ VARIANTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of schemas by kind, group and version, as kubeconform looks them up."""
-    folder = tmp_path_factory.mktemp("schemas")
-    shutil.copy(KUBERNETES, folder)
-    for name in json.loads(KUBERNETES.read_text())["definitions"]:
+@pytest.fixture(scope="module", params=[OLDEST, NEWEST])
+def schemas(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of either Kubernetes."""
+    return _folder(request.param, tmp_path_factory.mktemp("schemas"))
+
+
+def _folder(minor: str, folder: Path) -> Path:
+    """Fills a folder with schemas by kind, group and version, as kubeconform looks them up."""
+    definitions = Path(__file__).with_name(f"kubernetes-{minor}.json").read_text()
+    (folder / "kubernetes.json").write_text(definitions)
+    for name in json.loads(definitions)["definitions"]:
         *_, group, version, kind = name.split(".")
         full_group = {"rbac": "rbac.authorization.k8s.io", "apiextensions": "apiextensions.k8s.io"}.get(group, group)
         key = f"{kind}-{full_group}-{version}" if group != "core" else f"{kind}-{version}"
@@ -87,6 +96,29 @@ def test_example_values(path: Path, schemas: Path) -> None:
     assert rendered.returncode == 0, rendered.stderr
     done = _check(rendered.stdout, schemas)
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.stem)
+def test_what_the_operator_makes(path: Path, schemas: Path) -> None:
+    done = _check(path.read_text(), schemas)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_oldest_is_what_the_chart_promises_and_the_newest_what_tests_run() -> None:
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert chart["kubeVersion"] == f">={OLDEST}.0-0"
+    assert f"v{NEWEST}." in KUBERNETES
+
+
+def test_the_oldest_refuses_what_it_does_not_know(tmp_path: Path) -> None:
+    """Resources of a whole pod came with 1.32: dropped in silence by an older one, and limits with them."""
+    (job,) = yaml.safe_load_all((FOLDER / "finetunejob-job.yaml").read_text())
+    job["spec"]["template"]["spec"]["resources"] = {"limits": {"memory": "1Gi"}}
+    codes = []
+    for minor in (OLDEST, NEWEST):
+        (tmp_path / minor).mkdir()
+        codes.append(_check(yaml.safe_dump(job), _folder(minor, tmp_path / minor)).returncode)
+    assert codes == [1, 0]
 
 
 def test_the_check_notices_mistakes(schemas: Path) -> None:

@@ -16,7 +16,7 @@ from tests.cluster import Cluster
 
 from .markdown import ROOT, fences, name, pages
 
-LINKED = ("Makefile", "charts", "docs", "images", "manifests", "operator", "requirements-dev.txt", "tests")
+LINKED = ("Makefile", "charts", "crds", "docs", "images", "manifests", "operator", "requirements-dev.txt", "tests")
 NAMESPACES = ("kubetune", "team-a", "team-b", "my-team")
 NODE = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "workstation"}}
 

@@ -16,6 +16,8 @@ SCRIPT = "docs/first-model.md"
 """The page that is run from its first command to its last on a node (test_first_model.py)."""
 ON_NODE = "run: node"
 """Mark of blocks on other pages that the same test runs behind it."""
+RESTORE = "run: restore"
+"""Mark of the blocks that tests/integration/test_restore.py runs, in one cluster and then in another."""
 WATCH_SECONDS = 60
 """After which nobody is left behind."""
 
@@ -38,6 +40,7 @@ _NOT_HERE: tuple[tuple[str, str], ...] = (
     (r"kubectl patch configmap argocd-cm\b", "needs Argo CD; tests/unit/test_argo_health.py runs the file's Lua"),
     (r"helm install nvidia-device-plugin\b", "needs a network and a GPU"),
     (r"helm uninstall\b", "needs the installed release; tests/e2e/test_uninstall.py runs it"),
+    (r"helm (history|rollback)\b", "needs the installed release; tests/integration/test_upgrade.py goes back"),
     (r"nvidia-smi\b", "needs an NVIDIA GPU"),
     (r"docker build\b", "needs Docker; python3 -m images.build builds from the same Dockerfiles"),
     (
@@ -56,6 +59,8 @@ def rule(command: Command) -> Check | None:
         return Check(command.mark)
     if command.page == SCRIPT or command.mark == ON_NODE:
         return Check("run on a node, in order, by test_first_model.py")
+    if command.mark == RESTORE:
+        return Check("run in order, in one cluster and then in another, by tests/integration/test_restore.py")
     plain = without_comment(command.text)
     for pattern, reason in _NOT_HERE:
         if re.match(pattern, plain):
@@ -104,6 +109,7 @@ def _kubectl(text: str) -> Check | None:
         asked = re.sub(r"--timeout=\S+", "--timeout=1s", text)
         said = "condition met|timed out waiting for the condition"
         return Check("run for 1 s, since it waits", f"{{ {asked} || true; }} 2>&1 | grep -E '{said}'")
+    text = re.sub(r" --(server-side|force-conflicts)\b", "", text)
     # What a page applies may be there from another page, with other settings, which an update would refuse.
     text = re.sub(r"^kubectl( -n \S+)? apply\b", r"kubectl\1 create", text)
     tried = re.sub(rf"\bkubectl( -n \S+)? {_CHANGING}\b", r"kubectl\1 \2 --dry-run=server", text)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 import yaml
@@ -13,36 +11,15 @@ import yaml
 from tests.chart.helm import CHART, tool
 from tests.cluster import Cluster
 from tests.integration.crd_objects import VALID
+from tests.support.shell import Shell
 
 NAMESPACE = "kubetune-system"
-
-
-class Shell:
-    """helm and kubectl against one cluster."""
-
-    def __init__(self, cluster: Cluster, home: str) -> None:
-        self.env = {**os.environ, **cluster.env, "HELM_CACHE_HOME": home, "HELM_CONFIG_HOME": home}
-
-    def run(self, *argv: str, text: str = "") -> str:
-        """Raises AssertionError with what the command complained about."""
-        done = subprocess.run(argv, input=text, capture_output=True, text=True, check=False, env=self.env)
-        assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"
-        return done.stdout
-
-    def helm(self, verb: str, *argv: str) -> str:
-        """Without hooks: there is no node to run them."""
-        return self.run(tool("helm"), verb, "kubetune", *argv, "--namespace", NAMESPACE, "--no-hooks")
-
-    def get(self, kind: str, name: str) -> dict[str, Any]:
-        """One object; {} when there is none."""
-        argv = ("kubectl", "get", kind, name, "-n", NAMESPACE, "-o", "yaml", "--ignore-not-found")
-        return yaml.safe_load(self.run(*argv)) or {}
 
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
     with Cluster("chart", control_plane=True, tied=True) as cluster:
-        yield Shell(cluster, str(tmp_path_factory.mktemp("helm")))
+        yield Shell(cluster, str(tmp_path_factory.mktemp("helm")), NAMESPACE)
 
 
 @pytest.fixture(scope="module")

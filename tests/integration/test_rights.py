@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.chart.helm import NAMESPACE, render
 from tests.cluster import Cluster
 from tests.cluster.api import Api
+from tests.support.account import account_kubeconfig
 from tests.support.kube import Kube, Kubelet
 from tests.support.nodes import GPU, gpu_node, present
 from tests.support.objects import finetunejob
@@ -64,20 +64,7 @@ def kubeconfig_of_account(admin: Api, cluster: Cluster, rules: list[Object], tmp
     with ExitStack() as stack:
         for obj in (home, account, *own):
             stack.enter_context(existing(admin, obj))
-        token = admin.request("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/{ACCOUNT}/token", {"spec": {}})
-        authority = str(cluster.layout.pki / "ca.crt")
-        server = {"server": f"https://{admin.host}:6443", "certificate-authority": authority}
-        config = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": "own",
-            "clusters": [{"name": "own", "cluster": server}],
-            "users": [{"name": "own", "user": {"token": token["status"]["token"]}}],
-            "contexts": [{"name": "own", "context": {"cluster": "own", "user": "own"}}],
-        }
-        path = tmp_path / "kubeconfig"
-        path.write_text(json.dumps(config))
-        yield path
+        yield account_kubeconfig(admin, cluster.layout.pki, NAMESPACE, ACCOUNT, tmp_path / "kubeconfig")
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ _PATHS = {
     "modeldeployment": "/apis/kubetune.io/v1alpha1/namespaces/{}/modeldeployments",
     "job": "/apis/batch/v1/namespaces/{}/jobs",
     "deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "replicaset": "/apis/apps/v1/namespaces/{}/replicasets",
     "service": "/api/v1/namespaces/{}/services",
     "pod": "/api/v1/namespaces/{}/pods",
     "event": "/api/v1/namespaces/{}/events",

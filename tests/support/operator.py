@@ -29,7 +29,7 @@ class Operator:
         self.port = free_port()
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("KUBETUNE_")},
-            "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'images' / 'contract'}",
+            "PYTHONPATH": _sources(ROOT),
             "KUBECONFIG": str(kubeconfig),
             "NO_PROXY": "*",
             "KUBETUNE_HTTP_PORT": str(self.port),
@@ -38,6 +38,11 @@ class Operator:
             **{f"KUBETUNE_{name.upper()}": value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
+
+    def of(self, root: Path) -> Operator:
+        """That of another checkout; to be said before it starts."""
+        self._env["PYTHONPATH"] = _sources(root)
+        return self
 
     def __enter__(self) -> Operator:
         self.start()
@@ -122,6 +127,10 @@ class Operator:
         with opener.open(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
             text: str = answer.read().decode()
         return text
+
+
+def _sources(root: Path) -> str:
+    return f"{root / 'operator'}:{root / 'images' / 'contract'}"
 
 
 @contextmanager

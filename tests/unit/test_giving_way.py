@@ -311,6 +311,21 @@ async def test_one_that_asks_for_more_memory_than_there_is_blocks_nobody() -> No
     assert line.is_running("heavy")
 
 
+async def test_one_that_is_suspended_before_anybody_else_looks_leaves_its_place() -> None:
+    """Else its place would be kept for a minute, as nobody's list has shown its Job."""
+    line = Line(1, {"a": {}, "b": {}})
+    await line.look("a")
+    line.control("a")
+    assert line.has_place("a")
+    line.customs["a"]["spec"]["suspend"] = True
+    await line.look("a")
+    line.control("a")
+    await line.look("a")
+    assert (line.phase("a"), line.has_place("a")) == ("Suspended", False)
+    await line.look("b")
+    assert line.has_place("b")
+
+
 async def test_alone_it_keeps_its_pod_for_whoever_adds_nodes() -> None:
     line = Line(1, {"impossible": GPUS})
     await line.settle()

@@ -414,14 +414,14 @@ DOCS = Path(__file__).parents[2] / "docs"
 @pytest.mark.walk("C14")
 @pytest.mark.parametrize("reasons", [Shared, Reason, EvaluationReason, DeploymentReason])
 def test_every_word_is_explained(reasons: Iterable[str]) -> None:
-    page = (DOCS / "statuses.md").read_text()
+    page = (DOCS / "operations.md").read_text()
     assert [reason for reason in reasons if f"`{reason}`" not in page] == []
 
 
 @pytest.mark.walk("C14")
 @pytest.mark.parametrize("words", [JobPhase, DeploymentPhase, JobCondition, DeploymentCondition])
 def test_every_phase_and_condition_is_explained(words: Iterable[str]) -> None:
-    page = (DOCS / "statuses.md").read_text()
+    page = (DOCS / "operations.md").read_text()
     assert [word for word in words if f"`{word}`" not in page] == []
 
 
@@ -429,7 +429,7 @@ def test_every_phase_and_condition_is_explained(words: Iterable[str]) -> None:
 @pytest.mark.parametrize("kind", [FineTuneJob, Evaluation, ModelDeployment])
 def test_the_columns_are_those_of_the_page(kind: type[Resource]) -> None:
     """In their order; the page does not name AGE."""
-    page = (DOCS / "statuses.md").read_text()
+    page = (DOCS / "operations.md").read_text()
     row = next(line for line in page.splitlines() if line.startswith(f"| {kind.info.kind} |"))
     words = re.findall(r"[A-Z]+(?:[-/][A-Z]+)*(?![a-z])", row.split("|")[2])
     named = [word for word in words if len(word) > 1 or word == "S"]

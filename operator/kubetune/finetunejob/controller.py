@@ -133,6 +133,8 @@ class FineTuneJobController:
         """Asked last, because the answer takes a place."""
         if not self._slots.limits(obj):
             return None
+        if obj.spec.suspend:
+            self._slots.leave(obj)
         if not wants_to_start(obj, observed, self._settings) and not could_stop(obj, observed):
             return None
         if not client.is_live:

@@ -74,6 +74,12 @@ class Slots:
                 space.let_in[uid] = asyncio.get_running_loop().time()
             return wait
 
+    def leave(self, job: FineTuneJob) -> None:
+        """It does not want to run any more: what it was let in for is on record, or is not going to be."""
+        space = self._namespaces.get(job.metadata.namespace)
+        if space:
+            space.let_in.pop(job.metadata.uid, None)
+
     async def _look(self, client: Client, space: _Namespace, namespace: str) -> None:
         space.peers = None
         space.lists += 1
