@@ -181,6 +181,7 @@ VALID: dict[str, tuple[Object, Object]] = {
                     "extraArgs": ["--enable-prefix-caching"],
                 },
                 "drainSeconds": 5,
+                "revision": "second",
                 "cache": {"claimName": "models"},
                 "rollout": "RollingUpdate",
                 **_POD,

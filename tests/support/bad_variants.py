@@ -149,7 +149,7 @@ VALID: list[tuple[str, str, Any]] = [
     ],
     ("ftj", "dataset.uri", "configmap://chats/a..b.jsonl"),
     ("ftj", "dataset.systemPrompt", "Zeile\nzwei\tüü 👩‍💻"),
-    ("ftj", "tracking", {"uri": "https://user@mlflow.example:443/x?y", "experiment": "Versuch 1 – ü"}),
+    ("ftj", "tracking", {"uri": "https://mlflow.example:443/x?y=a@b", "experiment": "Versuch 1 – ü"}),
     ("mdep", "nodeSelector", {"kubernetes.io/hostname": "a.b_c-1", "x": "", "GPU": "RTX-3060"}),
     ("mdep", "tolerations", [{"operator": "Exists"}, {"key": "a.b/c", "value": ""}, {"key": "x", "value": "1"}]),
     ("mdep", "tolerations", [{"key": "x", "operator": "Exists", "value": "", "effect": "NoExecute",
