@@ -120,7 +120,7 @@ def kubeconfig(proxy: Proxy, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def operator(kubeconfig: Path) -> Iterator[Operator]:
     """One operator for all tests, behind the proxy; quick to look at running pods."""
     log = kubeconfig.with_name("operator.log")
-    with Operator(kubeconfig, log, poll_seconds="0.3", progress_write_seconds="0.5") as running:
+    with Operator(kubeconfig, log, poll_seconds="0.3", progress_write_seconds="0.5").kept() as running:
         yield running
 
 

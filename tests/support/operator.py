@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,6 +20,7 @@ from .kube import wait_for
 from .ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
+RESTART_SECONDS = 1.0
 
 
 class Operator:
@@ -38,10 +41,17 @@ class Operator:
             **{f"KUBETUNE_{name.upper()}": value for name, value in settings.items()},
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._restarts = self._is_stopped = False
 
     def of(self, root: Path) -> Operator:
         """That of another checkout; to be said before it starts."""
         self._env["PYTHONPATH"] = _sources(root)
+        return self
+
+    def kept(self) -> Operator:
+        """The same that is started again a second after it has ended by itself, as by a kubelet: without its lease it
+        ends."""
+        self._restarts = True
         return self
 
     def __enter__(self) -> Operator:
@@ -58,9 +68,18 @@ class Operator:
         return self._process.pid
 
     def start(self) -> None:
+        self._is_stopped = False
         with self.log.open("ab") as log:
             command = [sys.executable, "-m", "kubetune"]
-            self._process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+            self._process = process = subprocess.Popen(command, env=self._env, stdout=log, stderr=log)
+        if self._restarts:
+            Thread(target=self._keep, args=(process,), daemon=True).start()
+
+    def _keep(self, process: subprocess.Popen[bytes]) -> None:
+        process.wait()
+        time.sleep(RESTART_SECONDS)
+        if self._process is process and not self._is_stopped:
+            self.start()
 
     def wait_ready(self, seconds: float = 60) -> None:
         self._wait("/readyz", seconds)
@@ -74,7 +93,7 @@ class Operator:
     def _wait(self, path: str, seconds: float) -> None:
         def look() -> bool:
             assert self._process is not None
-            assert self._process.poll() is None, f"the operator ended: {self.log.read_text()[-2000:]}"
+            assert self._restarts or self._process.poll() is None, f"the operator ended: {self.log.read_text()[-2000:]}"
             return self._is_ok(path)
 
         wait_for(look, seconds, lambda: f"{path} of the operator is not ok: {self.log.read_text()[-2000:]}")
@@ -88,6 +107,7 @@ class Operator:
     def stop(self, seconds: float = 30) -> int:
         """SIGTERM; the exit status."""
         assert self._process is not None
+        self._is_stopped = True
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._process.wait(seconds)
@@ -95,6 +115,7 @@ class Operator:
     def kill(self) -> None:
         """SIGKILL: no chance to finish anything."""
         assert self._process is not None
+        self._is_stopped = True
         self._process.kill()
         self._process.wait()
 
