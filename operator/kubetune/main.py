@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import socket
+import threading
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -75,10 +78,6 @@ class _Operator:
         return cls(settings, client, lease, queue, polls, reconciler, resync, intake, health)
 
 
-def _waits(lease: Lease) -> str:
-    return "" if lease.is_held else f"not acting: {lease.waits_for}"
-
-
 async def run(settings: Settings, stop: asyncio.Event | None = None) -> None:
     """Serves until SIGTERM, SIGINT or ``stop``. Raises StartError when the cluster is not prepared."""
     metrics = Metrics(resource.kind for resource in CUSTOM)
@@ -135,9 +134,12 @@ async def _act(parts: _Operator, beat: asyncio.Task[None], stop: asyncio.Event |
 async def _acquire(lease: Lease, stop: asyncio.Event | None) -> bool:
     """False when ``stop`` came first. Raises StartError when this operator may not have the lease at all."""
     taking = asyncio.create_task(lease.acquire(), name="acquire")
-    stopping = asyncio.create_task((stop or asyncio.Event()).wait(), name="stop")
-    await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
+    signalled = asyncio.Event()
+    waits = [asyncio.create_task(event.wait(), name="stop") for event in (signalled, stop or asyncio.Event())]
+    with _until_signalled(signalled):
+        await asyncio.wait({taking, *waits}, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
     if not taking.done():
         taking.cancel()
         return False
@@ -145,6 +147,23 @@ async def _acquire(lease: Lease, stop: asyncio.Event | None) -> bool:
     if error:
         raise StartError(f"this operator cannot take the lease without which none acts: {error}") from error
     return True
+
+
+@contextmanager
+def _until_signalled(event: asyncio.Event) -> Iterator[None]:
+    """Sets ``event`` at SIGTERM or SIGINT. kopf listens to them only later, and the first process of a container is not
+    ended by what it does not listen to."""
+    loop, signals = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in signals:
+        loop.add_signal_handler(number, event.set)
+    try:
+        yield
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
 
 
 async def supervise(watching: Coroutine[Any, Any, None], parts: Sequence[asyncio.Task[Any]]) -> None:

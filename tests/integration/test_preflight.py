@@ -48,7 +48,9 @@ def test_checks_first_and_trains_then(admin: Api, kube: Kube, kubelet: Kubelet) 
 def check_and_train(kube: Kube, kubelet: Kubelet) -> None:
     kube.create("finetunejob", checked_job(resources={"gpu": 1, "memory": "8Gi"}))
     container = kube.wait_exists("job", CHECKS)["spec"]["template"]["spec"]["containers"][0]
-    assert container["resources"]["limits"] == {"memory": "8Gi"}, "no GPU is taken"
+    limits = container["resources"]["limits"]
+    assert set(limits) == {"memory", "ephemeral-storage"}, "no GPU is taken"
+    assert limits["memory"] == "8Gi"
     pod = kubelet.pod_of(CHECKS)
     kubelet.run(pod)
     kube.wait_phase("finetunejob", "demo", "Preflight")
@@ -189,7 +191,7 @@ def test_findings_whose_pod_is_gone_are_found_again(kube: Kube, kubelet: Kubelet
         job = kube.get("job", CHECKS)
         return job is not None and job["metadata"]["uid"] != first["metadata"]["uid"]
 
-    wait_for(is_new, 15, lambda: "the preflight was not done again")
+    wait_for(is_new, 40, lambda: "the preflight was not done again")
     run_checks(kubelet)
     kube.wait_exists("job", TRAINING)
 

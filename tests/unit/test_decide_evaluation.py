@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -382,3 +383,17 @@ def test_nothing_is_accepted_above_what_it_names_and_nobody_finds() -> None:
     dead = JobObservation(live_job(obj, "Failed", "PodFailurePolicy"), (pod("Failed", state),))
     status, _ = run(obj, Observed(dead))
     assert condition(status, "Accepted")[:2] == ("False", "PermissionDenied")
+
+
+@pytest.mark.law("L8", "F10")
+@pytest.mark.parametrize(
+    "members", [{"n": -1}, {"datasetSha256": "x" * 99}, {"verdictMessage": "m" * 9000}, {"verdict": "Perhaps"}]
+)
+def test_a_figure_that_cannot_be_does_not_stop_an_evaluation(members: Object) -> None:
+    obj = evaluation()
+    said = json.dumps(json.loads(dumps(SUMMARY)) | members)
+    done = pod("Succeeded", {"terminated": {"exitCode": 0, "message": said}})
+    status, _ = run(obj, Observed(JobObservation(live_job(obj, "Complete"), (done,))))
+    # A verdict that nobody can read opens no gate and closes none.
+    assert status.phase == ("Failed" if "verdict" in members else "Succeeded")
+    assert (status.verdict is None) == ("verdict" in members)

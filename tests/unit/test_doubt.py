@@ -10,10 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubetune.common.doubt import attempt, clip, read
+from kubetune.common.job_status import Failure
 from kubetune.evaluation.api import Evaluation
 from kubetune.evaluation.decide import Observed as EvaluationObserved
 from kubetune.evaluation.decide import decide as decide_evaluation
 from kubetune.finetunejob.api import FineTuneJob, FineTuneJobStatus
+from kubetune.kube.errors import ApiError
 from kubetune.lineage import Obstacle, Unresolved, read_reference, resolve
 from kubetune.runs.read import JobObservation
 from kubetune.runtime.status_write import over, smaller
@@ -229,3 +231,40 @@ def test_a_refused_status_becomes_a_smaller_one() -> None:
     assert least["phase"] == "Running"
     assert least["conditions"][0]["message"] == "?" + "x" * 511
     assert smaller(least, "once more") == least
+
+
+# What the seams between parts have to hold.
+
+
+@pytest.mark.law("L7")
+def test_a_status_that_the_schema_does_not_know_is_a_refusal_too() -> None:
+    """The API server answers a server-side apply of a wrong type, or of an unknown member, with 500."""
+    text = "failed to create typed patch object (ns/demo; kubetune.io/v1alpha1, Kind=FineTuneJob): .status.results.n: x"
+    error = ApiError(500, "", text)
+    assert error.is_invalid
+    assert not error.is_transient
+    assert ApiError(500, "InternalError", "etcd is away").is_transient
+    assert "results" not in smaller({"phase": "Succeeded", "results": {"n": "x"}}, text)
+
+
+@pytest.mark.law("L7")
+def test_without_its_result_it_has_not_ended() -> None:
+    whole = {"phase": "Succeeded", "completionTime": "t", "artifact": {"bytes": -1}, "conditions": []}
+    assert smaller(whole, "status.artifact.bytes: Invalid value") == {"phase": "Succeeded", "conditions": []}
+    assert smaller(whole, "no")["artifact"] == {"bytes": -1}
+
+
+@pytest.mark.law("L8", "F10")
+@pytest.mark.parametrize("member", ["durationSeconds", "trainLoss", "activeSeconds"])
+@pytest.mark.parametrize("odd", [float("nan"), float("inf"), 1e308])
+def test_figures_that_json_has_no_word_for_reach_no_status(member: str, odd: float) -> None:
+    said = json.dumps(json.loads(train_summary()) | {member: odd})
+    status = judge(custom(preflight={"fit": "Skip"}, resources={"gpu": 8}), succeeded(said)).status
+    json.dumps(status, allow_nan=False)
+    assert "artifact" in status
+
+
+@pytest.mark.law("L8", "F10")
+def test_a_failure_is_cut_to_what_the_schema_takes() -> None:
+    failure = Failure(reason="R" * 300, message="m" * 5000)
+    assert (len(failure.reason), len(failure.message)) == (256, 4096)

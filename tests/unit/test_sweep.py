@@ -8,6 +8,7 @@ import pytest
 
 from kubetune.evaluation import decide as evaluation_decide
 from kubetune.evaluation.api import EvaluationStatus
+from kubetune.finetunejob.api import FineTuneJobStatus
 from kubetune.finetunejob.decide import decide
 from kubetune.finetunejob.observed import Observed
 from kubetune.kube.client import Client
@@ -60,6 +61,9 @@ def test_only_what_is_recorded_goes() -> None:
     """Both kinds decide it from a stored status that is final, never in the pass that records it."""
     job = finished_job()
     observed = Observed(JobObservation(live(job.metadata.uid)))
+    first = decide(job, observed, NOW, Settings())
+    assert not first.patch, "an older operator wrote this status; what there is to add to it is recorded first"
+    job = job.model_copy(update={"status": FineTuneJobStatus.model_validate(first.status)})
     assert decide(job, observed, NOW, Settings()).patch
     assert not decide(job, observed, NOW, Settings(keep_finished_seconds=0)).patch
     done = evaluation()

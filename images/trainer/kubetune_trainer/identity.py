@@ -112,6 +112,8 @@ class Identity:
     """Digest of the rows, in their order."""
     base: str
     """The base model's content, as ``kubetune_shared.base_identity`` names it."""
+    validation_rows: int | None = None
+    """How many of the rows, the last ones, come from a file of their own and are not trained on; None without one."""
 
     @property
     def sha256(self) -> str:
@@ -128,13 +130,15 @@ class Identity:
         """In words what ``other`` has otherwise; empty when it is the same run."""
         found = sorted(set(self.settings) | set(other.settings))
         changed = [name for name in found if self.settings.get(name) != other.settings.get(name)]
-        rows = ["rows"] * (self.dataset_sha256 != other.dataset_sha256)
+        are_other = (self.dataset_sha256, self.validation_rows) != (other.dataset_sha256, other.validation_rows)
+        rows = ["rows"] * are_other
         return (*rows, *(["base model"] * (self.base != other.base)), *changed)
 
 
-def identify(config: TrainConfig, dataset_sha256: str, base: str) -> Identity:
-    """The identity of a run with ``config`` on these rows and this base."""
-    return Identity(deciding(config), dataset_sha256, base)
+def identify(config: TrainConfig, dataset_sha256: str, base: str, validation_rows: int = 0) -> Identity:
+    """The identity of a run with ``config`` on these rows and this base. A share that is held out is one of the
+    settings already."""
+    return Identity(deciding(config), dataset_sha256, base, validation_rows if config.dataset.validation_uri else None)
 
 
 def settings_sha256(config: TrainConfig) -> str:

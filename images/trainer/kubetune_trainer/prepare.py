@@ -61,7 +61,7 @@ def prepare() -> ExitCode:
     if not earlier:
         check_rows(config, store, rows)
     base = name_content(config.base_model, store)
-    found = Finding() if earlier else find_result(store, config, lambda: identify(config, rows, base))
+    found = Finding() if earlier else find_result(store, config, lambda: identify(config, rows, base, len(validation)))
     if found.summary and not missing(config, found.summary):
         save_found(found.summary)
         return ExitCode.OK

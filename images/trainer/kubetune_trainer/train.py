@@ -182,7 +182,7 @@ def finish(job: Job, inputs: Inputs, learned: Learned, started: float) -> TrainS
     job.reporter.phase(Phase.PUBLISHING)
     results = dataclasses.replace(
         learned.results,
-        run_sha256=identify(job.config, inputs.dataset_sha256, inputs.base).sha256,
+        run_sha256=identify(job.config, inputs.dataset_sha256, inputs.base, inputs.validation_rows).sha256,
         duration_seconds=round(time.monotonic() - started, 3),
         mlflow_run_id=job.tracker.run_id,
         active_seconds=round(job.state.active_seconds, 3),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from .doubt import clip
 from .meta import Status
 from .model import ApiModel, Timestamp
 
@@ -45,12 +47,17 @@ class JobCondition(enum.StrEnum):
 FAILURE_REASON_LIMIT, FAILURE_MESSAGE_LIMIT = 256, 4096
 
 
+def _clipped(limit: int) -> BeforeValidator:
+    """Pods and objects of other kinds say as much as they like."""
+    return BeforeValidator(lambda text: clip(text, limit) if isinstance(text, str) else text)
+
+
 class Failure(ApiModel):
     """Why it failed."""
 
-    reason: str = Field(max_length=FAILURE_REASON_LIMIT)
+    reason: Annotated[str, _clipped(FAILURE_REASON_LIMIT)] = Field(max_length=FAILURE_REASON_LIMIT)
     """One CamelCase word."""
-    message: str = Field(max_length=FAILURE_MESSAGE_LIMIT)
+    message: Annotated[str, _clipped(FAILURE_MESSAGE_LIMIT)] = Field(max_length=FAILURE_MESSAGE_LIMIT)
     """What was wrong, where, and what to do."""
     exit_code: int | None = None
     """Exit status of the container; docs/training.md has their meaning."""

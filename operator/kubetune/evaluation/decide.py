@@ -18,6 +18,7 @@ from kubetune.runs.read import JobObservation, Run, read_run
 from kubetune.runs.status import (
     Stamp,
     accepted,
+    fitting,
     is_final,
     job_conditions,
     job_status,
@@ -33,10 +34,11 @@ from kubetune.workload.inputs import Inputs, Problem, check_spelling
 from kubetune.workload.misfit import expect_placement
 from kubetune_contract import EvalProgress, EvalSummary
 
-from .api import Evaluation, Reason
+from .api import Evaluation, EvaluationStatus, Reason
 from .checks import find_missing, find_senseless
 from .resources import EVALUATE, Models, build, measured_candidate, output_uri, resolve_models, used_uris
 from .result import (
+    all_done,
     describe,
     is_news,
     measured_model,
@@ -73,7 +75,7 @@ def decide(evaluation: Evaluation, observed: Observed, now: datetime, settings: 
         return _refuse(evaluation, foreign, now, CONFLICT_SECONDS)
     if observed.run.job is None:
         return _start(evaluation, observed, now, settings)
-    measured = measured_model(measured_candidate(observed.run.job))
+    measured = measured_model(measured_candidate(observed.run.job)) or evaluation.status.candidate
     steps = Steps(
         complete=lambda run: _complete(evaluation, run, now, settings, candidate=measured),
         fail=lambda run: _conclude(evaluation, accepted(), run, now, candidate=measured),
@@ -166,8 +168,10 @@ def _follow(
 
 def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Settings, **own: Any) -> Decision:
     summary = read(EvalSummary, run.message)
-    results = attempt(lambda said: result_members(said, primary_metric(evaluation)), summary) if summary else None
-    if summary is None or results is None:
+    told = attempt(lambda said: result_members(said, primary_metric(evaluation)), summary) if summary else None
+    results = fitting(EvaluationStatus, told or {})
+    # A gate is not opened, and not closed, by a verdict that nobody can read.
+    if summary is None or "report" not in results or (evaluation.spec.gate and results.get("verdict") is None):
         remedy = (
             f"so the verdict is not known. The report should be at {output_uri(evaluation, settings)}; create the "
             "Evaluation again to have a verdict."
@@ -175,7 +179,8 @@ def _complete(evaluation: Evaluation, run: Run, now: datetime, settings: Setting
         return _conclude(evaluation, accepted(), lose(run, "evaluation", remedy), now, **own)
     run = replace(run, succeeded=Fact(ConditionStatus.TRUE, Shared.COMPLETED, describe(summary)))
     measured = with_contents(own.get("candidate"), summary.candidate)
-    return _conclude(evaluation, accepted(), run, now, **(own | results | {"candidate": measured}))
+    done = {"candidate": measured, "progress": all_done(evaluation.status.progress)}
+    return _conclude(evaluation, accepted(), run, now, **(own | results | done))
 
 
 def _conclude(evaluation: Evaluation, fact: Fact, run: Run, now: datetime, **own: Any) -> Decision:

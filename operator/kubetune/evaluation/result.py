@@ -33,6 +33,13 @@ def is_worth_a_write(stored: EvaluationProgress, said: EvalProgress, interval: f
     return new is not None and is_news(stored, new, interval)
 
 
+def all_done(last: EvaluationProgress | None) -> EvaluationProgress | None:
+    """The last progress on show, at its end."""
+    if last is None or not last.total:
+        return None
+    return last.model_copy(update={"done": last.total, "display": format_progress(last.total, last.total)})
+
+
 def primary_metric(evaluation: Evaluation) -> MetricName:
     """The metric `kubectl get` shows: the one that decides, else the first."""
     spec = evaluation.spec

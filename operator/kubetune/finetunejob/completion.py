@@ -84,6 +84,8 @@ def adopt(look: Look, preflight: Preflight, found: TrainSummary, checked: Run) -
 def keep_final(job: FineTuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """Ended and recorded: only the Evaluation is still owed, and the Job may go."""
     decision = _keep(job, observed, now)
+    if decision.create or decision.status != job.status.to_dict():
+        return decision
     return replace(decision, patch=sweep(observed.run.job, job.metadata.uid, settings.keep_finished_seconds))
 
 

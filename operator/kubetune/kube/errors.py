@@ -10,6 +10,9 @@ class NotLive(Exception):  # noqa: N818 - no error: it asks for another look
     """What was read may be behind, and that does not suffice for what would follow from it."""
 
 
+_UNTYPED = "failed to create typed patch object"
+
+
 @dataclass
 class ApiError(Exception):
     """An answer that is no success, or no answer at all (``status`` 0).
@@ -47,13 +50,14 @@ class ApiError(Exception):
 
     @property
     def is_invalid(self) -> bool:
-        """The object itself is refused; sending it again cannot help."""
-        return self.status in {400, 422}
+        """The object itself is refused; sending it again cannot help. 500 is the answer to a server-side apply whose
+        members have wrong types or are not in the schema."""
+        return self.status in {400, 422} or (self.status == 500 and _UNTYPED in self.message)
 
     @property
     def is_transient(self) -> bool:
         """The server or the way to it is in trouble; the request may be right."""
-        return self.status in {0, 401, 408, 410, 429} or self.status >= 500
+        return self.status in {0, 401, 408, 410, 429} or (self.status >= 500 and not self.is_invalid)
 
 
 def from_response(status: int, body: bytes, verb: str, path: str, retry_after: str | None) -> ApiError:

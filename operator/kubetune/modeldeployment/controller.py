@@ -9,6 +9,7 @@ from datetime import datetime
 
 from kubetune.common.conditions import Fact
 from kubetune.common.decision import Decision
+from kubetune.common.doubt import attempt
 from kubetune.common.labels import match_labels
 from kubetune.evaluation.api import Evaluation
 from kubetune.kube.client import Client, Object
@@ -66,7 +67,8 @@ class ModelDeploymentController:
             placement=await self._placement(client, obj, pods),
             runtime_class=await self._runtime_class(client, obj),
             job=found,
-            evaluation=Evaluation.parse(evaluation) if evaluation else None,
+            evaluation=attempt(Evaluation.parse, evaluation) if evaluation else None,
+            has_evaluation=evaluation is not None,
             inputs=await self._inputs(client, obj, found),
         )
 

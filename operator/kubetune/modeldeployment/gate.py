@@ -40,6 +40,15 @@ def judge(release: Release, choice: ModelChoice, gate: str | None, evaluation: E
     return judge_spec(choice, gate, evaluation) or unfinished
 
 
+def unreadable(gate: str) -> Admission:
+    """The Evaluation is there, and another release has written it."""
+    return _refused(
+        Reason.EVALUATION_NOT_FOUND,
+        f"Evaluation {gate!r} does not fit this operator's API, so that its verdict cannot be read. Create it again, "
+        "or use a newer operator.",
+    )
+
+
 def judge_spec(choice: ModelChoice, gate: str, evaluation: Evaluation) -> Admission | None:
     """Why the verdict can never count, whatever it will be: its Evaluation has no gate, or its candidate is another
     model. None while that is not plain from what is written."""

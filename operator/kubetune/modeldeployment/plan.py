@@ -17,7 +17,7 @@ from kubetune.workload.inputs import Inputs, Problem, check_inputs, check_spelli
 from kubetune.workload.secrets import check_secrets, needed_secrets
 
 from .api import ModelDeployment, Reason
-from .gate import admit, judge_spec, judged_contents, without_gate
+from .gate import admit, judge_spec, judged_contents, unreadable, without_gate
 from .ledger import Ledger, Maker, Release
 from .resources import child, recreates, used_uris
 from .rollout import Exchange, Loading, advance
@@ -45,6 +45,8 @@ class Observed:
     """The FineTuneJob ``spec.model`` refers to."""
     evaluation: Evaluation | None = None
     """The Evaluation ``spec.requireVerdict`` refers to."""
+    has_evaluation: bool | None = None
+    """Whether it is there, although this operator may not be able to read it; None as far as ``evaluation`` tells."""
     inputs: Inputs = field(default_factory=Inputs)
     """Claims that the spec names or that hold the model."""
 
@@ -121,6 +123,8 @@ def make_plan(deployment: ModelDeployment, observed: Observed, present: Present,
             return Plan(accepted(), _judge_ahead(deployment, observed, waiting), ledger)
         return Plan(_refused(found), _judge_ahead(deployment, observed, _undecided(found.reason)), ledger)
     admission = admit(found, deployment.spec.model, _gate(deployment), observed.evaluation, ledger)
+    if observed.has_evaluation and observed.evaluation is None and not admission.admitted:
+        admission = unreadable(_gate(deployment) or "")
     status = ConditionStatus.TRUE if admission.admitted else ConditionStatus.FALSE
     admitted = Fact(status, admission.reason, admission.message)
     missing = held or _find_missing(deployment, observed, found, ledger, settings)

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from kubetune.common.conditions import Condition, ConditionStatus, Fact, get_condition, set_condition
 from kubetune.common.decision import Event
+from kubetune.common.doubt import attempt
 from kubetune.common.job_status import Failure, JobCondition, JobPhase, JobStatus
 from kubetune.common.reasons import Shared
 from kubetune.workload.inputs import Problem
@@ -155,6 +156,11 @@ def keep(old: StatusType, members: Mapping[str, Any]) -> StatusType:
     """``old`` with ``members`` in place of its own: what a pass does not name stays as it was. Raises
     pydantic.ValidationError for members that cannot be."""
     return type(old)(**{**dict(old), **members})
+
+
+def fitting(kind: type[JobStatus], members: dict[str, Any]) -> dict[str, Any]:
+    """Those of ``members``, which a pod has told, that a status of this kind can have, each looked at by itself."""
+    return {name: value for name, value in members.items() if attempt(lambda one: kind(**one), {name: value})}
 
 
 def transitions(old: Iterable[Condition], new: Iterable[Condition]) -> tuple[Event, ...]:

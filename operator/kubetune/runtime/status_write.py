@@ -9,7 +9,8 @@ Object = dict[str, Any]
 
 TEXT_LIMIT = 512
 _MEMBER = re.compile(r"\bstatus\.([A-Za-z]\w*)")
-_KEPT = ("observedGeneration", "phase", "completionTime", "conditions")
+_KEPT = ("observedGeneration", "phase", "completionTime", "conditions", "artifact", "candidate", "verdict", "report")
+_RESULTS = {"artifact", "verdict"}
 
 
 def over(stored: Object | None, decided: Object) -> Object:
@@ -21,7 +22,10 @@ def over(stored: Object | None, decided: Object) -> Object:
 def smaller(decided: Object, refusal: str) -> Object:
     """``decided`` without what the API server's ``refusal`` names; where it names nothing that can be left out, only
     how far the object is, in shorter words."""
-    named = (set(_MEMBER.findall(refusal)) & decided.keys()) - set(_KEPT)
+    named = (set(_MEMBER.findall(refusal)) & decided.keys()) - {"conditions"}
+    if named & _RESULTS:
+        # Without its result it has not ended: it is looked at again.
+        named.add("completionTime")
     if named:
         return {member: value for member, value in decided.items() if member not in named}
     kept = {member: decided[member] for member in _KEPT if member in decided}

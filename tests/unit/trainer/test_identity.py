@@ -159,3 +159,11 @@ def test_the_value_that_is_left_out_does_not_follow_the_contracts_default() -> N
     assert identify(usual, "ab", "x").settings == {"validationShare": 0.1}
     later = changed(hyperparameters=Hyperparameters(num_train_epochs=2.0))
     assert identify(later, "ab", "x").settings == {"validationShare": 0.1, "numTrainEpochs": 2.0}
+
+
+def test_rows_of_a_file_of_their_own_are_other_rows_when_they_are_trained_on() -> None:
+    """The digest of all rows alone would not tell."""
+    held_out = dataclasses.replace(CONFIG, dataset=dataclasses.replace(CONFIG.dataset, validation_uri="s3://d/v"))
+    runs = [identify(CONFIG, "ab", "x"), identify(held_out, "ab", "x", 10), identify(held_out, "ab", "x", 20)]
+    assert len({run.sha256 for run in runs}) == 3
+    assert runs[0].differences(runs[1]) == runs[1].differences(runs[2]) == ("rows",)

@@ -110,7 +110,7 @@ def preflight() -> ExitCode:
 
 def identity(config: TrainConfig, store: Store, data: Data) -> Identity:
     """What the training will be."""
-    return identify(config, data.sha256, name_content(config.base_model, store))
+    return identify(config, data.sha256, name_content(config.base_model, store), len(data.validation))
 
 
 def check_gpus(config: TrainConfig) -> None:

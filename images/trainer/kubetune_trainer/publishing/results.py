@@ -83,7 +83,7 @@ def manifest_meta(
 
     ``derived_from`` is the published result that an export was made of.
     """
-    run = identify(config, inputs.dataset_sha256, inputs.base)
+    run = identify(config, inputs.dataset_sha256, inputs.base, inputs.validation_rows)
     settings = {"run": to_json(run), "train": to_json(config), "results": results}
     if derived_from:
         settings["derivedFrom"] = to_json(derived_from)

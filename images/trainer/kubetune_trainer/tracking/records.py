@@ -51,7 +51,7 @@ def lineage(config: TrainConfig, inputs: Inputs) -> dict[str, str]:
     """What the run was made of, by digest."""
     found = {
         "kubetune.dataset.sha256": inputs.dataset_sha256,
-        "kubetune.run.sha256": identify(config, inputs.dataset_sha256, inputs.base).sha256,
+        "kubetune.run.sha256": identify(config, inputs.dataset_sha256, inputs.base, inputs.validation_rows).sha256,
         "kubetune.code.sha256": code_sha256(),
         "kubetune.image": config.image,
         "kubetune.hardware": describe(config.gpus),

@@ -53,6 +53,8 @@ def charge(
     product = product or old.accelerator
     price = rate(spec, settings, product)
     active = round(old.active_seconds + added, 3)
+    if not math.isfinite(active * max(1, spec.resources.gpu)):
+        return old
     amount = _add(old.amount, price.amount, added)
     return CostStatus(
         active_seconds=active,
