@@ -31,7 +31,7 @@ test: venv ## Everything: check, then the integration, image and end-to-end suit
 	$(PY) -m tests.run all
 
 .PHONY: check
-check: venv tools ## Format, lint, types, generated files, unit, golden, contract and chart tests (under 90 s)
+check: venv tools ## Format, lint, types, generated files, unit, golden, contract and chart tests (two minutes)
 	$(PY) -m tests.run check
 
 .PHONY: test-integration
