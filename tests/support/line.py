@@ -12,11 +12,13 @@ from prometheus_client import CollectorRegistry
 from kubetune.finetunejob.controller import FineTuneJobController
 from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.client import Client
+from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import FINETUNEJOB, JOB, NODE, POD, Resource
 from kubetune.runs.read import final_condition, is_suspended
 from kubetune.runtime.poll import Poller
 from kubetune.runtime.polls import Polls
 from kubetune.runtime.queue import WorkQueue
+from kubetune.runtime.refusal import refuse_by_server
 from kubetune.settings import Settings
 from kubetune.workload.misfit import explain_misfit
 from kubetune.workload.pods import is_finished
@@ -26,6 +28,7 @@ from .objects import finetunejob, train_summary
 
 Object = dict[str, Any]
 NAMESPACE = "ns"
+QUOTA = ApiError(403, "Forbidden", "exceeded quota: small, requested: count/jobs.batch=1")
 START = datetime(2026, 1, 2, tzinfo=UTC)
 
 
@@ -38,6 +41,8 @@ class Line:
         self.jobs: dict[str, Object] = {}
         self.pods: dict[str, Object] = {}
         self.nodes: dict[str, Object] = {}
+        self.refused: set[str] = set()
+        """Those whose Job a quota refuses."""
         self.writes = 0
         self.now = START
         for second, (name, spec) in enumerate(specs.items()):
@@ -79,6 +84,10 @@ class Line:
         observed = await self.controller.gather(cast(Client, self), obj, fresh=not raw.get("status"))
         decision = self.controller.decide(obj, observed, self.now)
         await asyncio.sleep(0)
+        if decision.create and name in self.refused:
+            self.controller.refused(obj)
+            self.customs[name]["status"] = refuse_by_server(raw, QUOTA, self.now, "", decision.status).status
+            return
         for made in decision.create:
             self._create(name, made)
         if not all([self._patch(patch.ref.name, patch.body) for patch in decision.patch]):

@@ -326,6 +326,18 @@ async def test_one_that_is_suspended_before_anybody_else_looks_leaves_its_place(
     assert line.has_place("b")
 
 
+async def test_one_whose_job_is_refused_leaves_its_place() -> None:
+    """A quota may last for days; others may fit into it."""
+    line = Line(1, {"a": {}, "b": {}})
+    line.refused.add("a")
+    for _ in range(3):
+        await line.look("a")
+    assert line.customs["a"]["status"]["conditions"][0]["reason"] == "QuotaExceeded"
+    await line.look("b")
+    line.control("b")
+    assert (line.has_place("a"), line.has_place("b")) == (False, True)
+
+
 async def test_alone_it_keeps_its_pod_for_whoever_adds_nodes() -> None:
     line = Line(1, {"impossible": GPUS})
     await line.settle()

@@ -76,6 +76,9 @@ class EvaluationController:
         if self._pods.follows(key):
             self._pods.record(key, recorded_progress(status))
 
+    def refused(self, obj: Evaluation) -> None:
+        """Nothing was reserved for it."""
+
     def forget(self, key: Key) -> None:
         self._pods.leave(key)
         self._sweep.forget(key.namespace, key.name)

@@ -112,6 +112,10 @@ class FineTuneJobController:
         if self._pods.follows(key):
             self._pods.record(key, recorded_live(status))
 
+    def refused(self, obj: FineTuneJob) -> None:
+        # Who waits behind it may go on; it stands in line again with its next try.
+        self._slots.leave(obj)
+
     def forget(self, key: Key) -> None:
         self._pods.leave(key)
         self._series.remove(key.namespace, key.name)

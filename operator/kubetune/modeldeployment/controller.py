@@ -85,6 +85,9 @@ class ModelDeploymentController:
     def recorded(self, key: Key, status: Object) -> None:
         """Nothing is compared with it."""
 
+    def refused(self, obj: ModelDeployment) -> None:
+        """Nothing was reserved for it."""
+
     def forget(self, key: Key) -> None:
         """Nothing about a ModelDeployment is kept in memory."""
 

@@ -69,6 +69,9 @@ class Controller(Protocol[Custom, Observed]):
     def recorded(self, key: Key, status: Object) -> None:
         """This status, as ``decide`` has made it, is on record."""
 
+    def refused(self, obj: Custom) -> None:
+        """The API server has refused what ``decide`` was to create: nothing of it exists."""
+
     def forget(self, key: Key) -> None:
         """The custom resource is gone or being deleted: drop what is kept in memory about it (metrics series)."""
 

@@ -144,6 +144,7 @@ class Reconciler:
             if not (error.is_forbidden or error.is_invalid):
                 raise
             log.warning("refused: %s", error, extra={"key": str(key)})
+            controller.refused(obj)
             # What has ended is not accepted any less because a Job of it stays.
             if decision.create or "completionTime" not in (raw.get("status") or {}):
                 decision = refuse_by_server(raw, error, _now(), decision.refused, decision.status)
