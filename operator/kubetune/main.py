@@ -19,7 +19,7 @@ from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.glance import Glance
 from kubetune.kube.lease import Lease
-from kubetune.registry import CUSTOM, Parts, controllers
+from kubetune.registry import CUSTOM, Parts, controllers, turns
 from kubetune.runtime.controller import Key
 from kubetune.runtime.health import Health
 from kubetune.runtime.intake import Intake
@@ -71,7 +71,9 @@ class _Operator:
         built = controllers(Parts(settings, polls, metrics))
         reconciler = Reconciler(client, built, queue, metrics, glance=Glance(client))
         resync = Resync(client, queue, reconciler.seen, metrics.inventory)
-        intake = Intake(queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget)
+        intake = Intake(
+            queue, reconciler.seen, reconciler.references, metrics.inventory, reconciler.forget, turns=turns
+        )
         health = Health(
             queue, resync, polls, metrics, lambda: "" if lease.is_held else f"not acting: {lease.waits_for}"
         )

@@ -13,6 +13,7 @@ from kubetune.evaluation.api import Evaluation
 from kubetune.evaluation.controller import EvaluationController
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.finetunejob.controller import FineTuneJobController
+from kubetune.finetunejob.queue.peers import makes_room
 from kubetune.finetunejob.report.series import ProgressSeries
 from kubetune.kube.kinds import EVALUATION, FINETUNEJOB, MODELDEPLOYMENT, Resource
 from kubetune.modeldeployment.api import ModelDeployment
@@ -42,6 +43,8 @@ class Kind:
     """Where the API server serves it."""
     control: Callable[[Parts], AnyController]
     """Builds its controller."""
+    makes_room: Callable[[str | None, str], bool] = lambda _before, _phase: False
+    """Whether a change of its phase may let another one of its namespace have a turn."""
 
 
 KINDS = (
@@ -49,11 +52,17 @@ KINDS = (
         FineTuneJob,
         FINETUNEJOB,
         lambda parts: FineTuneJobController(parts.settings, parts.polls, ProgressSeries(parts.metrics.registry)),
+        makes_room,
     ),
     Kind(Evaluation, EVALUATION, lambda parts: EvaluationController(parts.settings, parts.polls)),
     Kind(ModelDeployment, MODELDEPLOYMENT, lambda parts: ModelDeploymentController(parts.settings)),
 )
 CUSTOM = tuple(kind.resource for kind in KINDS)
+
+
+def turns(kind: str, before: str | None, phase: str) -> bool:
+    """``runtime.intake.Turns`` of all kinds."""
+    return any(one.makes_room(before, phase) for one in KINDS if one.resource.kind == kind)
 
 
 def controllers(parts: Parts) -> dict[str, AnyController]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kubetune.registry import turns
 from kubetune.runtime.arrivals import LIMIT, Arrivals
 from kubetune.runtime.controller import ANY, Key
 from kubetune.runtime.intake import Intake
@@ -26,7 +27,7 @@ class Bench:
         self.references = References()
         self.inventory = Inventory(["FineTuneJob", "Evaluation"])
         self.gone: list[Key] = []
-        self.intake = Intake(self.queue, self.seen, self.references, self.inventory, self.gone.append)
+        self.intake = Intake(self.queue, self.seen, self.references, self.inventory, self.gone.append, turns=turns)
 
     def keys(self) -> set[Key]:
         """Takes what is in line."""

@@ -22,6 +22,7 @@ from kubetune.kube.client import Client
 from kubetune.kube.errors import ApiError
 from kubetune.kube.kinds import FINETUNEJOB, JOB, POD, Resource
 from kubetune.kube.told import Told
+from kubetune.registry import turns
 from kubetune.runtime.controller import Key
 from kubetune.runtime.intake import Intake
 from kubetune.runtime.metrics import Metrics
@@ -217,7 +218,8 @@ class Bench:
         client = cast(Client, Live(world))
         behind = cast(Client, glance) if glance else None
         self.loop = Reconciler(client, {FINETUNEJOB.kind: controller}, self.queue, metrics, glance=behind)
-        self.intake = Intake(self.queue, self.loop.seen, self.loop.references, metrics.inventory, self.loop.forget)
+        seen, references = self.loop.seen, self.loop.references
+        self.intake = Intake(self.queue, seen, references, metrics.inventory, self.loop.forget, turns=turns)
 
     def deliver(self, resource: Resource) -> bool:
         """The watch of that kind tells the next event; False when it has told all."""

@@ -15,24 +15,27 @@ from .seen import Seen
 
 Object = dict[str, Any]
 
-_MAKES_ROOM = {"Suspended", "Succeeded", "Failed"}
-_IN_LINE = "Queued"
-"""Phases whose beginning or end matters to all that wait for their turn in the namespace."""
+Turns = Callable[[str, str | None, str], bool]
+"""Whether a kind's change from one phase, None for an object that is new, to another may let somebody else of its
+namespace have a turn."""
 
 
 class Intake:
     """Every method is called with one watch event's type and object, and only ever adds keys.
 
     ``on_gone`` is told of custom resources that were deleted: nothing is left to reconcile, only memory to free.
+    ``turns`` is asked about every change of phase.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - everything that an event may concern
         self,
         queue: WorkQueue[Key],
         seen: Seen,
         references: References,
         inventory: Inventory,
         on_gone: Callable[[Key], None],
+        *,
+        turns: Turns,
     ) -> None:
         self._labels = {f"{GROUP}/{kind.lower()}": kind for kind in inventory.kinds}
         self._queue = queue
@@ -40,6 +43,7 @@ class Intake:
         self._references = references
         self._inventory = inventory
         self._on_gone = on_gone
+        self._turns = turns
 
     def custom(self, kind: str, event_type: str | None, obj: Object) -> None:
         """A custom resource appeared, changed or is gone: it is looked at, and so is what refers to it if that matters
@@ -50,7 +54,7 @@ class Intake:
         phase = self._inventory.note(kind, obj)
         if event_type == "DELETED":
             self._inventory.forget(kind, metadata["uid"])
-        if event_type == "DELETED" or (phase != before and (phase in _MAKES_ROOM or before == _IN_LINE)):
+        if event_type == "DELETED" or (phase != before and self._turns(kind, before, phase)):
             for referrer in self._references.referrers(key._replace(name=ANY)):
                 self._queue.add(referrer)
         referrers = self._references.referrers(key)

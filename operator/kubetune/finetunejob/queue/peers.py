@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from kubetune.common.job_status import JobPhase
 from kubetune.common.model import format_time
 from kubetune.finetunejob.api import FineTuneJob, Reason
 from kubetune.finetunejob.api.spec import FitPolicy
@@ -80,6 +81,11 @@ def read_peer(raw: Object) -> Peer:
         spent=status.get("cost", {}).get("amount", 0.0),
         estimate=status.get("preflight", {}).get("cost", {}).get("estimate"),
     )
+
+
+def makes_room(before: str | None, phase: str) -> bool:
+    """Whether a FineTuneJob that goes from one phase to another may give up a place, or its turn in line."""
+    return before == JobPhase.QUEUED or phase in {JobPhase.SUSPENDED, JobPhase.SUCCEEDED, JobPhase.FAILED}
 
 
 def order_of(job: FineTuneJob) -> Order:
