@@ -115,7 +115,8 @@ def test_progress_alone_is_written_by_reads_from_the_watch_cache(
         assert 2 <= writes <= POLLED_SECONDS + 1
         reads = {("GET", "finetunejobs"), ("GET", "jobs"), ("GET", "pods")}
         assert set(spent) == {("PATCH", "finetunejobs/status"), *reads}
-        assert max(spent[read] for read in reads) <= writes + 1, "no pass is in vain"
+        # A pass may be under way when the counting begins, and when it ends.
+        assert max(spent[read] for read in reads) <= writes + 2, "no pass is in vain"
         assert proxy.live_reads(kube.namespace) == live
 
 

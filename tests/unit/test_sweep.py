@@ -62,7 +62,8 @@ def test_only_what_is_recorded_goes() -> None:
     job = finished_job()
     observed = Observed(JobObservation(live(job.metadata.uid)))
     first = decide(job, observed, NOW, Settings())
-    assert not first.patch, "an older operator wrote this status; what there is to add to it is recorded first"
+    # An older operator wrote this status: what there is to add to it is recorded first, and the Job looked at again.
+    assert (first.patch, first.requeue_after) == ((), 0.0)
     job = job.model_copy(update={"status": FineTuneJobStatus.model_validate(first.status)})
     assert decide(job, observed, NOW, Settings()).patch
     assert not decide(job, observed, NOW, Settings(keep_finished_seconds=0)).patch

@@ -84,9 +84,11 @@ def adopt(look: Look, preflight: Preflight, found: TrainSummary, checked: Run) -
 def keep_final(job: FineTuneJob, observed: Observed, now: datetime, settings: Settings) -> Decision:
     """Ended and recorded: only the Evaluation is still owed, and the Job may go."""
     decision = _keep(job, observed, now)
-    if decision.create or decision.status != job.status.to_dict():
-        return decision
-    return replace(decision, patch=sweep(observed.run.job, job.metadata.uid, settings.keep_finished_seconds))
+    gone = sweep(observed.run.job, job.metadata.uid, settings.keep_finished_seconds)
+    if gone and (decision.create or decision.status != job.status.to_dict()):
+        # What is owed comes first, and must not fail for a Job that stays.
+        return replace(decision, requeue_after=decision.requeue_after or 0.0)
+    return replace(decision, patch=gone)
 
 
 def _keep(job: FineTuneJob, observed: Observed, now: datetime) -> Decision:
