@@ -80,7 +80,7 @@ def test_preflight_took_no_gpu_and_little_else(kube: Kube, namespace: str, job: 
     [pod] = kube.list(namespace, "pods", f"kubetune.io/finetunejob={NAME},app.kubernetes.io/component=preflight")
     assert pod["status"]["phase"] == "Succeeded"
     resources = pod["spec"]["containers"][0]["resources"]
-    assert set(resources["limits"]) == {"memory"}
+    assert set(resources["limits"]) == {"memory", "ephemeral-storage"}
     assert resources["requests"]["cpu"] == "250m"
     assert job["status"]["attempts"] == 1
 
