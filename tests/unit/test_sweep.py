@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from kubetune.common.meta import ObjectMeta
 from kubetune.evaluation import decide as evaluation_decide
 from kubetune.evaluation.api import EvaluationStatus
 from kubetune.finetunejob.api import FineTuneJobStatus
@@ -88,11 +89,11 @@ class Server:
 
 
 async def look(swept: Swept, server: Server, uid: str = "me") -> Object | None:
-    return await swept.look(cast(Client, server), "team", "demo", "demo-train", uid)
+    return await swept.look(cast(Client, server), ObjectMeta(name="demo", namespace="team", uid=uid), "demo-train")
 
 
 async def test_each_finished_object_is_looked_at_until_there_is_nothing_to_say() -> None:
-    server, swept = Server(live()), Swept()
+    server, swept = Server(live()), Swept(60)
     assert await look(swept, server) == live()
     assert await look(swept, server) == live(), "the patch may have failed"
     server.job = live(ttlSecondsAfterFinished=5)

@@ -9,6 +9,7 @@ from datetime import datetime
 
 from pydantic import Field
 
+from .doubt import clip
 from .model import ApiModel, Timestamp
 
 MESSAGE_LIMIT = 4096
@@ -70,7 +71,7 @@ def set_condition(  # noqa: PLR0913 - the members of a condition
         type=type_,
         status=status,
         reason=reason,
-        message=message if len(message) <= MESSAGE_LIMIT else message[: MESSAGE_LIMIT - 1] + "…",
+        message=clip(message, MESSAGE_LIMIT),
         last_transition_time=old.last_transition_time if old and old.status is status else now.replace(microsecond=0),
         observed_generation=generation,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, cast
 
 from pydantic import Field, ValidationError
 
@@ -82,25 +82,21 @@ class Status(ApiModel):
     """How far the object is; True is good."""
 
 
-def _readable(kind: Any, obj: dict[str, Any]) -> dict[str, Any]:
-    """The part of the object's status that fits ``kind``: without the members that do not, or of a list without those
-    entries."""
-    status = obj.get("status")
+def _readable(kind: type[Status], status: Any) -> Status:
+    """What of ``status`` fits ``kind``: without the members that do not, or of a list without those entries."""
     if not isinstance(status, dict):
-        return {}
+        return kind()
     try:
-        kind.model_validate(status)
+        return kind.model_validate(status)
     except ValidationError as error:
         # The member, and the number of the entry where it is a list.
         places = [(str(one["loc"][0]), one["loc"][1:2]) for one in error.errors()]
-    else:
-        return status
     kept = dict(status)
     for member in {member for member, _ in places}:
         value, unread = kept.pop(member), {entry for name, entry in places if name == member}
         if isinstance(value, list) and () not in unread:
             kept[member] = [one for index, one in enumerate(value) if (index,) not in unread]
-    return kept
+    return kind.model_validate(kept)
 
 
 class Resource(ApiModel):
@@ -130,7 +126,8 @@ class Resource(ApiModel):
         The status does not have to: an operator of another release may have written it. What this one cannot read of
         it counts as unknown.
         """
-        return cls.model_validate(obj | {"status": _readable(cls.model_fields["status"].annotation, obj)})
+        kind = cast(type[Status], cls.model_fields["status"].annotation)
+        return cls.model_validate(obj | {"status": _readable(kind, obj.get("status"))})
 
     def owner_reference(self) -> dict[str, Any]:
         """The controller reference that makes a child be deleted with this object."""

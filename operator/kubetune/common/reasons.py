@@ -30,7 +30,6 @@ class Shared(enum.StrEnum):
     SUSPENDED = "Suspended"
     RETRYING = "Retrying"
     COMPLETED = "Completed"
-    RESULT_FOUND = "ResultFound"
     OUT_OF_MEMORY = "OutOfMemory"
     BAD_CONFIG = "BadConfig"
     BAD_DATA = "BadData"

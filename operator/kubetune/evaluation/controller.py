@@ -40,7 +40,7 @@ class EvaluationController:
             polls, settings.progress_write_seconds, read=partial(read, EvalProgress), is_due=is_worth_a_write
         )
         self._secrets = SecretCheck()
-        self._sweep = Swept()
+        self._sweep = Swept(settings.keep_finished_seconds)
 
     @property
     def resource(self) -> Resource:
@@ -52,7 +52,7 @@ class EvaluationController:
     async def gather(self, client: Client, obj: Evaluation, *, fresh: bool) -> Observed:
         if is_final(obj.status):
             self._pods.leave(_key(obj))
-            return Observed(JobObservation(await self._swept(client, obj)))
+            return Observed(JobObservation(await self._sweep.look(client, obj.metadata, job_name(obj))))
         namespace, run = obj.metadata.namespace, JobObservation()
         if not fresh:
             run = await read_job(client, namespace, job_name(obj))
@@ -82,12 +82,6 @@ class EvaluationController:
     def forget(self, key: Key) -> None:
         self._pods.leave(key)
         self._sweep.forget(key.namespace, key.name)
-
-    async def _swept(self, client: Client, obj: Evaluation) -> Object | None:
-        meta = obj.metadata
-        if not self._settings.keep_finished_seconds:
-            return None
-        return await self._sweep.look(client, meta.namespace, meta.name, job_name(obj), meta.uid)
 
     async def _before_start(self, client: Client, obj: Evaluation) -> Observed:
         if check_spelling(used_uris(obj, None)):

@@ -60,7 +60,7 @@ class FineTuneJobController:
         )
         self._slots = Slots(settings)
         self._secrets = SecretCheck()
-        self._sweep = Swept()
+        self._sweep = Swept(settings.keep_finished_seconds)
 
     @property
     def resource(self) -> Resource:
@@ -76,7 +76,7 @@ class FineTuneJobController:
             self._pods.leave(_key(obj))
             self._series.remove(meta.namespace, meta.name)
             return Observed(
-                JobObservation(await self._swept(client, obj)),
+                JobObservation(await self._sweep.look(client, meta, job_name(meta.name))),
                 evaluation=await self._evaluation(client, obj) if owes_evaluation else None,
             )
         if fresh:
@@ -121,12 +121,6 @@ class FineTuneJobController:
         self._series.remove(key.namespace, key.name)
         self._sweep.forget(key.namespace, key.name)
 
-    async def _swept(self, client: Client, obj: FineTuneJob) -> Object | None:
-        meta = obj.metadata
-        if not self._settings.keep_finished_seconds:
-            return None
-        return await self._sweep.look(client, meta.namespace, meta.name, job_name(meta.name), meta.uid)
-
     async def _prepare(self, client: Client, obj: FineTuneJob, observed: Observed) -> Observed:
         """What matters while a Job is to be created."""
         hardware = await self._hardware(client, obj)
@@ -142,7 +136,6 @@ class FineTuneJobController:
         if not wants_to_start(obj, observed, self._settings) and not could_stop(obj, observed):
             return None
         if not client.is_live:
-            # The answer takes a place.
             raise NotLive
         if observed.run.job is not None and is_suspended(observed.run.job):
             observed = replace(observed, hardware=await self._hardware(client, obj))

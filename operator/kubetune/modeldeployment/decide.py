@@ -8,10 +8,11 @@ from typing import Any
 
 from kubetune.common.conditions import get_condition
 from kubetune.common.decision import Decision
+from kubetune.common.reasons import Shared
 from kubetune.runs.status import Stamp
 from kubetune.settings import Settings
 
-from .api import DeploymentCondition, ModelDeployment, Reason
+from .api import DeploymentCondition, ModelDeployment
 from .drift import is_in_step
 from .ledger import Ledger, Release, read_ledger, with_pods
 from .plan import RECHECK_SECONDS, Observed, Plan, Present, make_plan
@@ -58,7 +59,7 @@ def _was_applied(deployment: ModelDeployment) -> bool:
     return status.observed_generation == deployment.metadata.generation and not is_refused
 
 
-_UNAPPLIED = {Reason.INVALID_SPEC, Reason.NAME_CONFLICT, Reason.CREATION_REFUSED}
+_UNAPPLIED = {Shared.INVALID_SPEC, Shared.NAME_CONFLICT, Shared.CREATION_REFUSED}
 
 
 def _digest(ledger: Ledger | None) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from kubetune.common.conditions import ConditionStatus, Fact
+from kubetune.common.reasons import Shared
 from kubetune.evaluation.api import Evaluation
 from kubetune.finetunejob.api import FineTuneJob
 from kubetune.lineage import Found, Obstacle, Unresolved, job_names, resolve_servable
@@ -223,11 +224,11 @@ def _named(deployment: ModelDeployment) -> dict[str, str]:
     return {uri: field for field, uri in fields.items() if uri} | caches
 
 
-_LACKS = {Reason.CLAIM_NOT_FOUND, Reason.SECRET_NOT_FOUND, "ConfigMapNotFound"}
+_LACKS = {Shared.CLAIM_NOT_FOUND, Shared.SECRET_NOT_FOUND, "ConfigMapNotFound"}
 _REASONS = {
     Obstacle.NOT_FOUND: Reason.FINE_TUNE_JOB_NOT_FOUND,
     Obstacle.NOT_FINISHED: Reason.FINE_TUNE_JOB_NOT_FINISHED,
-    Obstacle.UNREADABLE: Reason.INVALID_SPEC,
+    Obstacle.UNREADABLE: Shared.INVALID_SPEC,
     Obstacle.FAILED: Reason.FINE_TUNE_JOB_FAILED,
     Obstacle.NOT_SERVABLE: Reason.ADAPTER_NOT_SERVABLE,
 }
@@ -245,7 +246,7 @@ def _name_conflict(deployment: ModelDeployment, observed: Observed) -> Problem |
                 f"{kind} {deployment.metadata.namespace}/{child(deployment)} exists and does not belong to this "
                 "ModelDeployment. It is left alone; delete it or give this ModelDeployment another name."
             )
-            return Problem(Reason.NAME_CONFLICT, text)
+            return Problem(Shared.NAME_CONFLICT, text)
     return None
 
 

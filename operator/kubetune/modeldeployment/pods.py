@@ -9,6 +9,7 @@ from typing import Any
 from kubetune.common.conditions import ConditionStatus, Fact
 from kubetune.common.doubt import believed, read
 from kubetune.common.job_status import Failure
+from kubetune.common.reasons import Shared
 from kubetune.workload.explain import explain_waiting, failure_of
 from kubetune.workload.fingerprint import SPEC_HASH
 from kubetune.workload.pods import condition, container_statuses
@@ -106,7 +107,7 @@ def _read(pod: Object, warnings: list[Object], placement: Fact | None) -> Server
         loaded=loaded,
         ready=(condition(pod, "Ready") or {}).get("status") == "True",
         failed_starts=sum(status.get("restartCount", 0) for status in statuses),
-        is_stuck=fact.reason == Reason.IMAGE_PULL_FAILED or (failure is not None and _failed_fetches(statuses)),
+        is_stuck=fact.reason == Shared.IMAGE_PULL_FAILED or (failure is not None and _failed_fetches(statuses)),
         fact=fact,
         failure=failure,
         contents=_contents(statuses),

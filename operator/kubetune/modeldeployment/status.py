@@ -9,6 +9,7 @@ from kubetune.common.conditions import ConditionStatus, Fact, get_condition, is_
 from kubetune.common.decision import Event
 from kubetune.common.job_status import Failure
 from kubetune.common.labels import selector
+from kubetune.common.reasons import Shared
 from kubetune.common.sentences import sentences
 from kubetune.common.wording import explain_refusal, refusal_reason
 from kubetune.runs.status import Stamp, accepted_unless, set_facts, transitions
@@ -28,9 +29,9 @@ TRUE, FALSE = ConditionStatus.TRUE, ConditionStatus.FALSE
 _UNDERWAY = {
     Reason.FETCHING,
     Reason.LOADING,
-    Reason.WAITING,
-    Reason.UNSCHEDULABLE,
-    Reason.NO_NODE_WITH_GPU,
+    Shared.WAITING,
+    Shared.UNSCHEDULABLE,
+    Shared.NO_NODE_WITH_GPU,
 }
 """Reasons for not having loaded that are no failure of the version."""
 _UNTOLD = {
@@ -118,9 +119,9 @@ def needs_another_look(status: ModelDeploymentStatus) -> bool:
     """Whether something may change without an event that reaches this object."""
     accepted = get_condition(status.conditions, DeploymentCondition.ACCEPTED)
     if accepted is not None and accepted.reason in {
-        Reason.CLAIM_NOT_FOUND,
-        Reason.SECRET_NOT_FOUND,
-        Reason.NAME_CONFLICT,
+        Shared.CLAIM_NOT_FOUND,
+        Shared.SECRET_NOT_FOUND,
+        Shared.NAME_CONFLICT,
     }:
         return True
     if status.phase is DeploymentPhase.SERVING_PREVIOUS:
@@ -163,7 +164,7 @@ def _ready(deployment: ModelDeployment, view: View, loaded: Fact, settings: Sett
         return Fact(FALSE, loaded.reason, sentences(*parts))
     ready = sum(pod.ready for pod in view.current)
     if ready < replicas:
-        return Fact(FALSE, Reason.WAITING, sentences(f"{ready} of {replicas} pods answer /health", _who_serves(view)))
+        return Fact(FALSE, Shared.WAITING, sentences(f"{ready} of {replicas} pods answer /health", _who_serves(view)))
     leftover = [pod.name for pod in view.pods if pod.template != view.template and pod.ready]
     if leftover:
         return Fact(
@@ -191,7 +192,7 @@ def _obstacle(pods: tuple[ServerPod, ...]) -> Fact:
     waiting = [pod.fact for pod in pods if not pod.loaded]
     failed = [pod.fact for pod in pods if pod.failure]
     stuck = [fact for fact in waiting if fact.reason not in _UNDERWAY]
-    return next(iter((*failed, *stuck, *waiting)), Fact(FALSE, Reason.WAITING, "Waiting for the pods to be created."))
+    return next(iter((*failed, *stuck, *waiting)), Fact(FALSE, Shared.WAITING, "Waiting for the pods to be created."))
 
 
 def _creation_problem(deployment: Object | None) -> Fact | None:

@@ -23,7 +23,6 @@ from .read import Run
 
 Object = dict[str, Any]
 
-DEADLINE_EXCEEDED = Shared.DEADLINE_EXCEEDED
 ACTIVE_SINCE = f"{GROUP}/active-since"
 LEAST_SECONDS = 1
 """What is left at least: the Job controller takes the deadline from there."""
@@ -78,7 +77,7 @@ def tracking_body(job: Object) -> Object | None:
 def explain_deadline(run: Run, job: Object, limit: int | None) -> Run:
     """``run`` with a message about the whole of ``limit``, where that is what has ended it: the Job's own words know
     only what was left of it at its last start."""
-    if run.failure is None or run.failure.reason != DEADLINE_EXCEEDED or limit is None:
+    if run.failure is None or run.failure.reason != Shared.DEADLINE_EXCEEDED or limit is None:
         return run
     before = limit - job["spec"].get("activeDeadlineSeconds", limit)
     earlier = f", {format_duration(before)} of it before it was last resumed," if before > 0 else ""

@@ -30,7 +30,6 @@ PROBLEM_SECONDS = 5.0
 """A missing claim, ConfigMap or Secret is not watched; once created it is found this much later."""
 CONFLICT_SECONDS = 60.0
 """Somebody has to delete or rename something; nobody tells when."""
-RESULT_LOST = Shared.RESULT_LOST
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def lose(run: Run, what: str, remedy: str) -> Run:
     return replace(
         run,
         phase=JobPhase.FAILED,
-        succeeded=Fact(ConditionStatus.FALSE, RESULT_LOST, text),
-        failure=Failure(reason=RESULT_LOST, message=text, pod=run.pod),
+        succeeded=Fact(ConditionStatus.FALSE, Shared.RESULT_LOST, text),
+        failure=Failure(reason=Shared.RESULT_LOST, message=text, pod=run.pod),
     )
 
 

@@ -8,15 +8,12 @@ from typing import Any
 from kubetune.common.job_status import Failure
 from kubetune.common.reasons import Shared
 from kubetune.workload.explain import explain_failure
-from kubetune.workload.pods import condition
-from kubetune_contract import ExitCode
+from kubetune.workload.job import is_ignored
 
 Object = dict[str, Any]
 
 KILLED = 137
 """Exit code of a container that the kernel has killed."""
-_IGNORED = {int(ExitCode.PREEMPTED), int(ExitCode.SUPERSEDED)}
-"""Exit codes that the Job's failure policy does not count."""
 
 
 def is_out_of_main_memory(failure: Failure | None) -> bool:
@@ -30,7 +27,7 @@ def fewer_tries(job: Object, pods: Iterable[Object], main: str) -> Object | None
     One alone takes nothing away: whatever else happens to the next try has the tries that it would have had.
     """
     limit = job["spec"].get("backoffLimit", 0)
-    dead = sorted((pod for pod in pods if _counts(pod, main)), key=lambda pod: pod["metadata"]["creationTimestamp"])
+    dead = sorted((pod for pod in pods if _counts(pod)), key=lambda pod: pod["metadata"]["creationTimestamp"])
     deaths = [is_out_of_main_memory(explain_failure(pod, main)) for pod in dead]
     if deaths[-2:] != [True, True]:
         return None
@@ -38,9 +35,6 @@ def fewer_tries(job: Object, pods: Iterable[Object], main: str) -> Object | None
     return {"spec": {"backoffLimit": allowed}} if allowed < limit else None
 
 
-def _counts(pod: Object, main: str) -> bool:
+def _counts(pod: Object) -> bool:
     """Whether the pod is a failure that counts against backoffLimit."""
-    disruption = condition(pod, "DisruptionTarget") or {}
-    if pod.get("status", {}).get("phase") != "Failed" or disruption.get("status") == "True":
-        return False
-    return explain_failure(pod, main).exit_code not in _IGNORED
+    return pod.get("status", {}).get("phase") == "Failed" and not is_ignored(pod)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kubetune.common.conditions import Fact
+from kubetune.common.meta import ObjectMeta
 from kubetune.kube.client import Client, Object
 from kubetune.kube.kinds import JOB, POD
 from kubetune.workload.fingerprint import is_owned_by
@@ -55,16 +56,19 @@ class Swept:
     """Which finished objects need no look at their Job any more, so that each costs a request or two in a process' life
     and none with every resync."""
 
-    def __init__(self) -> None:
+    def __init__(self, keep_seconds: int) -> None:
+        """``keep_seconds`` is how long a finished Job stays; with 0 as long as its owner, and nothing is looked at."""
+        self._keep_seconds = keep_seconds
         self._done: dict[tuple[str, str], str] = {}
 
-    async def look(self, client: Client, namespace: str, owner: str, name: str, uid: str) -> Object | None:
-        """The Job ``name`` of the object ``owner`` with that uid, None when there is nothing to tell Kubernetes."""
-        if self._done.get((namespace, owner)) == uid:
+    async def look(self, client: Client, owner: ObjectMeta, name: str) -> Object | None:
+        """The Job ``name`` of ``owner``; None when there is nothing to tell Kubernetes."""
+        key = (owner.namespace, owner.name)
+        if not self._keep_seconds or self._done.get(key) == owner.uid:
             return None
-        job = await client.get(JOB, namespace, name)
-        if job is None or is_told(job) or not is_owned_by(job, uid):
-            self._done[namespace, owner] = uid
+        job = await client.get(JOB, owner.namespace, name)
+        if job is None or is_told(job) or not is_owned_by(job, owner.uid):
+            self._done[key] = owner.uid
             return None
         return job
 

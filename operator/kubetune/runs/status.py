@@ -74,7 +74,7 @@ def accepted_by(fact: Fact, run: Run) -> Fact:
     return accepted_unless(fact, run.succeeded.reason, run.failure, run.succeeded.message)
 
 
-_MISSING = {"SecretNotFound", "ConfigMapNotFound", "ClaimNotFound"}
+_MISSING = {Shared.SECRET_NOT_FOUND, Shared.CONFIG_MAP_NOT_FOUND, Shared.CLAIM_NOT_FOUND}
 _NOT_FOUND = {ExitCode.INPUT_NOT_FOUND, ExitCode.PERMISSION}
 
 

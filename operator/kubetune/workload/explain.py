@@ -21,7 +21,7 @@ from kubetune_contract.last_words import last_words
 from kubetune_contract.runtime import FailureSummary
 
 from .pods import condition, container_state, container_statuses
-from .secrets import SECRET_NOT_FOUND, explain_missing, name_secret, use_in
+from .secrets import explain_missing, name_secret, use_in
 
 Object = dict[str, Any]
 
@@ -162,11 +162,14 @@ def _explain_config_error(text: str, namespace: str, pod: Object) -> tuple[str, 
     secret = re.search(r'secret "([^"]+)" not found', text)
     if secret:
         missing = explain_missing(use_in(pod, secret[1]), namespace)
-        return SECRET_NOT_FOUND, f"{missing} {NOTICED_TEXT}"
+        return Shared.SECRET_NOT_FOUND, f"{missing} {NOTICED_TEXT}"
     key = re.search(r"couldn't find key (\S+) in Secret (\S+)", text)
     if key:
         field = use_in(pod, key[2].rpartition("/")[2]).field
-        return SECRET_NOT_FOUND, f"Secret {key[2]} ({field}) has no key {key[1]}. Add it to the Secret. {NOTICED_TEXT}"
+        return (
+            Shared.SECRET_NOT_FOUND,
+            f"Secret {key[2]} ({field}) has no key {key[1]}. Add it to the Secret. {NOTICED_TEXT}",
+        )
     config_map = re.search(r'configmap "([^"]+)" not found', text)
     if config_map:
         return (

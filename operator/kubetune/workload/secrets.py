@@ -24,7 +24,6 @@ TRACKING_TOKEN = "MLFLOW_TRACKING_TOKEN"
 STORE_FIELD = "spec.credentials.objectStoreSecret"
 HUB_FIELD = "spec.credentials.huggingFaceSecret"
 TRACKING_FIELD = "spec.tracking.secret"
-SECRET_NOT_FOUND = Shared.SECRET_NOT_FOUND
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def check_secrets(
     if not texts:
         return None
     texts.append(f"It is looked for every {again:g} seconds, and no pod is held ready for it.")
-    return Problem(SECRET_NOT_FOUND, " ".join(texts))
+    return Problem(Shared.SECRET_NOT_FOUND, " ".join(texts))
 
 
 def explain_missing(use: SecretUse, namespace: str, source: str = "") -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,6 +30,7 @@ from kubetune_trainer.identity import Identity, identify
 from kubetune_trainer.publishing.index import Finding, find_result, note_result, said
 from kubetune_trainer.publishing.results import artifact_uri, manifest_meta
 from kubetune_trainer.workspace import Inputs
+from tests.support.models_on_disk import put_model
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 from tests.support.training import Jobs, Trainer, rows
@@ -43,12 +43,7 @@ RESULTS = "s3://out/results/team/demo"
 @pytest.fixture(scope="module")
 def server(server: S3Server) -> S3Server:
     """With a model, as far as ``prepare`` looks into one."""
-    model = server.root / "models/tiny"
-    model.mkdir()
-    (model / "config.json").write_text('{"model_type": "llama"}')
-    (model / "tokenizer.json").write_text("{}")
-    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-    (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    put_model(server.root / "models/tiny")
     return server
 
 

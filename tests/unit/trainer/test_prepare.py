@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import struct
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore, to_j
 from kubetune_shared.artifacts import publish
 from kubetune_trainer.checkpoints.runstate import RunState
 from kubetune_trainer.identity import settings_sha256
+from tests.support.models_on_disk import put_model
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 from tests.support.training import SOURCES, Jobs, Trainer, rows
@@ -27,12 +27,7 @@ CHAT = [{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "
 @pytest.fixture(scope="module")
 def server(server: S3Server) -> S3Server:
     """With a model, as far as ``prepare`` looks into one."""
-    model = server.root / "models/tiny"
-    model.mkdir()
-    (model / "config.json").write_text('{"model_type": "llama"}')
-    (model / "tokenizer.json").write_text("{}")
-    header = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
-    (model / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(8))
+    put_model(server.root / "models/tiny")
     return server
 
 
