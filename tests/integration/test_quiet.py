@@ -108,16 +108,25 @@ def test_progress_alone_is_written_by_reads_from_the_watch_cache(
         kubelet.run(kubelet.pod_of("demo-train"), address(0))
         kube.wait_condition("finetunejob", "demo", "Succeeded", "Training")
         time.sleep(SETTLE_SECONDS)
-        before, live = proxy.requests(kube.namespace), proxy.live_reads(kube.namespace)
-        time.sleep(POLLED_SECONDS)
-        spent = proxy.requests(kube.namespace) - before
-        writes = spent["PATCH", "finetunejobs/status"]
-        assert 2 <= writes <= POLLED_SECONDS + 1
-        reads = {("GET", "finetunejobs"), ("GET", "jobs"), ("GET", "pods")}
-        assert set(spent) == {("PATCH", "finetunejobs/status"), *reads}
-        # A pass may be under way when the counting begins, and when it ends.
-        assert max(spent[read] for read in reads) <= writes + 2, "no pass is in vain"
-        assert proxy.live_reads(kube.namespace) == live
+        assert any(_passes_in_vain(kube, proxy) <= 0 for _ in range(QUIET_WINDOWS)), "no pass is in vain"
+
+
+QUIET_WINDOWS = 3
+"""The controller-manager and the kubelet may have news in one of them, and news is looked at."""
+
+
+def _passes_in_vain(kube: Kube, proxy: Proxy) -> int:
+    """Reads over POLLED_SECONDS beyond one of each kind for each write; every read comes from the watch cache."""
+    before, live = proxy.requests(kube.namespace), proxy.live_reads(kube.namespace)
+    time.sleep(POLLED_SECONDS)
+    spent = proxy.requests(kube.namespace) - before
+    writes = spent["PATCH", "finetunejobs/status"]
+    assert 2 <= writes <= POLLED_SECONDS + 1
+    reads = {("GET", "finetunejobs"), ("GET", "jobs"), ("GET", "pods")}
+    assert set(spent) == {("PATCH", "finetunejobs/status"), *reads}
+    assert proxy.live_reads(kube.namespace) == live
+    # A pass may be under way when the counting begins, and when it ends.
+    return max(spent[read] for read in reads) - writes - 2
 
 
 def test_what_begins_suspended_costs_one_status(kube: Kube, operator: Operator, proxy: Proxy) -> None:

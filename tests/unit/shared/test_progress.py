@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import struct
@@ -29,6 +30,21 @@ CATALOG = Catalog(
 def get(server: ProgressServer, path: str) -> str:
     with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=5) as answer:
         return str(answer.read().decode())
+
+
+def test_one_connection_serves_every_question() -> None:
+    with ProgressServer(CATALOG, port=0) as server:
+        server.publish(TrainProgress("training", 5, 20, 1000.0))
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+        connection.connect()
+        used = connection.sock
+        for path in ("/progress", "/nothing", "/progress"):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.status == (404 if path == "/nothing" else 200)
+            assert connection.sock is used
+        connection.close()
 
 
 def test_progress_metrics_and_health() -> None:
