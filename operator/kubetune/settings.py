@@ -79,7 +79,7 @@ class Settings:
     """Between two questions to one running pod; what it answers is in the metrics at once."""
     progress_write_seconds: float = 3.0
     """At least this long between two status writes of an object that carry nothing but progress; with ``poll_seconds``
-    that keeps the status within five seconds of the trainer. With more than 30 running it grows with their number
+    that keeps the status within five seconds of the trainer. With more than 18 running it grows with their number
     (``runtime.polls.WRITES_PER_SECOND``)."""
     http_port: int = 8080
     log_level: str = "INFO"

@@ -23,6 +23,8 @@ class _Talk(Generic[Said, Status]):
     said: Said | None = None
     stored: Status | None = None
     """What is on record; None while nothing that the pod says would be written."""
+    is_overdue: bool = False
+    """An answer since ``stored`` was worth a write; those after it are, too, so that each is compared but once."""
     handed: Said | None = None
     """What a pass was given last: whatever came of it, that very answer is not worth another pass."""
 
@@ -35,9 +37,10 @@ class _Talk(Generic[Said, Status]):
     def wish(self) -> Wish:
         if self.said is None or self.said is self.handed or self.stored is None:
             return Wish.NOTHING
-        if self.of.is_due(self.stored, self.said, float("inf")):
-            return Wish.NOW
-        return Wish.PROGRESS if self.of.is_due(self.stored, self.said, self.of.interval) else Wish.NOTHING
+        self.is_overdue = self.is_overdue or self.of.is_due(self.stored, self.said, self.of.interval)
+        if not self.is_overdue:
+            return Wish.NOTHING
+        return Wish.NOW if self.of.is_due(self.stored, self.said, float("inf")) else Wish.PROGRESS
 
 
 class Listener(Generic[Said, Status]):
@@ -90,7 +93,7 @@ class Listener(Generic[Said, Status]):
     def record(self, key: Key, status: Status | None) -> None:
         """``status`` is on record: the next answers are compared with it. None: what the pod says is not written."""
         if talk := self._talks.get(key):
-            talk.stored = status
+            talk.stored, talk.is_overdue = status, False
             self._polls.consider(key)
 
     def leave(self, key: Key) -> None:

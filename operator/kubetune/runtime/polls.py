@@ -25,8 +25,9 @@ from .queue import WorkQueue
 
 log = logging.getLogger(__name__)
 
-WRITES_PER_SECOND = 10.0
-"""Status writes that carry nothing but progress, of all custom resources together."""
+WRITES_PER_SECOND = 6.0
+"""Status writes that carry nothing but progress, of all custom resources together. Each costs the API server about 20
+ms: this many keep it under 0.2 cores however many run, and 18 jobs can still be written every 3 seconds."""
 AT_ONCE = 64
 """Pods asked at the same time. More would keep the event loop from everything else for longer."""
 SILENT_TIMES = 5
