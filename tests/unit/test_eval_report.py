@@ -27,6 +27,7 @@ from kubetune_contract import (
     to_json,
 )
 from kubetune_evaluator import report as reports
+from kubetune_evaluator.checks import Design
 from kubetune_evaluator.compare import Answers, compare
 from kubetune_evaluator.items import Item
 from kubetune_evaluator.metrics import Text
@@ -64,7 +65,7 @@ def made(
     texts = {name: [text(a.text) if a else None for a in given] for name, given in answers.items()}
     references = [text(item.reference) for item in items]
     comparisons = [
-        compare(metric, name, Answers(references, texts["candidate"], texts[name]), alpha=0.05, seed=1)
+        compare(metric, name, Answers(references, texts["candidate"], texts[name]), Design(0.05, 1))
         for metric in metrics
         for name in baselines
     ]
