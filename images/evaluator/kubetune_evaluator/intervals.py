@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from math import sqrt
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -93,7 +94,7 @@ def skewness(values: Floats) -> float:
     centred = values - values.mean()
     second = float((centred**2).mean())
     plain = float((centred**3).mean()) / second**1.5 if second > 0.0 else 0.0
-    return plain * (n * (n - 1)) ** 0.5 / (n - 2) * (1 + SKEWNESS_OF_FEW / n)
+    return plain * sqrt(n * (n - 1)) / (n - 2) * (1 + SKEWNESS_OF_FEW / n)
 
 
 def skew_t(shape: float, n: int, freedom: float, alpha: float) -> tuple[float, float]:
@@ -115,16 +116,16 @@ def skew_t_p(statistic: float, shape: float, n: int, freedom: float) -> float:
 
 def _forth(statistic: float, shape: float, n: int) -> float:
     """Hall's transformation of a studentised mean: nearly Student's t where the values have the skewness ``shape``."""
-    ratio = statistic / n**0.5
-    return n**0.5 * (ratio + shape * ratio**2 / 3 + shape**2 * ratio**3 / 27 + shape / (6 * n))
+    ratio = statistic / sqrt(n)
+    return sqrt(n) * (ratio + shape * ratio**2 / 3 + shape**2 * ratio**3 / 27 + shape / (6 * n))
 
 
 def _back(quantile: float, shape: float, n: int) -> float:
     """Its inverse."""
     if abs(shape) < 1e-6:
         return quantile
-    inner = 1 + shape * (quantile / n**0.5 - shape / (6 * n))
-    return 3 / shape * (float(np.cbrt(inner)) - 1) * n**0.5
+    inner = 1 + shape * (quantile / sqrt(n) - shape / (6 * n))
+    return 3 / shape * (float(np.cbrt(inner)) - 1) * sqrt(n)
 
 
 @lru_cache(maxsize=4096)

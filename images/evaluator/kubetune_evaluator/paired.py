@@ -6,7 +6,7 @@ Without groups every item is one by itself.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -34,7 +34,7 @@ class Groups:
         return cls(np.arange(n))
 
     @classmethod
-    def named(cls, names: Sequence[object]) -> Groups:
+    def named(cls, names: Iterable[object]) -> Groups:
         """Items of one name are one group; the groups are numbered as they come."""
         numbers: dict[object, int] = {}
         return cls(np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.intp))
@@ -165,7 +165,7 @@ class CorpusDifference:
 
     def deviations(self) -> Floats:
         values = self.pseudo_values()
-        return values - values.mean()
+        return np.asarray(values - values.mean())
 
     def contributions(self, null: float) -> Floats:
         """Of the pseudo-values, moved so that they add up to the difference itself."""
