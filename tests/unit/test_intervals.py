@@ -35,6 +35,7 @@ def test_the_lower_end_of_right_skewed_values_is_students() -> None:
     assert (e.method, e.groups) == ("skew-t", 10)
 
 
+@settings(deadline=None)
 @given(DIFFERENCES, st.sampled_from([0.01, 0.05, 0.2]))
 def test_the_interval_is_never_shorter_than_students(values: list[float], alpha: float) -> None:
     e = estimate(mean(values), alpha)
@@ -44,6 +45,7 @@ def test_the_interval_is_never_shorter_than_students(values: list[float], alpha:
         assert e.high >= e.difference + reach - 1e-9
 
 
+@settings(deadline=None)
 @given(DIFFERENCES, st.randoms(use_true_random=False))
 def test_the_order_of_items_does_not_matter(values: list[float], random: object) -> None:
     mixed = list(values)
@@ -52,6 +54,7 @@ def test_the_order_of_items_does_not_matter(values: list[float], random: object)
     assert (first.low, first.high, first.p_value) == pytest.approx((second.low, second.high, second.p_value), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(DIFFERENCES)
 def test_points_are_shares_times_a_hundred(values: list[float]) -> None:
     share, points = estimate(mean(values), 0.05), estimate(mean(100 * np.array(values), bound=100.0), 0.05)
@@ -59,12 +62,14 @@ def test_points_are_shares_times_a_hundred(values: list[float]) -> None:
     assert share.p_value == pytest.approx(points.p_value, abs=1e-9)
 
 
+@settings(deadline=None)
 @given(DIFFERENCES)
 def test_turned_round_the_interval_is_turned_round(values: list[float]) -> None:
     one, other = estimate(mean(values), 0.05), estimate(mean(-np.array(values)), 0.05)
     assert (one.low, one.high, one.p_value) == pytest.approx((-other.high, -other.low, other.p_value), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(DIFFERENCES, st.floats(0.001, 0.4), st.floats(0.001, 0.4))
 def test_more_confidence_is_a_longer_interval(values: list[float], first: float, second: float) -> None:
     sure, unsure = (estimate(mean(values), alpha) for alpha in sorted((first, second)))
@@ -72,6 +77,7 @@ def test_more_confidence_is_a_longer_interval(values: list[float], first: float,
     assert sure.high >= unsure.high - 1e-12
 
 
+@settings(deadline=None)
 @given(DIFFERENCES, st.sampled_from([0.01, 0.05, 0.3]))
 def test_p_is_below_alpha_just_when_the_interval_leaves_out_zero(values: list[float], alpha: float) -> None:
     e = estimate(mean(values), alpha)
@@ -79,6 +85,7 @@ def test_p_is_below_alpha_just_when_the_interval_leaves_out_zero(values: list[fl
         assert (e.p_value < alpha) == (e.low > 0 or e.high < 0)
 
 
+@settings(deadline=None)
 @given(st.floats(-8, 8), st.integers(3, 300), st.sampled_from([0.01, 0.05, 0.2]))
 def test_an_end_at_zero_has_the_p_of_its_level(shape: float, n: int, alpha: float) -> None:
     down, up = skew_t(shape, n, n - 1.0, alpha)
@@ -103,6 +110,7 @@ def test_the_unseen_share_is_clopper_and_pearsons() -> None:
     assert unseen_share(72, 0.05) < 0.05 < unseen_share(71, 0.05)
 
 
+@settings(deadline=None)
 @given(COUNTS, COUNTS, COUNTS)
 def test_the_exact_interval_lies_above_zero_just_when_mcnemar_says_so(gained: int, lost: int, level: int) -> None:
     if gained + lost + level < 2:
@@ -116,6 +124,7 @@ def test_the_exact_interval_lies_above_zero_just_when_mcnemar_says_so(gained: in
     assert low < high
 
 
+@settings(deadline=None)
 @given(COUNTS, COUNTS, st.integers(1, 40))
 def test_one_more_gain_never_lowers_the_exact_interval(gained: int, lost: int, level: int) -> None:
     before, after = exact_pair(gained, lost, level, 0.05), exact_pair(gained + 1, lost, level - 1, 0.05)
@@ -236,6 +245,7 @@ def test_unequal_groups_have_the_cr2_error_of_a_regression_on_a_constant() -> No
     assert groups.freedom == pytest.approx(spectrum.sum() ** 2 / (spectrum**2).sum())
 
 
+@settings(deadline=None)
 @given(DIFFERENCES, st.integers(1, 4))
 def test_items_repeated_in_their_group_change_nothing(values: list[float], times: int) -> None:
     repeated = mean(np.repeat(values, times), Groups.named(np.repeat(np.arange(len(values)), times)))
@@ -254,7 +264,7 @@ def test_a_corpus_in_groups_is_jackknifed_by_group() -> None:
     assert float(pair.resampled(np.arange(12)[None])[0]) == pytest.approx(pair.difference)
 
 
-@settings(max_examples=30)
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5), min_size=2, max_size=40))
 def test_groups_never_have_more_freedom_than_their_number_less_one(names: list[int]) -> None:
     groups = Groups.named(names)

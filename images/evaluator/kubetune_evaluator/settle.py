@@ -63,7 +63,7 @@ def items_needed(question: Question, objections: Iterable[Check]) -> int | None:
 def _by_interval(question: Question) -> float:
     e = question.e
     if e.discordant is not None:
-        return max(_exact(question), (question.with_power * e.deviation / question.distance) ** 2)
+        return _exact(question, (question.with_power * e.deviation / question.distance) ** 2)
     if e.deviation == 0.0:
         return _unseen(question)
     # Skewness may have made this end of the interval longer than Student's t.
@@ -94,8 +94,8 @@ def _unseen(question: Question) -> float:
     return ceil(enough) * e.n / e.groups
 
 
-def _exact(question: Question) -> float:
-    """Items of this kind for which ``exact_pair`` gives the answer."""
+def _exact(question: Question, least: float) -> float:
+    """Items of this kind, ``least`` or more, for which ``exact_pair`` gives the answer."""
     e, differing = question.e, float(question.e.discordant or 0)
     net = e.difference * e.n
     shares = [part / e.n for part in ((differing + net) / 2, (differing - net) / 2, e.n - differing)]
@@ -104,13 +104,10 @@ def _exact(question: Question) -> float:
         low, high = exact_pair(*(max(0.0, round(share * n, 9)) for share in shares), question.alpha)
         return low > question.null if question.upward else high < question.null
 
-    enough = e.n
-    while not settled(enough):
-        enough *= 2
-        if enough > MOST:
-            return enough
-    known = enough // 2
-    while enough - known > 1:
+    known, enough = 0, max(e.n + 1, ceil(least))
+    while enough <= MOST and not settled(enough):
+        known, enough = enough, 2 * enough
+    while known and enough <= MOST and enough - known > 1:
         middle = (known + enough) // 2
         known, enough = (known, middle) if settled(middle) else (middle, enough)
     return enough
