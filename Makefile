@@ -15,6 +15,7 @@ export PATH := $(KUBETUNE_CACHE)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/operator:$(CURDIR)/images/contract:$(CURDIR)/images/shared
 N ?= 1000
 ROUNDS ?= 3
+RUNS ?= 4000
 # The cluster of `make demo`, cluster-up and cluster-down.
 NAME ?= demo
 
@@ -81,6 +82,10 @@ bench-reconcile: venv tools ## Operator throughput beside a bare client, N=1000;
 .PHONY: bench-training
 bench-training: venv tools ## The trainer beside transformers.Trainer and TRL, ROUNDS=3
 	$(PY) -m tests.bench.training --rounds $(ROUNDS)
+
+.PHONY: bench-gate
+bench-gate: venv ## How often the gate errs and what it finds, by kind of data and number of items, RUNS=4000
+	PYTHONPATH=$(PYTHONPATH):$(CURDIR)/images/evaluator $(PY) -m tests.bench.gate --runs $(RUNS)
 
 .PHONY: generate
 generate: venv ## Write the CRDs and the API reference from the models

@@ -26,6 +26,7 @@ from kubetune_contract import (
     Fit,
     FoundResult,
     Gate,
+    GateRule,
     Generation,
     Hyperparameters,
     Lora,
@@ -194,7 +195,7 @@ EXAMPLES: dict[str, Any] = {
         "s3://out/e",
         STORE,
         Generation(64, 4, ("\n", "###")),
-        Gate(MetricName.TOKEN_F1, 0.02, 0.01),
+        Gate(MetricName.TOKEN_F1, 0.02, 0.01, GateRule.SUPERIOR),
         200,
         7,
         1,
@@ -203,8 +204,8 @@ EXAMPLES: dict[str, Any] = {
     "eval-summary": EvalSummary(
         1,
         (
-            MetricResult(MetricName.EXACT_MATCH, "base", 0.62, 0.21, 0.41, 0.34, 0.48, 200, 1, "mcnemar", 1e-9),
-            MetricResult(MetricName.CHRF, "base", 61.0, 40.0, 21.0, 15.0, 27.0, 200, 0, "bca-bootstrap"),
+            MetricResult(MetricName.EXACT_MATCH, "base", 0.62, 0.21, 0.41, 0.34, 0.48, 200, 1, "exact-pair", 1e-9),
+            MetricResult(MetricName.CHRF, "base", 61.0, 40.0, 21.0, 15.0, 27.0, 200, 0, "jackknife-skew-t"),
         ),
         REPORT,
         200,
@@ -213,6 +214,7 @@ EXAMPLES: dict[str, Any] = {
         "exactMatch +0.41 [0.34, 0.48]",
         "ef" * 32,
         CONTENTS,
+        40,
     ),
     "serve-config-least": ServeConfig(1, OWNER, "a1b2c3", BASE, STORE),
     "serve-config": ServeConfig(

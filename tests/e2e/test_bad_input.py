@@ -111,18 +111,18 @@ def test_gpu_that_no_node_has_is_said_with_what_to_do(kube: Kube, namespace: str
     assert "nvidia.com/gpu" in found["message"]
 
 
-def test_verdict_of_a_model_that_gains_nothing_is_no_go(kube: Kube, namespace: str) -> None:
+def test_two_equal_models_are_inconclusive_not_no_go(kube: Kube, namespace: str) -> None:
     def look() -> Object | None:
         found = kube.get(namespace, "evaluation", "same")
         return found if is_true(found, "Succeeded") else None
 
     done = kube.wait("the comparison ended", look, SECONDS)
-    assert done["status"]["verdict"] == "NoGo"
+    assert done["status"]["verdict"] == "Inconclusive"
     assert done["status"]["n"] == 8
 
 
 def test_deployment_without_go_stays_unadmitted(kube: Kube, namespace: str) -> None:
-    says(kube, namespace, "modeldeployment", "gated", "VerdictNoGo")
+    says(kube, namespace, "modeldeployment", "gated", "VerdictInconclusive")
     found = kube.get(namespace, "modeldeployment", "gated")
     assert condition(found, "Admitted")["status"] == "False"
     assert kube.get(namespace, "deployment", "gated") is None

@@ -122,6 +122,33 @@ def test_a_worse_candidate_is_no_go(evaluations: Evaluations, truth: dict[str, l
     assert "vs previous" in (summary.verdict_message or "")
 
 
+def test_items_of_one_document_count_as_one(evaluations: Evaluations, truth: dict[str, list[str]]) -> None:
+    """Seventy items on five documents: too few to decide what seventy alone decide at once."""
+    expected = mostly(truth["candidate"], truth["base"])
+    data = [{**row, "document": index // 14} for index, row in enumerate(rows(expected))]
+    summaries = []
+    for columns in ({}, {"group": "document"}):
+        job = evaluations.make(data, gate=GATE)
+        dataset = replace(job.config.dataset, columns=columns)
+        job = replace(job, config=replace(job.config, dataset=dataset))
+        summaries.append(from_json(EvalSummary, job.both()))
+    alone, grouped = summaries
+    assert (alone.verdict, alone.n, alone.groups) == ("Go", 70, None)
+    assert (grouped.verdict, grouped.n, grouped.groups) == ("Inconclusive", 70, 5)
+    assert "n=70 in 5 groups" in (grouped.verdict_message or "")
+    assert {result.method for result in grouped.results} == {"cluster-skew-t", "jackknife-cluster-skew-t"}
+    assert [item["group"] for item in job.items(evaluations.store)] == [str(index // 14) for index in range(70)]
+    assert "70 items in 5 groups" in job.read(evaluations.store, "report.html")
+
+
+def test_two_equal_models_are_no_no_go(evaluations: Evaluations, truth: dict[str, list[str]]) -> None:
+    same = replace(TUNED, name="previous")
+    job = evaluations.make(rows(truth["candidate"]), gate=GATE, baselines=(same,), limit=10)
+    summary = from_json(EvalSummary, job.both())
+    assert summary.verdict == "Inconclusive"
+    assert summary.results[0].low < 0.0 < summary.results[0].high
+
+
 def test_chats_are_asked_through_the_candidates_template(evaluations: Evaluations, base: Path, tuned: Path) -> None:
     asked = [[{"role": "system", "content": "hello"}, {"role": "user", "content": p}] for p in PROMPTS[:12]]
     expected = reference.answers(base, tuned, list(asked))

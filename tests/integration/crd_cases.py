@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kubetune.common.dataset import COLUMNS
+from kubetune.common.dataset import COLUMNS, ITEM_COLUMNS
 from kubetune.common.meta import Resource
 from kubetune.common.model import NAME_LIMIT
 from kubetune.common.pod_options import LABEL_KEY_TEXT, LABEL_TEXT
@@ -331,5 +331,6 @@ def _items(place: Place, count: int) -> list[Any]:
 
 def _entries(place: Place, count: int) -> dict[str, str]:
     """A map of that many entries; the columns of a dataset take only our own names."""
-    names = list(COLUMNS) if place.name.endswith("columns") else []
+    own = ITEM_COLUMNS if place.schema.get("maxProperties") == len(ITEM_COLUMNS) else COLUMNS
+    names = list(own) if place.name.endswith("columns") else []
     return {key: "value" for key in (names + [f"key{index}" for index in range(count)])[:count]}

@@ -43,7 +43,7 @@ def eval_summary(verdict: str | None = "Go", **members: Any) -> str:
         "high": 0.48,
         "n": 200,
         "unscored": 0,
-        "method": "paired-t",
+        "method": "skew-t",
         "pValue": 0.0,
     }
     summary: Object = {

@@ -27,7 +27,7 @@ SETTINGS = Settings()
 
 def result(metric: MetricName = MetricName.EXACT_MATCH, baseline: str = "base", **values: Any) -> MetricResult:
     numbers = {"candidate_value": 0.41, "baseline_value": 0.0, "difference": 0.41, "low": 0.34, "high": 0.48, **values}
-    return MetricResult(metric=metric, baseline=baseline, n=200, unscored=1, method="paired-t", **numbers)
+    return MetricResult(metric=metric, baseline=baseline, n=200, unscored=1, method="skew-t", **numbers)
 
 
 SUMMARY = EvalSummary(
@@ -253,6 +253,18 @@ def test_the_result_of_a_finished_run() -> None:
     assert status.dataset_sha256 == "e" * 64
     assert condition(status, "Succeeded")[2].startswith("Go on 200 items. exactMatch is +0.41")
     assert [(event.reason, event.warning) for event in decision.events] == [("Completed", False)]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"), [(Verdict.GO, "Go on 200 items in 40 groups."), (None, "Measured 200 items in 40")]
+)
+def test_groups_are_counted_beside_the_items(verdict: Verdict | None, said: str) -> None:
+    obj = evaluation(gate={"metric": "exactMatch"} if verdict else None)
+    summary = replace(SUMMARY, verdict=verdict, groups=40)
+    done = pod("Succeeded", {"terminated": {"exitCode": 0, "message": dumps(summary)}})
+    status, _ = run(obj, Observed(JobObservation(live_job(obj, "Complete"), (done,))))
+    assert (status.n, status.groups) == (200, 40)
+    assert condition(status, "Succeeded")[2].startswith(said)
 
 
 def test_delta_is_against_the_baseline_hardest_to_beat() -> None:

@@ -221,7 +221,7 @@ def test_scores_are_shown_beside_each_other_with_the_interval() -> None:
         "low": 0.34,
         "high": 0.48,
         "n": 200,
-        "method": "paired-t",
+        "method": "skew-t",
     }
     first, second = score_lines({"metrics": [one], "verdict": "Go", "verdictMessage": "better"})
     assert "tuned 0.41, base 0.00, difference +0.41 (95 % interval 0.34 to 0.48" in first

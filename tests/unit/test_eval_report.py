@@ -16,6 +16,7 @@ from kubetune_contract import (
     Dataset,
     EvalConfig,
     Gate,
+    GateRule,
     Generation,
     MetricName,
     ModelRef,
@@ -27,10 +28,11 @@ from kubetune_contract import (
     to_json,
 )
 from kubetune_evaluator import report as reports
+from kubetune_evaluator.checks import Check, Design
 from kubetune_evaluator.compare import Answers, compare
 from kubetune_evaluator.items import Item
 from kubetune_evaluator.metrics import Text
-from kubetune_evaluator.page import extremes, render
+from kubetune_evaluator.page import check_text, extremes, render
 from kubetune_evaluator.report import DataReport, ModelReport, Report, Settings
 from kubetune_evaluator.summary import summarise
 
@@ -64,7 +66,7 @@ def made(
     texts = {name: [text(a.text) if a else None for a in given] for name, given in answers.items()}
     references = [text(item.reference) for item in items]
     comparisons = [
-        compare(metric, name, Answers(references, texts["candidate"], texts[name]), alpha=0.05, seed=1)
+        compare(metric, name, Answers(references, texts["candidate"], texts[name]), Design(0.05, 1))
         for metric in metrics
         for name in baselines
     ]
@@ -156,6 +158,22 @@ def test_the_page_escapes_what_models_say_and_loads_nothing() -> None:
     # Every column begins with a capital letter.
     heads = re.findall(r"<th[^>]*>([^<]+)</th>", page.partition("<tbody>")[0])
     assert heads[:3] == ["Metric", "Candidate", "Baseline"]
+
+
+def test_the_page_says_rule_groups_and_what_a_check_is_of() -> None:
+    report, lines = made((MetricName.TOKEN_F1,), gate=Gate(MetricName.TOKEN_F1, 0.05, rule=GateRule.SUPERIOR))
+    grouped = replace(report, data=replace(report.data, groups=12))
+    page = render(grouped, lines, MetricName.TOKEN_F1)
+    assert "the interval lies above 0.050 in Token F1 against every baseline (rule superior, alpha 0.05)" in page
+    assert "60 items in 12 groups, measured" in page
+    assert "60 items, measured" in render(report, lines, MetricName.TOKEN_F1)
+    assert (
+        check_text(Check("sign-flip", p_value=0.02, null=0.05))
+        == "random exchange of answers: p 0.02 (of the margin 0.05)"
+    )
+    assert check_text(Check("unseen", low=-0.1, high=0.3)) == "with losses or gains that no item showed: -0.1 to 0.3"
+    assert summarise(grouped, ARTIFACT).groups == 12
+    assert summarise(report, ARTIFACT).groups is None
 
 
 @pytest.mark.parametrize("n", [2, 3, 60])

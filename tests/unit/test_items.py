@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_evaluator.batching import batches
-from kubetune_evaluator.items import Item, select, to_item
+from kubetune_evaluator.items import Item, groups_of, select, to_item
 from kubetune_shared.rows import Row
 from tests.support.toolchats import CHAT, TOOL
 
@@ -76,6 +78,36 @@ def test_duplicates_count_once() -> None:
     found = select([row(1, "a"), row(2, "b"), row(3, "a")], None, 42)
     assert [item.line for item in found.items] == [1, 2]
     assert (found.rows, found.duplicates) == (3, 1)
+
+
+def items(*asked: tuple[str, str | None]) -> list[Item]:
+    made = [to_item(replace(row(n, prompt), group=group)) for n, (prompt, group) in enumerate(asked, 1)]
+    return [item for item in made if isinstance(item, Item)]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ([("a", None), ("b", None), ("c", None)], (0, 1, 2)),
+        ([("a", "x"), ("b", "x"), ("c", "y")], (0, 0, 2)),
+        # Equal prompts, whatever the case, the spaces and the form of their letters.
+        ([("caf\u00e9  au lait", None), ("b", None), ("CAFE\u0301 au\nlait", None)], (0, 1, 0)),
+        # A prompt in two documents makes one group of them.
+        ([("a", "x"), ("b", "y"), ("c", "x"), ("b", "x"), ("d", "z")], (0, 0, 0, 0, 4)),
+        # A group's name is no prompt.
+        ([("x", None), ("b", "x")], (0, 1)),
+    ],
+)
+def test_items_that_share_a_group_or_a_prompt_are_one_group(
+    asked: list[tuple[str, str | None]], expected: tuple[int, ...]
+) -> None:
+    assert groups_of(items(*asked)) == expected
+
+
+def test_a_group_does_not_change_what_an_item_is() -> None:
+    alone, grouped = items(("a", None), ("a", "x"))
+    assert alone.id == grouped.id
+    assert (alone.group, grouped.group) == (None, "x")
 
 
 @given(st.permutations([row(n) for n in range(30)]), st.integers(0, 3))

@@ -47,6 +47,15 @@ def test_exact_match(reference: str, answer: str, expected: float) -> None:
         ("", "", 1.0),
         ("word", "", 0.0),
         ("", "word", 0.0),
+        ("“Yes”", "yes", 1.0),
+        ("don’t — stop…", "don't stop", 1.0),
+        ("caf\u00e9", "cafe\u0301", 1.0),
+        # 5 of 6 and 5 of 5 characters.
+        ("今天天气很好", "今天天气好", 2 * (5 / 6) / (1 + 5 / 6)),
+        ("東京です。", "東京です", 1.0),
+        ("GPT 模型", "gpt模型", 1.0),
+        ("สวัสดี", "สวัสดี", 1.0),
+        ("좋은 아침", "좋은 저녁", 0.5),
     ],
 )
 def test_token_f1(reference: str, answer: str, expected: float) -> None:

@@ -40,10 +40,10 @@ def full() -> Evaluation:
         dataset={
             "uri": "configmap://items/test.jsonl",
             "format": "promptCompletion",
-            "columns": {"prompt": "question"},
+            "columns": {"prompt": "question", "group": "document"},
         },
         generation={"maxNewTokens": 32, "batchSize": 4, "stop": ["\n"]},
-        gate={"metric": "exactMatch", "margin": 0.05, "alpha": 0.01},
+        gate={"metric": "exactMatch", "margin": 0.05, "alpha": 0.01, "rule": "superior"},
         limit=200,
         seed=7,
         output={"uri": "s3://results/evals/"},

@@ -36,14 +36,24 @@ class Generation:
     stop: tuple[str, ...] = ()
 
 
+class GateRule(enum.StrEnum):
+    """What a Go asks of the interval of candidate minus baseline."""
+
+    GAIN = "gain"
+    """It lies above 0, and the estimate is the margin or more."""
+    SUPERIOR = "superior"
+    """It lies above the margin."""
+
+
 @dataclass(frozen=True)
 class Gate:
-    """Go when the interval of candidate minus baseline on ``metric`` lies above 0 and the gain reaches ``margin``."""
+    """When the verdict is Go: what ``rule`` says, of candidate minus baseline on ``metric``."""
 
     metric: MetricName
     margin: float = 0.0
     """In the metric's own unit (a share for exactMatch; points of 100 for chrF and bleu)."""
     alpha: float = 0.05
+    rule: GateRule = GateRule.GAIN
 
 
 @dataclass(frozen=True)
@@ -81,7 +91,7 @@ class MetricResult:
     n: int
     unscored: int
     method: str
-    """How the interval was made, for example ``paired-t`` or ``bca-bootstrap``."""
+    """How the interval was made, for example ``skew-t`` or ``exact-pair``."""
     p_value: float | None = None
 
 
@@ -100,6 +110,8 @@ class EvalSummary:
     dataset_sha256: str | None = None
     candidate: Contents | None = None
     """What the candidate's folders held when it was measured."""
+    groups: int | None = None
+    """Groups that the items come in; None where each is one by itself."""
 
 
 @dataclass(frozen=True)

@@ -44,8 +44,8 @@ class Dataset:
     uri: str
     format: RowFormat = RowFormat.AUTO
     columns: dict[str, str] = field(default_factory=dict)
-    """Our member name (messages, conversations, prompt, completion, instruction, input, output, text) -> the dataset's
-    column."""
+    """Our member name (messages, conversations, prompt, completion, instruction, input, output, text, tools, group) ->
+    the dataset's column."""
     validation_uri: str | None = None
     validation_share: float | None = None
     """Share of the training rows held out, in (0, 0.5]; chosen by a hash of the row, so that it survives reordering."""

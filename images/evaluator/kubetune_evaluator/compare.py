@@ -10,12 +10,11 @@ import numpy as np
 from kubetune_contract import MetricName, MetricResult
 
 from . import corpus, metrics, statistics
+from .checks import Check, Design, checks_of
+from .intervals import Estimate, estimate
 from .metrics import Score, Text
-from .statistics import CorpusDifference, EffectSize, Estimate, Floats, MeanDifference, Paired
-from .verdict import Check
-
-CHECKED_BY_BOOTSTRAP = 50
-"""From this many items on a bootstrap covers well enough to be a check (research: 96 to 97 % at 75 items)."""
+from .paired import CorpusDifference, Floats, Groups, MeanDifference, Paired
+from .statistics import EffectSize
 
 
 @dataclass(frozen=True)
@@ -25,11 +24,13 @@ class Answers:
     references: Sequence[Text]
     candidate: Sequence[Text | None]
     baseline: Sequence[Text | None]
+    groups: Sequence[object] | None = None
+    """Of each item; None where each is one by itself."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """``result`` is None when fewer than two items were scored on both sides."""
+    """``result`` is None when fewer than two items, or groups, were scored on both sides."""
 
     metric: MetricName
     baseline: str
@@ -44,7 +45,7 @@ class Comparison:
     effect: EffectSize | None = None
 
 
-def compare(metric: MetricName, baseline: str, answers: Answers, *, alpha: float, seed: int) -> Comparison:
+def compare(metric: MetricName, baseline: str, answers: Answers, design: Design) -> Comparison:
     """Scores both sides and estimates the difference over the items that both sides have scored."""
     scores = tuple(metrics.score(metric, answers.references, side) for side in (answers.candidate, answers.baseline))
     kept = [i for i, pair in enumerate(zip(*scores, strict=True)) if None not in pair]
@@ -53,16 +54,17 @@ def compare(metric: MetricName, baseline: str, answers: Answers, *, alpha: float
     for index, gain in zip(kept, ours - theirs, strict=True):
         gains[index] = float(gain)
     bare = Comparison(metric, baseline, tuple(scores[0]), tuple(scores[1]), tuple(gains), len(kept))
-    if len(kept) < 2:
+    groups = Groups.named([answers.groups[i] for i in kept]) if answers.groups else Groups.alone(len(kept))
+    if len(kept) < 2 or groups.count < 2:
         return bare
-    paired, values = _pair(metric, answers, kept, scores)
-    found = statistics.estimate(paired, alpha)
+    paired, values = _pair(metric, answers, kept, scores, groups)
+    found = estimate(paired, design.alpha, binary=metric in metrics.BINARY_METRICS)
     return replace(
         bare,
         result=_result(metric, baseline, values, found, unscored=len(gains) - len(kept)),
         estimate=found,
-        checks=_checks(metric, paired, alpha, seed),
-        effect=None if metric in metrics.CORPUS_METRICS else statistics.effect_size(ours, theirs, alpha),
+        checks=checks_of(paired, found, design),
+        effect=None if metric in metrics.CORPUS_METRICS else statistics.effect_size(ours, theirs, design.alpha),
     )
 
 
@@ -75,13 +77,13 @@ def _merits(metric: MetricName, scores: Sequence[Score], kept: Sequence[int]) ->
 
 
 def _pair(
-    metric: MetricName, answers: Answers, kept: Sequence[int], scores: Sequence[Sequence[Score]]
+    metric: MetricName, answers: Answers, kept: Sequence[int], scores: Sequence[Sequence[Score]], groups: Groups
 ) -> tuple[Paired, tuple[float, float]]:
     """The paired sample and the reported values of candidate and baseline."""
     if metric in metrics.CORPUS_METRICS:
-        return _corpus_pair(metric, answers, kept)
+        return _corpus_pair(metric, answers, kept, groups)
     ours, theirs = (_merits(metric, side, kept) for side in scores)
-    sample = MeanDifference(ours - theirs)
+    sample = MeanDifference(ours - theirs, groups)
     if metric is MetricName.LENGTH_RATIO:
         ratios = [np.array([side[i] for i in kept], dtype=np.float64) for side in scores]
         return sample, (float(np.median(ratios[0])), float(np.median(ratios[1])))
@@ -89,7 +91,7 @@ def _pair(
 
 
 def _corpus_pair(
-    metric: MetricName, answers: Answers, kept: Sequence[int]
+    metric: MetricName, answers: Answers, kept: Sequence[int], groups: Groups
 ) -> tuple[CorpusDifference, tuple[float, float]]:
     references = [answers.references[i].text for i in kept]
     ours, theirs = (
@@ -97,24 +99,8 @@ def _corpus_pair(
         for side in (answers.candidate, answers.baseline)
     )
     score = corpus.formula(metric)
-    return CorpusDifference(metric, ours, theirs), (float(score(ours.sum(axis=0))), float(score(theirs.sum(axis=0))))
-
-
-def _checks(metric: MetricName, paired: Paired, alpha: float, seed: int) -> tuple[Check, ...]:
-    direction = int(np.sign(paired.difference))
-    checks: list[Check] = []
-    if metric in metrics.BINARY_METRICS and isinstance(paired, MeanDifference):
-        # The same null hypothesis as flipping signs, without drawing at random.
-        checks.append(Check("mcnemar-exact", p_value=statistics.mcnemar(paired.values), direction=direction))
-    else:
-        checks.append(Check("sign-flip", p_value=statistics.sign_flip(paired, seed), direction=direction))
-    varied = statistics.spread(paired.pseudo_values()) > 0.0
-    if paired.n >= CHECKED_BY_BOOTSTRAP and varied and (ends := statistics.bca_interval(paired, alpha, seed)):
-        checks.append(Check("bca-bootstrap", low=ends[0], high=ends[1], direction=direction))
-    if isinstance(paired, MeanDifference):
-        p_value, shift = statistics.wilcoxon(paired.values)
-        checks.append(Check("wilcoxon-pratt", p_value=p_value, direction=shift, advisory=True))
-    return tuple(checks)
+    values = float(score(ours.sum(axis=0))), float(score(theirs.sum(axis=0)))
+    return CorpusDifference(metric, ours, theirs, groups), values
 
 
 def _result(

@@ -31,10 +31,11 @@ from kubetune_shared.series import Catalog, Series
 from kubetune_shared.store import Store
 
 from . import corpus, models
+from .checks import Design
 from .compare import Answers, Comparison, compare
 from .finished import KIND, finished
 from .generate import Answer, Generator
-from .items import Item
+from .items import Item, groups_of
 from .metrics import CORPUS_METRICS, Text
 from .page import render
 from .plan import Plan, PlannedModel, config_sha256, inputs_dir, load
@@ -171,14 +172,14 @@ def compare_all(
         name: [None if answer is None else text(answer.text) for answer in given] for name, given in answers.items()
     }
     candidate, *baselines = plan.models
-    alpha = config.gate.alpha if config.gate else ALPHA
+    gate, groups = config.gate, groups_of(items)
+    alpha = gate.alpha if gate else ALPHA
     return [
         compare(
             metric,
             baseline.name,
-            Answers(references, said[candidate.name], said[baseline.name]),
-            alpha=alpha,
-            seed=config.seed,
+            Answers(references, said[candidate.name], said[baseline.name], groups),
+            Design(alpha, config.seed, gate.margin if gate and gate.metric is metric else 0.0),
         )
         for metric in dict.fromkeys(config.metrics)
         for baseline in baselines
@@ -212,6 +213,7 @@ def build_report(
             len(items),
             config.seed,
             config.limit,
+            groups=len(set(groups_of(items))),
         ),
         settings=Settings(config.generation, "greedy", models.device_name(kind), str(precision).removeprefix("torch.")),
         metrics=metric_reports(comparisons),

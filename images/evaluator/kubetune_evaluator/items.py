@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,8 @@ class Item:
     messages: tuple[dict[str, Any], ...] | None = None
     tools: tuple[dict[str, Any], ...] = ()
     """Definitions of the tools that the assistant is told of."""
+    group: str | None = None
+    """What it shares with other items, by the dataset's column ``group``."""
 
     @property
     def question(self) -> str:
@@ -75,6 +78,32 @@ def select(rows: Iterable[Row], limit: int | None, seed: int) -> Selection:
     return Selection(tuple(sorted(chosen, key=lambda item: item.line)), len(everything), len(everything) - len(unique))
 
 
+def groups_of(items: Sequence[Item]) -> tuple[int, ...]:
+    """The group of each item, named by its first item: items that share a ``group`` or ask the same are in one.
+
+    The same is asked by prompts that differ in case, spaces and Unicode forms at most.
+    """
+    numbers: dict[str, int] = {}
+    parents = list(range(len(items)))
+
+    def root(at: int) -> int:
+        while parents[at] != at:
+            parents[at] = parents[parents[at]]
+            at = parents[at]
+        return at
+
+    for index, item in enumerate(items):
+        for tie in _ties(item):
+            first, own = root(numbers.setdefault(tie, index)), root(index)
+            parents[max(first, own)] = min(first, own)
+    return tuple(root(index) for index in range(len(items)))
+
+
+def _ties(item: Item) -> list[str]:
+    asked = " ".join(unicodedata.normalize("NFKC", item.question).casefold().split())
+    return [f"prompt {asked}", *([f"group {item.group}"] if item.group is not None else [])]
+
+
 def to_item(row: Row) -> Item | str:
     """The row as a question with its answer, or what it lacks for that."""
     if row.messages is not None:
@@ -91,11 +120,11 @@ def to_item(row: Row) -> Item | str:
             )
         reference = answer["content"]
         content = [*asked, reference, *([{"tools": row.tools}] if row.tools else [])]
-        return Item(_id(content), row.line, reference, messages=tuple(asked), tools=row.tools)
+        return Item(_id(content), row.line, reference, messages=tuple(asked), tools=row.tools, group=row.group)
     if row.text is not None:
         return "is plain text, which has no prompt and no reference; evaluate on prompt/completion or messages rows"
     prompt, completion = row.prompt or "", row.completion or ""
-    return Item(_id([prompt, completion]), row.line, completion, prompt=prompt)
+    return Item(_id([prompt, completion]), row.line, completion, prompt=prompt, group=row.group)
 
 
 def _id(content: Sequence[object]) -> str:

@@ -27,11 +27,13 @@ CORPUS_METRICS = frozenset({MetricName.CHRF, MetricName.BLEU})
 BINARY_METRICS = frozenset({MetricName.EXACT_MATCH})
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", string.punctuation)
-# Scripts written without spaces count by character; elsewhere a run of letters and digits is a word.
-_ROUGE_TOKENS = re.compile(
-    r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+"
+# Thai, Lao, Myanmar, Khmer, kana, bopomofo and Han are written without spaces, so that each character counts.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3100-\u312f\u3400-\u9fff\uf900-\ufaff"
+    r"\uff66-\uff9f\U00020000-\U0003ffff"
 )
+_ROUGE_TOKENS = re.compile(rf"[{_UNSPACED}]|[^\W_{_UNSPACED}]+")
+_SQUAD_TOKENS = re.compile(rf"[{_UNSPACED}]|[^\s{_UNSPACED}]+")
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,15 @@ def token_f1(reference: Text, answer: Text) -> Score:
 
 
 def squad_words(text: str) -> list[str]:
-    """Lower case, without ASCII punctuation and the articles a, an, the; split at white space."""
-    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+    """Lower case, without punctuation of any script and the articles a, an, the; split at white space, and by character
+    where a script is written without spaces (as MLQA's evaluation does; Lewis et al. 2020)."""
+    kept = "".join(letter for letter in unicodedata.normalize("NFC", text).lower() if not _is_punctuation(letter))
+    return _SQUAD_TOKENS.findall(_ARTICLES.sub(" ", kept))
+
+
+@cache
+def _is_punctuation(letter: str) -> bool:
+    return letter in string.punctuation or unicodedata.category(letter).startswith("P")
 
 
 def rouge_l(reference: Text, answer: Text) -> Score:

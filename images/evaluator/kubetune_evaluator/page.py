@@ -12,10 +12,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from kubetune_contract import Gate, MetricName, Verdict
+from kubetune_contract import Gate, GateRule, MetricName, Verdict
 from kubetune_shared.rows import spoken
 
-from .report import MetricReport, Report
+from .checks import Check
+from .report import DataReport, MetricReport, Report
 from .verdict import POINTS, amount, signed
 
 SHOWN = 10
@@ -49,7 +50,8 @@ _VERDICTS = {
 _CHECKS = {
     "sign-flip": "random exchange of answers",
     "mcnemar-exact": "McNemar, exact",
-    "bca-bootstrap": "bootstrap over items (BCa)",
+    "bca-bootstrap": "bootstrap (BCa)",
+    "unseen": "with losses or gains that no item showed",
     "wilcoxon-pratt": "Wilcoxon signed-rank",
 }
 
@@ -91,14 +93,24 @@ def render(report: Report, items: Sequence[Mapping[str, Any]], ranked_by: Metric
         width=WIDTH,
         level=f"{100 * (1 - (report.gate.alpha if report.gate else 0.05)):g} %",
         gate_text=gate_text(report.gate),
+        items_text=items_text(report.data),
     )
 
 
 def gate_text(gate: Gate | None) -> str:
     if gate is None:
         return "no gate was set"
-    margin = f" and reaches {amount(gate.metric, gate.margin)}" if gate.margin else ""
-    return f"Go when the gain in {NAMES[gate.metric]} lies above 0{margin} against every baseline, alpha {gate.alpha:g}"
+    if gate.rule is GateRule.SUPERIOR:
+        asked = f"the interval lies above {amount(gate.metric, gate.margin) if gate.margin else '0'}"
+    else:
+        reaches = f" and the gain reaches {amount(gate.metric, gate.margin)}" if gate.margin else ""
+        asked = f"the interval lies above 0{reaches}"
+    return f"Go when {asked} in {NAMES[gate.metric]} against every baseline (rule {gate.rule}, alpha {gate.alpha:g})"
+
+
+def items_text(data: DataReport) -> str:
+    grouped = data.groups is not None and data.groups != data.items
+    return f"{data.items} items" + (f" in {data.groups} groups" if grouped else "")
 
 
 def row(metric: MetricReport, report: Report) -> dict[str, Any]:
@@ -111,7 +123,7 @@ def row(metric: MetricReport, report: Report) -> dict[str, Any]:
         "unscored": metric.unscored,
         "scored": metric.scored,
         "drawing": None,
-        "checks": [check_text(check.name, check.p_value, check.low, check.high) for check in metric.checks],
+        "checks": [check_text(check) for check in metric.checks],
         "effect": effect_text(metric),
     }
     found = metric.result
@@ -157,9 +169,12 @@ def drawing(metric: MetricReport, report: Report) -> Drawing | None:
     )
 
 
-def check_text(name: str, p_value: float | None, low: float | None, high: float | None) -> str:
-    told = p_text(p_value) if p_value is not None else f"{low:.4g} to {high:.4g}"
-    return f"{_CHECKS.get(name, name)}: {'p ' if p_value is not None else ''}{told}"
+def check_text(check: Check) -> str:
+    name = _CHECKS.get(check.name, check.name)
+    if check.p_value is None:
+        return f"{name}: {check.low:.4g} to {check.high:.4g}"
+    margin = f" (of the margin {check.null:g})" if check.null else ""
+    return f"{name}: p {p_text(check.p_value)}{margin}"
 
 
 def effect_text(metric: MetricReport) -> str:

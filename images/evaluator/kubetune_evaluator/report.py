@@ -11,10 +11,11 @@ from typing import Any
 
 from kubetune_contract import EvalConfig, Gate, Generation, MetricName, MetricResult, Owner, Verdict
 
+from .checks import Check
 from .compare import Comparison
 from .items import Item
 from .statistics import EffectSize, false_discovery
-from .verdict import Check, Contest, Decision, decide
+from .verdict import Contest, Decision, decide
 
 SCHEMA = 1
 SCOPE = (
@@ -53,6 +54,8 @@ class DataReport:
     items: int
     seed: int
     limit: int | None = None
+    groups: int | None = None
+    """Groups that the items come in: by the column ``group`` and by equal prompts."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +179,7 @@ def item_lines(
                 "id": item.id,
                 "line": item.line,
                 **asked,
+                **({"group": item.group} if item.group is not None else {}),
                 "reference": item.reference,
                 "answers": said,
                 "scores": scores,

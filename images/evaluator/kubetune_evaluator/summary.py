@@ -27,6 +27,7 @@ def summarise(report: Report, artifact: Artifact) -> EvalSummary:
         verdict=report.verdict,
         verdict_message=_cut(report.verdict_message, _MESSAGE),
         dataset_sha256=report.data.sha256,
+        groups=report.data.groups if report.data.groups != report.data.items else None,
         candidate=Contents(report.models[0].content, report.models[0].adapter_content) if report.models else None,
     )
     gated = report.gate.metric if report.gate else None

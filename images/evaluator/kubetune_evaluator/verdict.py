@@ -8,32 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kubetune_contract import Gate, MetricName, Verdict
+from kubetune_contract import Gate, GateRule, MetricName, Verdict
 
-from .statistics import Estimate, items_needed
+from .checks import UNSEEN, Check, objections
+from .intervals import Estimate, unseen_share
+from .settle import Question, items_needed
 
 POINTS = frozenset({MetricName.CHRF, MetricName.BLEU})
 """Metrics on a scale of 0 to 100."""
-_UNKNOWABLE = 1_000_000
-
-
-@dataclass(frozen=True)
-class Check:
-    """A second test of the same data that rests on other assumptions than the interval."""
-
-    name: str
-    p_value: float | None = None
-    low: float | None = None
-    high: float | None = None
-    direction: int = 0
-    """Sign of the effect the test saw."""
-    advisory: bool = False
-    """Tests another hypothesis than the mean difference: objects only when significant in the other direction."""
 
 
 @dataclass(frozen=True)
 class Contest:
-    """The gate's metric of the candidate against one baseline; no estimate when fewer than two items were scored."""
+    """The gate's metric of the candidate against one baseline; no estimate when fewer than two groups were scored."""
 
     baseline: str
     estimate: Estimate | None
@@ -75,51 +62,76 @@ def judge(gate: Gate, contest: Contest) -> Decision:
     """The verdict against one baseline."""
     e = contest.estimate
     if e is None:
-        return Decision(
-            Verdict.INCONCLUSIVE,
-            f"{gate.metric} could be scored on {contest.scored} item(s) beside {contest.baseline}; "
-            "an interval needs at least 2. Add test items, or gate on a metric that fits them.",
-        )
-    said = (
-        f"{gate.metric} {signed(gate.metric, e.difference)} {interval(gate.metric, e)} vs {contest.baseline}, n={e.n}"
-    )
-    if e.low > 0 and e.difference >= gate.margin:
-        objection = _objection_to_gain(contest.checks, gate.alpha)
-        if objection is None:
-            return Decision(Verdict.GO, said)
-        return Decision(
-            Verdict.INCONCLUSIVE,
-            f"{said}: the interval lies above 0, but {objection} disagrees. {_advice(gate, e)}",
-        )
-    if misses(e.high, gate.margin):
-        if all(check.high is None or misses(check.high, gate.margin) for check in contest.checks):
+        return Decision(Verdict.INCONCLUSIVE, _unmeasured(gate, contest))
+    measured = f"{gate.metric} {signed(gate.metric, e.difference)} {interval(gate.metric, e)}"
+    said = f"{measured} vs {contest.baseline}, {counted(e)}"
+    floor = floor_of(gate)
+    if e.low > floor and e.difference >= gate.margin:
+        against = objections(contest.checks, floor, 1, gate.alpha)
+        if not against:
+            return Decision(Verdict.GO, f"{said}: {_gain(gate)}{_hidden(gate, contest, e)}")
+        what = f"the interval lies above {'the margin' if floor else '0'}"
+    elif e.high < gate.margin:
+        against = objections(contest.checks, gate.margin, -1, gate.alpha)
+        if not against:
             return Decision(Verdict.NO_GO, f"{said}: {_shortfall(gate)}")
-        return Decision(Verdict.INCONCLUSIVE, f"{said}: the bootstrap does not rule out the margin. {_advice(gate, e)}")
-    return Decision(Verdict.INCONCLUSIVE, f"{said}: {_undecided(gate, e)} {_advice(gate, e)}")
+        what = f"the interval lies below {'the margin' if gate.margin else '0'}"
+    else:
+        return Decision(Verdict.INCONCLUSIVE, f"{said}: {_undecided(gate, e)} {_advice(gate, contest, e)}")
+    named = " and ".join(_objection(check, e) for check in against)
+    disagree = "disagrees" if len(against) == 1 else "disagree"
+    return Decision(Verdict.INCONCLUSIVE, f"{said}: {what}, but {named} {disagree}. {_advice(gate, contest, e)}")
 
 
-def misses(high: float, margin: float) -> bool:
-    """Whether an interval ending at ``high`` rules out a gain of ``margin``; at margin 0, whether it rules out any."""
-    return high < margin or (margin == 0.0 and high <= 0.0)
+def floor_of(gate: Gate) -> float:
+    """What a Go's interval must lie above."""
+    return gate.margin if gate.rule is GateRule.SUPERIOR else 0.0
 
 
-def supports_gain(check: Check, alpha: float) -> bool:
-    if check.low is not None:
-        return check.low > 0
-    return check.p_value is not None and check.p_value < alpha and check.direction > 0
+def counted(e: Estimate) -> str:
+    """The number of items, and of the groups they come in."""
+    return f"n={e.n}" if e.groups == e.n else f"n={e.n} in {e.groups} groups"
 
 
-def _objection_to_gain(checks: Sequence[Check], alpha: float) -> str | None:
-    """The first check that does not see the gain, in words."""
-    for check in checks:
-        if check.advisory:
-            contrary = check.direction < 0 and check.p_value is not None and check.p_value < alpha
-        else:
-            contrary = not supports_gain(check, alpha)
-        if contrary:
-            ends = f"{check.low:.3g} to {check.high:.3g}" if check.low is not None else f"p={check.p_value:.2g}"
-            return f"the {check.name} check ({ends})"
-    return None
+def _unmeasured(gate: Gate, contest: Contest) -> str:
+    if contest.scored < 2:
+        return (
+            f"{gate.metric} could be scored on {contest.scored} item(s) beside {contest.baseline}; "
+            "an interval needs at least 2. Add test items, or gate on a metric that fits them."
+        )
+    return (
+        f"the {contest.scored} items that {gate.metric} scored beside {contest.baseline} are all of one group (one "
+        "prompt, or one value of the group column); an interval needs at least 2. Add items of other groups."
+    )
+
+
+def _gain(gate: Gate) -> str:
+    if gate.rule is GateRule.SUPERIOR:
+        above = f"the margin of {amount(gate.metric, gate.margin)}" if gate.margin else "0"
+        return f"the interval lies above {above} (rule superior)"
+    reaches = f" and the gain reaches {amount(gate.metric, gate.margin)}" if gate.margin else ""
+    return f"the interval lies above 0{reaches} (rule gain)"
+
+
+def _hidden(gate: Gate, contest: Contest, e: Estimate) -> str:
+    """What a Go does not know of; only where it would matter."""
+    hides = any(c.name == UNSEEN and c.low is not None and c.low <= floor_of(gate) for c in contest.checks)
+    if not hides:
+        return ""
+    share = f"{100 * unseen_share(e.groups, gate.alpha):.1f} %"
+    return f". A total loss on up to {share} of such items could have stayed unseen, and would outweigh this gain"
+
+
+def _objection(check: Check, e: Estimate) -> str:
+    """The check that does not see what the interval sees, in words."""
+    if check.low is None or check.high is None:
+        return f"the {check.name} check (p={check.p_value:.2g})"
+    ends = f"{check.low:.3g} to {check.high:.3g}"
+    if check.name == UNSEEN:
+        return (
+            f"the {check.name} check ({ends}, with what {e.groups} {'items' if e.groups == e.n else 'groups'} can hide)"
+        )
+    return f"the {check.name} check ({ends})"
 
 
 def _shortfall(gate: Gate) -> str:
@@ -131,19 +143,28 @@ def _shortfall(gate: Gate) -> str:
 def _undecided(gate: Gate, e: Estimate) -> str:
     if e.low <= 0 <= e.high:
         return "the interval contains 0."
-    return f"the gain is real but the margin of {amount(gate.metric, gate.margin)} is inside the interval."
+    rule = " (rule superior)" if gate.rule is GateRule.SUPERIOR else ""
+    return f"the gain is real but the margin of {amount(gate.metric, gate.margin)} is inside the interval{rule}."
 
 
-def _advice(gate: Gate, e: Estimate) -> str:
+def _advice(gate: Gate, contest: Contest, e: Estimate) -> str:
     """How many items would settle it, if difference and spread stay what they are."""
-    boundary = 0.0 if e.difference >= gate.margin and e.difference > 0 else gate.margin
-    needed = items_needed(e.deviation, abs(e.difference - boundary), gate.alpha)
-    if needed is None or needed > _UNKNOWABLE:
+    floor = floor_of(gate)
+    upward = e.difference >= gate.margin and e.difference > floor
+    null = floor if upward else gate.margin
+    against = objections(contest.checks, null, 1 if upward else -1, gate.alpha)
+    needed = items_needed(Question(e, null, bound_of(gate.metric), gate.alpha), against)
+    if needed is None:
         return "The difference sits on the boundary: more items would not settle it."
     return (
-        f"About {max(needed, e.n + 1)} items would settle a difference of this size: create a second Evaluation with "
+        f"About {needed} items would settle a difference of this size: create a second Evaluation with "
         "as many, and name it in the ModelDeployment's requireVerdict.evaluationRef."
     )
+
+
+def bound_of(metric: MetricName) -> float:
+    """The largest difference there can be."""
+    return 100.0 if metric in POINTS else 1.0
 
 
 def amount(metric: MetricName, value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
@@ -14,10 +14,21 @@ from .uris import DataUri
 
 COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text", "tools")
 """Members of a row that ``columns`` may rename."""
+ITEM_COLUMNS = (*COLUMNS, "group")
+"""Those of an item to answer."""
 
 ColumnName = Annotated[
     str, StringConstraints(min_length=1, max_length=128), Field(json_schema_extra=checked(SEEN_RULE))
 ]
+
+
+def columns_of(names: tuple[str, ...]) -> Any:
+    """The field ``columns`` of a dataset whose members have these names."""
+    rule = Rule(
+        f"self.all(key, key in {list(names)!r})",
+        f"columns maps our names to the dataset's; the names are {', '.join(names)}",
+    )
+    return Field(default=None, max_length=len(names), json_schema_extra=checked(rule))
 
 
 class Dataset(ApiModel):
@@ -30,16 +41,7 @@ class Dataset(ApiModel):
     """What a row looks like. `auto` decides by the members of the first row; `messages` is a chat, `sharegpt` one under
     `conversations` with `from` and `value`, `promptCompletion` has `prompt` and `completion`, `instruction` has
     `instruction`, optional `input` and `output`, `text` has `text`."""
-    columns: dict[str, ColumnName] | None = Field(
-        default=None,
-        max_length=len(COLUMNS),
-        json_schema_extra=checked(
-            Rule(
-                f"self.all(key, key in {list(COLUMNS)!r})",
-                f"columns maps our names to the dataset's; the names are {', '.join(COLUMNS)}",
-            )
-        ),
-    )
+    columns: dict[str, ColumnName] | None = columns_of(COLUMNS)
     """Our name of a member -> the dataset's own name for it, for example `{prompt: question, completion: answer}`.
     Members not listed keep their name."""
     system_prompt: str | None = Field(default=None, min_length=1, max_length=16_384)
@@ -58,6 +60,11 @@ class EvaluationDataset(Dataset):
             "format",
         ),
     )
+
+    columns: dict[str, ColumnName] | None = columns_of(ITEM_COLUMNS)
+    """Our name of a member -> the dataset's own name for it, for example `{prompt: question, completion: answer, group:
+    document}`. Members not listed keep their name. `group` is what items share, such as their document or conversation:
+    items of one group, and items with equal prompts, are counted as one observation."""
 
 
 class TrainingDataset(Dataset):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from kubetune_contract.evaluate import MetricName
+from kubetune_contract.evaluate import GateRule, MetricName
 
 from .dataset import EvaluationDataset
 from .model import ApiModel, Rule
@@ -34,9 +34,8 @@ POINTS = (MetricName.CHRF, MetricName.BLEU)
 
 
 class Gate(ApiModel):
-    """When the verdict is Go: the interval of candidate minus baseline lies above 0 and the gain reaches `margin`,
-    against every baseline. NoGo when the candidate is shown not to reach it, Inconclusive when the items do not suffice
-    to tell."""
+    """When the verdict is Go: what `rule` says of the interval of candidate minus baseline, against every baseline.
+    NoGo when the candidate is shown not to reach `margin`, Inconclusive when the items do not suffice to tell."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -52,7 +51,10 @@ class Gate(ApiModel):
     """Least gain that counts, in the metric's own unit: points of 100 for chrF and bleu, a share (0 to 1) for all
     others."""
     alpha: float = Field(default=0.05, gt=0, le=0.5)
-    """Accepted chance of a false Go; the interval has the level 1 - alpha."""
+    """Two-sided level of the test: the interval has the level 1 - alpha, a false Go the chance alpha / 2."""
+    rule: GateRule = GateRule.GAIN
+    """`gain`: Go when the interval lies above 0 and the estimate is `margin` or more. `superior`: Go when the whole
+    interval lies above `margin`, which takes more items. NoGo is the same for both."""
 
 
 class Measurement(ApiModel):

@@ -104,7 +104,7 @@ class MetricResult(ApiModel):
     unscored: int
     """Items left out because they could not be scored."""
     method: str = Field(max_length=64)
-    """How the interval was made, for example `paired-t` or `bca-bootstrap`."""
+    """How the interval was made, for example `skew-t` or `exact-pair`."""
     p_value: float | None = None
     """Two-sided p-value of no difference."""
 
@@ -158,6 +158,8 @@ class EvaluationStatus(JobStatus):
     """Why, in one sentence."""
     n: int | None = Field(default=None, ge=0)
     """Items measured."""
+    groups: int | None = Field(default=None, ge=0)
+    """Groups that the items come in, by the column `group` and by equal prompts; unset where each is one by itself."""
     primary_metric: MetricName | None = None
     """The gate's metric, or the first one."""
     delta: str | None = Field(default=None, max_length=128)

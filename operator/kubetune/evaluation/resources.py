@@ -95,7 +95,7 @@ def eval_config(evaluation: Evaluation, models: Models, settings: Settings) -> E
     dataset = Dataset(
         uri=data.uri, format=data.format, columns=dict(data.columns or {}), system_prompt=data.system_prompt
     )
-    gate = Gate(spec.gate.metric, spec.gate.margin, spec.gate.alpha) if spec.gate else None
+    gate = Gate(spec.gate.metric, spec.gate.margin, spec.gate.alpha, spec.gate.rule) if spec.gate else None
     return EvalConfig(
         schema=SCHEMA,
         owner=Owner(metadata.namespace, metadata.name, metadata.uid),

@@ -53,6 +53,7 @@ def result_members(summary: EvalSummary, primary: MetricName) -> dict[str, Any]:
         "verdict": summary.verdict,
         "verdict_message": summary.verdict_message,
         "n": summary.n,
+        "groups": summary.groups,
         "delta": _delta(results, primary),
         "metrics": tuple(_metric(result) for result in results),
         "report": Report(uri=summary.report.uri, manifest_sha256=summary.report.manifest_sha256),
@@ -63,9 +64,13 @@ def result_members(summary: EvalSummary, primary: MetricName) -> dict[str, Any]:
 def describe(summary: EvalSummary) -> str:
     """One sentence for the condition Succeeded."""
     if summary.verdict is None:
-        return f"Measured {summary.n} items; no gate was set. The report is at {summary.report.uri}."
-    outcome = f"{summary.verdict.value} on {summary.n} items"
+        return f"Measured {_counted(summary)}; no gate was set. The report is at {summary.report.uri}."
+    outcome = f"{summary.verdict.value} on {_counted(summary)}"
     return sentences(outcome, summary.verdict_message, f"The report is at {summary.report.uri}")
+
+
+def _counted(summary: EvalSummary) -> str:
+    return f"{summary.n} items" + (f" in {summary.groups} groups" if summary.groups else "")
 
 
 def measured_model(candidate: ModelRef | None) -> MeasuredModel | None:

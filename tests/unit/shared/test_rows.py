@@ -251,3 +251,24 @@ def test_split_share_is_met_on_many_rows() -> None:
     assert len(split(rows, 0.1)[1]) == pytest.approx(400, abs=80)
     more = [*rows, *(Row(n, text=str(n)) for n in range(4001, 4101))]
     assert set(split(rows, 0.1)[1]) <= set(split(more, 0.1)[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "group"),
+    [("doc 7", "doc 7"), (7, "7"), ("7", "7"), (None, None), ("", None), (["a", 1], '["a", 1]'), (True, "true")],
+)
+def test_a_group_is_kept_beside_the_content(tmp_path: Path, value: object, group: str | None) -> None:
+    raw = {"prompt": "2+2=", "completion": "4"}
+    lines = "".join(json.dumps({**raw, name: value}) + "\n" for name in ("group", "document"))
+    path = write(tmp_path, lines)
+    assert [row.group for row in rows_of(path)] == [group, None]
+    plain = Row(1, prompt="2+2=", completion="4")
+    assert [row.key() for row in rows_of(path)] == [plain.key()] * 2
+    renamed = write(tmp_path, json.dumps({**raw, "document": value}) + "\n")
+    assert [row.group for row in rows_of(renamed, columns={"group": "document"})] == [group]
+
+
+def test_a_column_named_for_groups_must_be_there(tmp_path: Path) -> None:
+    path = write(tmp_path, json.dumps({"prompt": "2+2=", "completion": "4"}) + "\n")
+    with pytest.raises(KubeTuneError, match=r"line 1: has no column 'document' \(columns.group\)"):
+        rows_of(path, columns={"group": "document"})

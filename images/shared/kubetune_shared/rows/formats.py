@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,8 @@ _SHAPES: dict[RowFormat, tuple[str, ...]] = {
     RowFormat.TEXT: ("text",),
 }
 MEMBERS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text", "tools")
+GROUP = "group"
+"""Member that says what an example shares with others; only an evaluation's dataset may rename it."""
 _OPTIONAL = ("input", "tools")
 """May be missing row by row, also where a column is named for it."""
 _BESIDE = {"messages": ("functions",), "conversations": ("system",)}
@@ -34,7 +37,7 @@ def members_of(raw: Any, columns: Mapping[str, str]) -> dict[str, Any]:
     for member, column in columns.items():
         if column not in raw and member not in _OPTIONAL:
             raise MalformedError(f"has no column {column!r} (columns.{member}); it has {listed(raw)}")
-    members = {name: raw[name] for name in MEMBERS if name in raw}
+    members = {name: raw[name] for name in (*MEMBERS, GROUP) if name in raw}
     members |= {member: raw[column] for member, column in columns.items() if column in raw}
     beside = (name for chat, names in _BESIDE.items() if chat in members for name in names)
     return members | {name: raw[name] for name in beside if name in raw}
@@ -53,6 +56,17 @@ def detect(members: Mapping[str, Any]) -> RowFormat:
 
 def to_row(line: int, members: Mapping[str, Any], kind: RowFormat) -> Row:
     """Raises MalformedError."""
+    row = _shaped(line, members, kind)
+    group = members.get(GROUP)
+    return row if group in (None, "") else dataclasses.replace(row, group=_name(group))
+
+
+def _name(group: object) -> str:
+    """Numbers and texts as they are written; 7 and "7" are one group, for CSV knows no numbers."""
+    return group if isinstance(group, str) else json.dumps(group, sort_keys=True, ensure_ascii=False, default=str)
+
+
+def _shaped(line: int, members: Mapping[str, Any], kind: RowFormat) -> Row:
     missing = [name for name in _SHAPES[kind] if members.get(name) is None]
     if missing:
         raise MalformedError(f"has no {' and no '.join(missing)}, which {kind} rows need{_other_shape(members, kind)}")

@@ -28,6 +28,9 @@ class Row:
     """Indices of the assistant messages that are context only (``weight: 0``)."""
     tools: tuple[dict[str, Any], ...] = ()
     """Definitions of the functions that a chat's assistant may call, in OpenAI's form."""
+    group: str | None = None
+    """What the example shares with others, for example their document. Who measures counts groups; nobody learns it, so
+    it is no part of the content."""
 
     @property
     def uses_tools(self) -> bool:
