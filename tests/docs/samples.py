@@ -145,7 +145,7 @@ SAMPLES = (
     Sample("README.md", _row("asked for a GPU that no node has"), no_gpu),
     Sample("README.md", _row("asked for more than the card has"), too_large),
     Sample("README.md", _row("named a bucket that is not there"), no_bucket),
-    Sample("docs/training.md", r"^(dataset train\.jsonl lines .*)$", many_faults),
+    Sample("docs/data.md", r"^(dataset train\.jsonl lines .*)$", many_faults),
 )
 
 

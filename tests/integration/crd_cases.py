@@ -88,7 +88,8 @@ VALUES: dict[str, tuple[Any, Any]] = {
     ),
     "MLflow allows neither '/' nor ':' in the name of a registered model": ("team/support", "team.support"),
     "columns maps our names to the dataset's; "
-    "the names are messages, conversations, prompt, completion, instruction, input, output, text, tools": (
+    "the names are messages, conversations, prompt, completion, instruction, input, output, text, tools, "
+    "system, history": (
         {"frage": "q"},
         {"prompt": "q"},
     ),

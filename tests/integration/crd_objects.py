@@ -55,6 +55,7 @@ _DATASET = {
     "uri": "s3://data/train.jsonl",
     "format": "promptCompletion",
     "columns": {"prompt": "question"},
+    "missing": "Drop",
     "systemPrompt": "Be brief.",
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import gzip
 import json
 from pathlib import Path
@@ -13,9 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from kubetune_contract import Dataset, ExitCode, KubeTuneError
-from kubetune_shared.rows import Row, digest, read_rows
+from kubetune_shared.rows import Row, digest, read, read_rows
 from tests.support.malformed import BAD, CASES, Case
+from tests.support.parquets import COLUMNS, odd_table
 from tests.support.points import Record
+from tests.support.row_cases import DATA
 from tests.support.training import Jobs
 
 ROWS = 500
@@ -81,7 +84,8 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
     bad[498] = {**PAIRS[498], "completion": " "}
     message = refusal(parquet(tmp_path / "a.parquet", bad))
     assert message.startswith("dataset a.parquet rows 3, 250: has no completion")
-    assert message.endswith("row 499: completion is empty (3 of 500 rows are malformed)")
+    assert "; row 499: completion is empty; missing: Drop in spec.dataset leaves out the 3 rows (0.6%) with" in message
+    assert message.endswith("(3 of 500 rows are malformed)")
     numbers = parquet(tmp_path / "b.parquet", [{"prompt": n, "completion": "x"} for n in range(2)])
     assert "rows 1, 2: prompt is a number, not text" in refusal(numbers)
 
@@ -109,6 +113,43 @@ def test_a_damaged_page_names_the_row_it_begins_with(tmp_path: Path) -> None:
     path.write_bytes(raw)
     message = refusal(path)
     assert message.startswith("dataset a.parquet row 201: is in a damaged part of the file (")
+
+
+@pytest.mark.intake
+@pytest.mark.parametrize("column", COLUMNS)
+def test_columns_that_nobody_uses_are_no_matter(tmp_path: Path, column: str, record_property: Record) -> None:
+    done = read(parquet(tmp_path / "a.parquet", odd_table(column)), Dataset("s3://data/x"))
+    assert [row.content() for row in done.rows] == PAIRS[:2]
+    assert dict(done.counted.unused) == {column: 1}
+    record_property("point", f"rows, Parquet, {column} in a column that nobody uses: read, told as not used")
+
+
+@pytest.mark.intake
+def test_nanoseconds_of_a_public_report(record_property: Record) -> None:
+    done = read(DATA / "pq-ns-created-at.parquet", Dataset("s3://data/x"))
+    assert [(row.prompt, row.completion) for row in done.rows] == [("Where is it?", "Here."), ("And now?", "There.")]
+    assert dict(done.counted.unused) == {"created_at": 2}
+    record_property("point", "rows, Parquet, nanoseconds of a public report: read, created_at is not used")
+
+
+def test_dates_inside_messages_are_no_matter(tmp_path: Path) -> None:
+    when = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC)
+    chat = [{**message, "at": when, "tags": ["x"]} for message in CHAT]
+    done = read(parquet(tmp_path / "a.parquet", [{"messages": chat}, {"messages": CHAT}]), Dataset("s3://data/x"))
+    assert [row.content() for row in done.rows] == [{"messages": CHAT}] * 2
+    assert dict(done.counted.unused) == {"messages[].at": 1, "messages[].tags": 1}
+
+
+def test_a_date_where_text_is_wanted_is_told(tmp_path: Path) -> None:
+    when = [{"prompt": "a", "completion": datetime.date(2024, 1, 1)}]
+    assert "row 1: completion is a date or time, not text" in refusal(parquet(tmp_path / "a.parquet", when))
+
+
+def test_text_in_dictionaries_and_columns_by_other_names(tmp_path: Path) -> None:
+    table = pa.table({"Question": pa.array(["a", "b"]).dictionary_encode(), "Answer": ["c", "d"]})
+    done = read(parquet(tmp_path / "a.parquet", table), Dataset("s3://data/x"))
+    assert [row.prompt for row in done.rows] == ["a", "b"]
+    assert (done.columns, done.confidence) == ({"prompt": "Question", "completion": "Answer"}, 0.9)
 
 
 def parquet_cases(folder: Path) -> dict[str, Case]:
@@ -160,4 +201,4 @@ def test_damaged_validation_rows_are_named_too(jobs: Jobs, tmp_path: Path) -> No
     held = parquet(tmp_path / "held.parquet", [{"prompt": "x", "completion": ""}]).read_bytes()
     job = jobs.job(dataset={"validation_uri": jobs.data(held, "held.parquet")})
     assert job.run("prepare") == ExitCode.BAD_DATA
-    assert job.termination["message"] == "dataset held.parquet row 1: completion is empty"
+    assert job.termination["message"].startswith("dataset held.parquet row 1: completion is empty; missing: Drop")

@@ -22,6 +22,7 @@ from kubetune_contract import (
     ExitCode,
     Lora,
     Method,
+    Missing,
     Placement,
     Tracking,
 )
@@ -29,6 +30,7 @@ from kubetune_shared.store import Store
 from kubetune_trainer.preflight.profile import packed
 from kubetune_trainer.preflight.surroundings import core_tflops, try_output
 from tests.support.hub import hub
+from tests.support.points import Record
 from tests.support.ports import free_port
 from tests.support.relay import relay
 from tests.support.s3 import S3Server
@@ -261,6 +263,30 @@ def test_what_could_be_better_is_said(jobs: Jobs) -> None:
     assert (summary["duplicateRows"], summary["leakedRows"]) == (16, 1)
     assert {"LeakedRows", "DuplicateRows", "ManyTruncated", "NothingToLearn"} <= reasons(summary)
     assert len((jobs.folder / str(jobs.count) / "termination").read_bytes()) <= 4096
+
+
+def test_how_the_rows_were_read_is_said(jobs: Jobs, record_property: Record) -> None:
+    asked = [{"Question": row["prompt"], "Answer": row["completion"], "topic": "sums"} for row in rows(8)]
+    data = [*asked, {"Question": "x", "Answer": None}]
+    refused(jobs.job(data=data), ExitCode.BAD_DATA, "MalformedRow", "leaves out the 1 row (11.1%) with a missing cell")
+    summary = passed(jobs.job(data=data, dataset={"missing": Missing.DROP}))
+    assert (summary["trainRows"], summary["missingRows"]) == (8, 1)
+    assert summary["columns"] == {"prompt": "Question", "completion": "Answer"}
+    assert summary["columnsConfidence"] == 0.8
+    assert summary["unusedMembers"] == {"topic": 8}
+    assert {"ColumnsRecognised", "MissingCells", "UnusedMembers"} <= reasons(summary)
+    job = jobs.job(data=data, dataset={"missing": Missing.DROP})
+    assert job.run("prepare") == ExitCode.OK
+    assert "1 of 9 rows (11.1%) lack a cell and are left out" in job.log
+    refused(jobs.job(data=[{"foo": "x", "bar": "y"}]), ExitCode.BAD_DATA, "UnknownColumns", "columns: {prompt: ")
+    record_property("point", "preflight: says which columns are read as what, what is missing and what is not used")
+
+
+def test_many_members_fit_into_the_message(jobs: Jobs) -> None:
+    beside = {f"member {n} {'x' * 80}": n for n in range(300)}
+    summary = passed(jobs.job(data=[row | beside for row in rows(8)]))
+    assert len(summary["unusedMembers"]) <= 16
+    assert summary["unusedMembers"]["..."] > 8
 
 
 def test_the_end_of_turns_is_looked_for(jobs: Jobs, server: S3Server, tmp_path: Path) -> None:

@@ -6,14 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trl
 
 from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError
 from kubetune_shared.rows import Row
 from kubetune_trainer.data.encoding import MASKED, Tokenised
 from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokenizer
 from kubetune_trainer.reporting.advice import end_of_turn_not_learned
+from tests.support.points import Record
 
 from . import tiny
+
+PUBLISHED = Path(trl.__file__).parent / "chat_templates"
+"""Templates as models' publishers wrote them, which TRL knows."""
 
 END_BY_THE_NEXT = (
     "{% for m in messages %}{% if not loop.first %}<|end|>{% endif %}<|{{ m['role'] }}|>"
@@ -82,3 +87,74 @@ def test_a_row_that_the_template_refuses_is_named(base: Path) -> None:
     with pytest.raises(KubeTuneError, match="line 17: the model's chat template refuses it: System role not") as caught:
         encoded(tokenizer_with(base, STRICT), row)
     assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_DATA, "ChatTemplateRefused")
+
+
+SYSTEM_IN_THE_LAST_QUESTION = (
+    "{% for m in messages if m['role'] != 'system' %}<|{{ m['role'] }}|>"
+    "{% if m['role'] == 'user' and loop.index0 + 2 >= loop.length and messages[0]['role'] == 'system' %}"
+    "{{ messages[0]['content'] }} {% endif %}{{ m['content'] }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+"""Unknown to TRL, and no part of a chat is a prefix of the whole."""
+GREETED = ({"role": "assistant", "content": "hello"}, *TALK[:2])
+ALTERNATING = (
+    "{% for m in messages %}{% if (m['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}{% endfor %}"
+) + tiny.UNMARKED_TEMPLATE
+THINKING = tiny.CHAT_TEMPLATE.replace("{% generation %}", "{% generation %}{{ m.reasoning_content }}")
+
+
+@pytest.mark.intake
+@pytest.mark.parametrize("tools", [(), ({"type": "function", "function": {"name": "fox"}},)], ids=["plain", "tools"])
+def test_turns_that_the_template_does_not_show_are_refused(
+    base: Path, tools: tuple[dict[str, Any], ...], record_property: Record
+) -> None:
+    template = SYSTEM_IN_THE_LAST_QUESTION + ("{% for t in tools or () %}{{ t }}{% endfor %}" if tools else "")
+    tokenizer = tokenizer_with(base, template)
+    row = Row(17, ({"role": "system", "content": "quick"}, *TALK), tools=tools)
+    with pytest.raises(KubeTuneError, match="dataset line 17: the base model's chat template does not show") as caught:
+        encoded(tokenizer, row)
+    assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_DATA, "TurnsNotFound")
+    assert "assistantOnlyLoss: false" in caught.value.message
+    whole = encoded(tokenizer, row, assistant_only_loss=False)
+    assert whole.labels == whole.input_ids
+    what = "with tools" if tools else "without tools"
+    record_property("point", f"rows, turns that a template hides, chat {what}: refused: {caught.value.message}")
+
+
+@pytest.mark.intake
+@pytest.mark.parametrize("template", [tiny.CHAT_TEMPLATE, tiny.UNMARKED_TEMPLATE], ids=["marked", "unmarked"])
+def test_a_chat_that_the_assistant_begins_is_learned(base: Path, template: str, record_property: Record) -> None:
+    tokenizer = tokenizer_with(base, template)
+    assert learned(tokenizer, encoded(tokenizer, Row(1, GREETED))) == "hello<|end|>fox<|end|>"
+    alone = Row(1, ({"role": "system", "content": "s"}, *GREETED), unlearned=(1,))
+    assert learned(tokenizer, encoded(tokenizer, alone)) == "fox<|end|>"
+    record_property("point", "rows, assistant first: read, both of its turns are learned")
+
+
+@pytest.mark.intake
+def test_a_chat_that_the_assistant_begins_is_refused_by_line(base: Path, record_property: Record) -> None:
+    with pytest.raises(KubeTuneError, match="line 17: the model's chat template refuses it: Conversation") as caught:
+        encoded(tokenizer_with(base, ALTERNATING), Row(17, GREETED))
+    assert caught.value.reason == "ChatTemplateRefused"
+    record_property("point", f"rows, assistant first, a template that alternates: refused: {caught.value.message}")
+
+
+@pytest.mark.intake
+def test_reasoning_is_learned_where_the_template_writes_it(base: Path, record_property: Record) -> None:
+    row = Row(17, (TALK[0], {**TALK[1], "reasoning_content": "quick"}))
+    tokenizer = tokenizer_with(base, THINKING)
+    assert learned(tokenizer, encoded(tokenizer, row)) == "quickfox<|end|>"
+    with pytest.raises(KubeTuneError, match="line 17: the base model's chat template does not write its") as caught:
+        encoded(tokenizer_with(base, tiny.CHAT_TEMPLATE), row)
+    assert caught.value.reason == "ReasoningNotWritten"
+    record_property("point", f"rows, reasoning: learned, or refused: {caught.value.message}")
+
+
+@pytest.mark.parametrize("name", ["qwen3.jinja", "gptoss.jinja"])
+def test_reasoning_through_published_templates(base: Path, name: str) -> None:
+    tokenizer = tokenizer_with(base, (PUBLISHED / name).read_text())
+    first = {**TALK[1], "reasoning_content": "quick"}
+    done = encoded(tokenizer, Row(1, (TALK[0], first)))
+    assert "quick" in learned(tokenizer, done)
+    assert done.reasoning_left_out == 0

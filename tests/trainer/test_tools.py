@@ -45,7 +45,6 @@ def tokenizer_with(base: Path, template: str | dict[str, str]) -> Any:
 def texts(tokenizer: Any, row: Row, **hyper: Any) -> tuple[str, str]:
     """All of the row, and what is learned of it."""
     done = encoder_for(tokenizer, Hyperparameters(max_sequence_length=4096, **hyper)).encode([row], "training")
-    assert not done.unmasked
     labels = [label for label in done.labels[0] if label != MASKED]
     return tokenizer.decode(done.input_ids[0]), tokenizer.decode(labels)
 

@@ -41,6 +41,7 @@ def full() -> Evaluation:
             "uri": "configmap://items/test.jsonl",
             "format": "promptCompletion",
             "columns": {"prompt": "question", "group": "document"},
+            "missing": "Drop",
         },
         generation={"maxNewTokens": 32, "batchSize": 4, "stop": ["\n"]},
         gate={"metric": "exactMatch", "margin": 0.05, "alpha": 0.01, "rule": "superior"},

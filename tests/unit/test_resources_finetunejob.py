@@ -42,6 +42,7 @@ def full() -> FineTuneJob:
             "uri": "pvc://rows/train.jsonl",
             "format": "promptCompletion",
             "columns": {"prompt": "question"},
+            "missing": "Drop",
             "validationUri": "configmap://small/val.jsonl",
             "systemPrompt": "Be brief.",
         },

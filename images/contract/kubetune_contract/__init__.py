@@ -17,7 +17,7 @@ from .evaluate import (
     Verdict,
 )
 from .phases import Phase, stopping
-from .preflight import Fit, MemoryEstimate, PreflightSummary, Range
+from .preflight import UNUSED_LIMIT, Fit, MemoryEstimate, PreflightSummary, Range
 from .runtime import FailureSummary, exit_when_asked, read_config, run, write_termination
 from .serve import Engine, FetchSummary, ServeConfig
 from .train import (
@@ -32,11 +32,12 @@ from .train import (
     TrainConfig,
 )
 from .train_results import FoundResult, RecoveryStep, RowSettings, Suggestion, TrainProgress, TrainSummary
-from .types import Artifact, Contents, Dataset, ModelRef, ObjectStore, Owner, RowFormat
+from .types import Artifact, Contents, Dataset, Missing, ModelRef, ObjectStore, Owner, RowFormat
 from .uris import Uri, UriError
 
 __all__ = [
     "PERMANENT",
+    "UNUSED_LIMIT",
     "Accelerator",
     "Artifact",
     "Contents",
@@ -62,6 +63,7 @@ __all__ = [
     "Method",
     "MetricName",
     "MetricResult",
+    "Missing",
     "ModelRef",
     "ObjectStore",
     "Owner",

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from .train_results import RowSettings, Suggestion
 
+UNUSED_LIMIT = 16
+
 
 class Fit(enum.StrEnum):
     """Whether the run fits the memory of the GPUs it may land on."""
@@ -69,6 +71,15 @@ class PreflightSummary:
     duplicate_rows: int = 0
     leaked_rows: int = 0
     """Validation rows that are training rows as well."""
+    missing_rows: int = 0
+    """Rows left out because a cell is missing."""
+    unused_members: dict[str, int] = field(default_factory=dict)
+    """Member that rows have and nothing is learned from, by its path -> rows that have it; at most UNUSED_LIMIT, and
+    under ``...`` the rows of those beyond."""
+    columns: dict[str, str] = field(default_factory=dict)
+    """Our name of a member -> the column that was recognised as it; empty where nothing had to be recognised."""
+    columns_confidence: float | None = None
+    """Of ``columns``, in [0, 1]."""
     memory: MemoryEstimate | None = None
     disk_bytes: int = 0
     """Scratch space the run will need."""

@@ -19,6 +19,15 @@ class RowFormat(enum.StrEnum):
     TEXT = "text"
 
 
+class Missing(enum.StrEnum):
+    """What is done about rows in which a cell is missing that the row's shape needs."""
+
+    REFUSE = "Refuse"
+    """The dataset is refused, and the rows are named."""
+    DROP = "Drop"
+    """They are left out, and counted."""
+
+
 @dataclass(frozen=True)
 class Owner:
     """The custom resource a workload runs for."""
@@ -44,13 +53,14 @@ class Dataset:
     uri: str
     format: RowFormat = RowFormat.AUTO
     columns: dict[str, str] = field(default_factory=dict)
-    """Our member name (messages, conversations, prompt, completion, instruction, input, output, text, tools, group) ->
-    the dataset's column."""
+    """Our member name (messages, conversations, prompt, completion, instruction, input, output, text, tools, system,
+    history, group) -> the dataset's column."""
     validation_uri: str | None = None
     validation_share: float | None = None
     """Share of the training rows held out, in (0, 0.5]; chosen by a hash of the row, so that it survives reordering."""
     system_prompt: str | None = None
     """System message put before every chat that has none of its own."""
+    missing: Missing = Missing.REFUSE
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from pathlib import Path
 from kubetune_contract import EvalConfig, ExitCode, KubeTuneError, ModelRef, exit_when_asked, read_config
 from kubetune_shared.contents import content_of
 from kubetune_shared.models import check_model
-from kubetune_shared.rows import Row, digest, read_rows
+from kubetune_shared.rows import Row, digest, read
+from kubetune_shared.rows.howread import how_read
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
 from kubetune_shared.store import Store
 from kubetune_shared.templates import chat_template
@@ -36,7 +37,10 @@ def prepare() -> ExitCode:
         return ExitCode.OK
     shutil.rmtree(inputs_dir(), ignore_errors=True)
     inputs_dir().mkdir(parents=True)
-    rows = list(read_rows(resolve_file(config.dataset.uri, store, inputs_dir() / "data"), config.dataset))
+    file = read(resolve_file(config.dataset.uri, store, inputs_dir() / "data"), config.dataset)
+    for said in how_read((file,)):
+        log.warning("%s: %s", said.reason, said.message)
+    rows = file.rows
     selection = select(rows, config.limit, config.seed)
     fetcher = Fetcher(store, inputs_dir() / "models")
     models = tuple(fetcher.fetch(ref) for ref in (config.candidate, *config.baselines))

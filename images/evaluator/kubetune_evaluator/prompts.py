@@ -7,6 +7,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_shared.templates import for_template
 
 from .items import Item
 
@@ -37,7 +38,7 @@ def applied(
 ) -> Any:
     """The chat as the template writes it, for the assistant to go on."""
     return tokenizer.apply_chat_template(
-        messages, tools=tools, chat_template=template, add_generation_prompt=True, **options
+        for_template(messages), tools=tools, chat_template=template, add_generation_prompt=True, **options
     )
 
 

@@ -16,10 +16,10 @@ from .artifacts import fetch
 from .manifest import Manifest
 from .neighbours import mounted_nearby, stored_nearby
 from .store import Store
+from .training_file import training_file
 
 # Weights only as safetensors, and no Python: a repository's code is never run.
 HUB_MODEL_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
-_HUB_DATA_SUFFIXES = (".jsonl", ".json", ".csv", ".parquet")
 
 
 @dataclass(frozen=True)
@@ -133,24 +133,6 @@ def _hub_data_file(parsed: Uri, uri: str, dest: Path) -> Path:
         names = HfApi().list_repo_files(repository, revision=parsed.revision, repo_type="dataset")
         name = training_file(names, uri)
         return Path(hf_hub_download(repository, name, revision=parsed.revision, repo_type="dataset", local_dir=dest))
-
-
-def training_file(names: list[str], uri: str) -> str:
-    """The one file of a dataset repository to train on: its only data file, or the only one with ``train`` in its name.
-
-    Raises KubeTuneError (BAD_DATA, AmbiguousDataset) when that is not one file.
-    """
-    data = [name for name in sorted(names) if name.lower().endswith(_HUB_DATA_SUFFIXES)]
-    train = [name for name in data if "train" in name.rpartition("/")[2].lower()]
-    chosen = train or data
-    if len(chosen) == 1:
-        return chosen[0]
-    raise KubeTuneError(
-        ExitCode.BAD_DATA,
-        "AmbiguousDataset",
-        f"{uri} has {len(chosen)} possible training files "
-        f"({', '.join(chosen[:5]) or 'no JSONL, JSON, CSV or Parquet'}); put the one to use into a bucket or a claim",
-    )
 
 
 @contextmanager

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 TOOL_USE = "tool_use"
 """Transformers' name of the template for chats with tools."""
@@ -16,6 +18,14 @@ def chat_template(folder: Path, *, tools: bool = False) -> str | None:
     """
     named = _files(folder) or _configured(folder)
     return (named.get(TOOL_USE) if tools else None) or named.get("default")
+
+
+def for_template(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row's messages as templates read them: some call an assistant's reasoning ``thinking``."""
+    return [
+        {**message, "thinking": message["reasoning_content"]} if "reasoning_content" in message else dict(message)
+        for message in messages
+    ]
 
 
 def _files(folder: Path) -> dict[str, str]:

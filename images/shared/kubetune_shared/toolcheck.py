@@ -1,4 +1,4 @@
-"""Whether a chat template writes all that a conversation holds about tools. Pure.
+"""Whether a chat template writes all that a conversation holds about tools, and its reasoning. Pure.
 
 Templates that know no tools mostly say nothing of it: they leave out definitions, calls or results. So each part is
 replaced by a mark, and the marks are looked for in what the template makes of the conversation.
@@ -34,6 +34,23 @@ def unwritten(render: Render, messages: Sequence[Message], tools: Sequence[dict[
     kinds = dict.fromkeys(kind for found, kind in marks.items() if found not in text)
     # They are missing with their call.
     return [kind for kind in kinds if kind != ARGUMENTS or CALLS not in kinds]
+
+
+def reasoning_written(render: Render, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> tuple[int, int]:
+    """How many of the answers' reasoning the template writes, and how many there are.
+
+    Many templates leave it out of all answers but the last one, which is how their models were made.
+    """
+    marks = [f"xq{number:03d}qx" if message.get("reasoning_content") else "" for number, message in enumerate(messages)]
+    there = sum(map(bool, marks))
+    if not there:
+        return 0, 0
+    marked = [
+        {**message, "reasoning_content": mark, "thinking": mark} if mark else message
+        for message, mark in zip(messages, marks, strict=True)
+    ]
+    text = render(marked, list(tools) or None)
+    return sum(bool(mark) and mark in text for mark in marks), there
 
 
 def _marked(message: Message, mark: Callable[[str], str]) -> Message:

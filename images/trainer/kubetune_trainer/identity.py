@@ -92,14 +92,14 @@ NOT_DECIDING: dict[type, frozenset[str]] = {
             "results",
         }
     ),
-    Dataset: frozenset({"uri", "format", "columns", "validation_uri", "system_prompt"}),
+    Dataset: frozenset({"uri", "format", "columns", "validation_uri", "system_prompt", "missing"}),
     Lora: frozenset(),
     Hyperparameters: frozenset(
         {"gradient_checkpointing", "logging_steps", "save_steps", "save_minutes", "save_total_limit"}
     ),
 }
-"""Base and rows are known by their content, which columns, format and system prompt have gone into; lora, dataset and
-hyperparameters have lists of their own. What a recovery really did is told with the result."""
+"""Base and rows are known by their content, which columns, format, system prompt and missing have gone into; lora,
+dataset and hyperparameters have lists of their own. What a recovery really did is told with the result."""
 
 
 @dataclass(frozen=True)

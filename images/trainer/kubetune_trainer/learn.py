@@ -168,8 +168,8 @@ def tokenise(encoder: Encoder, path: Path, what: str) -> Tokenised:
         log.warning("%d %s rows are longer than %d tokens and were cut", done.truncated, what, encoder.max_length)
     if done.dropped:
         log.warning("%d %s rows have nothing to learn within that length and were left out", done.dropped, what)
-    if done.unmasked:
-        log.warning("%d %s chats are learned as a whole: the template does not show the turns", done.unmasked, what)
+    if done.reasoning_left_out:
+        log.warning("the template leaves out some of the reasoning of %d %s chats", done.reasoning_left_out, what)
     return done
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, exit_when_asked, read_config
 from kubetune_shared.base_identity import name_content, named_by
 from kubetune_shared.models import check_model
-from kubetune_shared.rows import Row, digest, read_rows, split, write_rows
+from kubetune_shared.rows import Row, Rows, digest, read, split, write_rows
+from kubetune_shared.rows.howread import how_read
 from kubetune_shared.sources import resolve_file, resolve_model
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints.runstate import known_dataset
@@ -94,12 +95,27 @@ def prepare() -> ExitCode:
 
 
 def fetch_rows(dataset: Dataset, store: Store, dest: Path) -> tuple[list[Row], list[Row]]:
-    """Training and validation rows, every one checked."""
-    rows = list(read_rows(resolve_file(dataset.uri, store, dest / "train"), dataset))
-    if dataset.validation_uri:
-        held = resolve_file(dataset.validation_uri, store, dest / "validation")
-        return rows, list(read_rows(held, dataset))
-    return split(rows, dataset.validation_share) if dataset.validation_share else (rows, [])
+    """Training and validation rows, every one checked; how they were read is logged."""
+    files = read_files(dataset, store, dest)
+    for said in how_read(files):
+        log.warning("%s: %s", said.reason, said.message)
+    return divided(files, dataset)
+
+
+def read_files(dataset: Dataset, store: Store, dest: Path) -> tuple[Rows, ...]:
+    """The file to train on, and the one of validation rows where there is one."""
+    train = read(resolve_file(dataset.uri, store, dest / "train"), dataset)
+    if not dataset.validation_uri:
+        return (train,)
+    return train, read(resolve_file(dataset.validation_uri, store, dest / "validation"), dataset)
+
+
+def divided(files: tuple[Rows, ...], dataset: Dataset) -> tuple[list[Row], list[Row]]:
+    """Training and validation rows."""
+    rows, *held = files
+    if held:
+        return rows.rows, held[0].rows
+    return split(rows.rows, dataset.validation_share) if dataset.validation_share else (rows.rows, [])
 
 
 def check_chat_template(folder: Path, uri: str, rows: list[Row]) -> None:

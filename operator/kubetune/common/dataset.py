@@ -6,13 +6,25 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from kubetune_contract.types import RowFormat
+from kubetune_contract.types import Missing, RowFormat
 
 from .model import ApiModel, Rule, checked
 from .syntax import SEEN_RULE
 from .uris import DataUri
 
-COLUMNS = ("messages", "conversations", "prompt", "completion", "instruction", "input", "output", "text", "tools")
+COLUMNS = (
+    "messages",
+    "conversations",
+    "prompt",
+    "completion",
+    "instruction",
+    "input",
+    "output",
+    "text",
+    "tools",
+    "system",
+    "history",
+)
 """Members of a row that ``columns`` may rename."""
 ITEM_COLUMNS = (*COLUMNS, "group")
 """Those of an item to answer."""
@@ -38,12 +50,15 @@ class Dataset(ApiModel):
     """The file: `s3://bucket/file`, `pvc://claim/file`, `configmap://name/key`, or `hf://owner/name@revision` (its
     train split)."""
     format: RowFormat = RowFormat.AUTO
-    """What a row looks like. `auto` decides by the members of the first row; `messages` is a chat, `sharegpt` one under
+    """What a row looks like. `auto` decides by the rows' members; `messages` is a chat, `sharegpt` one under
     `conversations` with `from` and `value`, `promptCompletion` has `prompt` and `completion`, `instruction` has
     `instruction`, optional `input` and `output`, `text` has `text`."""
     columns: dict[str, ColumnName] | None = columns_of(COLUMNS)
     """Our name of a member -> the dataset's own name for it, for example `{prompt: question, completion: answer}`.
-    Members not listed keep their name."""
+    Members not listed keep their name. Left out, well-known names of columns are recognised, with a confidence."""
+    missing: Missing = Missing.REFUSE
+    """What is done about rows in which a cell is missing that is needed (null, absent or empty): `Refuse` refuses the
+    dataset and names them, `Drop` leaves them out and counts them."""
     system_prompt: str | None = Field(default=None, min_length=1, max_length=16_384)
     """System message of every chat that has none of its own; put before the prompt of other rows. Serve the model with
     the same one."""

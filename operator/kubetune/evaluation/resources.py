@@ -93,7 +93,11 @@ def eval_config(evaluation: Evaluation, models: Models, settings: Settings) -> E
     spec, metadata = evaluation.spec, evaluation.metadata
     data = spec.dataset
     dataset = Dataset(
-        uri=data.uri, format=data.format, columns=dict(data.columns or {}), system_prompt=data.system_prompt
+        uri=data.uri,
+        format=data.format,
+        columns=dict(data.columns or {}),
+        system_prompt=data.system_prompt,
+        missing=data.missing,
     )
     gate = Gate(spec.gate.metric, spec.gate.margin, spec.gate.alpha, spec.gate.rule) if spec.gate else None
     return EvalConfig(

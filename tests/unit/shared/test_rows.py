@@ -172,6 +172,9 @@ def test_gzipped_files(tmp_path: Path, name: str) -> None:
     assert [row.text for row in rows_of(write(tmp_path, table, "train.tsv.gz"))] == ["1"]
     with pytest.raises(KubeTuneError, match="damaged or cut off"):
         rows_of(write(tmp_path, packed[:-9], name))
+    spread = gzip.compress(json.dumps({"text": [hex(n**9) for n in range(9000)]}, indent=1).encode())
+    with pytest.raises(KubeTuneError, match="damaged or cut off"):
+        rows_of(write(tmp_path, spread[: len(spread) // 2], name))
 
 
 def test_all_faults_come_at_once_by_reason(tmp_path: Path) -> None:
@@ -180,7 +183,8 @@ def test_all_faults_come_at_once_by_reason(tmp_path: Path) -> None:
         rows_of(write(tmp_path, text))
     assert caught.value.message == (
         "dataset train.jsonl lines 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16 and 18 more: text is empty; line 35: text "
-        "is a number, not text; line 36: has no text, which text rows need (32 of 36 rows are malformed)"
+        "is a number, not text; line 36: has no text, which text rows need; missing: Drop in spec.dataset leaves out "
+        "the 31 rows (86.1%) with missing cells (32 of 36 rows are malformed)"
     )
 
 
@@ -203,8 +207,9 @@ def test_no_rows(tmp_path: Path, content: str) -> None:
 
 
 def test_unknown_members_and_formats(tmp_path: Path) -> None:
-    with pytest.raises(KubeTuneError, match="no known members"):
+    with pytest.raises(KubeTuneError, match="none of them is known as one to learn from") as caught:
         rows_of(write(tmp_path, '{"question": "x"}'))
+    assert caught.value.reason == "UnknownColumns"
     with pytest.raises(KubeTuneError, match="no column 'question'"):
         rows_of(write(tmp_path, '{"text": "a"}'), columns={"prompt": "question"})
     with pytest.raises(KubeTuneError, match="has no messages"):

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from kubetune_contract import ExitCode, KubeTuneError, ObjectStore
-from kubetune_shared.sources import hub_unavailable, resolve_file, resolve_model, training_file
+from kubetune_shared.sources import hub_unavailable, resolve_file, resolve_model
 from kubetune_shared.store import Store
+from kubetune_shared.training_file import training_file
+from tests.support.points import Record
 
 
 @pytest.fixture
@@ -70,11 +72,30 @@ def test_schemes_that_cannot_hold_a_model(tmp_path: Path, store: Store) -> None:
         assert caught.value.reason == "InvalidURI"
 
 
-def test_training_file_of_a_hub_dataset() -> None:
-    uri = "hf://owner/data"
-    assert training_file(["README.md", "data/rows.csv"], uri) == "data/rows.csv"
-    assert training_file(["train.jsonl", "test.jsonl"], uri) == "train.jsonl"
-    with pytest.raises(KubeTuneError, match="2 possible training files"):
-        training_file(["a.jsonl", "b.jsonl"], uri)
-    with pytest.raises(KubeTuneError, match="no JSONL, JSON, CSV or Parquet"):
-        training_file(["a.txt"], uri)
+@pytest.mark.intake
+@pytest.mark.parametrize(
+    ("names", "chosen"),
+    [
+        (["data.jsonl", "eval/constraints.json"], "data.jsonl"),
+        (["README.md", "data/rows.csv"], "data/rows.csv"),
+        (["train.jsonl", "test.jsonl"], "train.jsonl"),
+        (["rows.jsonl", "restrained.json", "train-00000-of-00001.parquet"], "train-00000-of-00001.parquet"),
+        (["trainData.json", "strain.json"], "trainData.json"),
+        (["train/rows.jsonl", "test/rows.jsonl"], "train/rows.jsonl"),
+        (["rows.jsonl", "dev.jsonl", "dataset_infos.json"], "rows.jsonl"),
+        (["test.csv"], "test.csv"),
+        (["a.jsonl", "b.jsonl"], None),
+        (["constraints.json", "trains.json"], None),
+        (["train_sft.jsonl", "train_gen.jsonl"], None),
+        (["a.txt"], None),
+    ],
+)
+def test_training_file_of_a_hub_dataset(names: list[str], chosen: str | None, record_property: Record) -> None:
+    if chosen:
+        assert training_file(names, "hf://owner/data") == chosen
+        record_property("point", f"rows, hub file of {', '.join(names)}: {chosen}")
+        return
+    with pytest.raises(KubeTuneError) as caught:
+        training_file(names, "hf://owner/data")
+    assert caught.value.reason == "AmbiguousDataset"
+    record_property("point", f"rows, hub file of {', '.join(names)}: refused: {caught.value.message}")

@@ -182,8 +182,8 @@ def test_every_fault_names_message_member_and_remedy(tmp_path: Path, raw: dict[s
 
 
 def test_the_row_in_the_documentation(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "training.md").read_text(encoding="utf-8")
-    example = text.partition("### Tools")[2].partition("```json\n")[2].partition("```")[0]
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    example = text.partition("## Tools")[2].partition("```json\n")[2].partition("```")[0]
     (row,) = rows_of(tmp_path, json.loads(example))
     assert [tool["function"]["name"] for tool in row.tools] == ["weather"]
     assert row.content()["messages"][1]["tool_calls"][0]["function"]["arguments"] == {"city": "Oslo"}
@@ -214,6 +214,12 @@ NAMES = st.text(min_size=1).filter(lambda name: bool(name.strip()))
 CALLS = st.lists(st.tuples(NAMES, st.dictionaries(st.text(), JSON, max_size=3)), min_size=1, max_size=3)
 
 
+def without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: without_nulls(member) for name, member in value.items() if member is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+
+
 @given(CALLS, st.text(), st.booleans(), st.dictionaries(st.text(), JSON, max_size=3))
 def test_written_rows_load_back_equal(
     tmp_path_factory: pytest.TempPathFactory,
@@ -229,7 +235,7 @@ def test_written_rows_load_back_equal(
     raw = {"messages": [ASKED, message, {"role": "tool", "content": content}], "tools": json.dumps(tools)}
     rows = rows_of(folder, raw)
     assert [call["function"]["arguments"] for call in rows[0].content()["messages"][1]["tool_calls"]] == [
-        arguments for _, arguments in called
+        arguments if as_text else without_nulls(arguments) for _, arguments in called
     ]
     write_rows(rows, folder / "kept.jsonl")
     loaded = load_rows(folder / "kept.jsonl")

@@ -94,7 +94,6 @@ def test_assistant_turns_are_learned(marked: bool) -> None:
     done = encode(CHAT, Characters(), marked=marked)
     learned = [i for i in done.labels[0] if i != MASKED]
     assert learned == [ord("a"), END, ord("b"), END]
-    assert done.unmasked == 0
 
 
 WEIGHTED = dataclasses.replace(CHAT, unlearned=(1,))
@@ -107,7 +106,6 @@ def test_a_turn_of_weight_0_is_context(marked: bool) -> None:
     whole = encode(WEIGHTED, Characters(), marked=marked, assistant_only=False)
     hidden = [i for i, label in zip(whole.input_ids[0], whole.labels[0], strict=True) if label == MASKED]
     assert hidden == [ord("a"), END]
-    assert (done.unmasked, whole.unmasked) == (0, 0)
 
 
 class Rewriting(Characters):
@@ -141,15 +139,95 @@ def test_everything_is_learned_where_that_is_asked_for() -> None:
     for marked in (True, False):
         done = encode(CHAT, Characters(), marked=marked, assistant_only=False)
         assert done.labels == done.input_ids
-        assert done.unmasked == 0
     done = encode(Row(1, prompt="ab", completion="cd"), Characters(), completion_only=False)
     assert labelled(done) == "ABCD."
 
 
-def test_a_template_that_hides_the_turns_is_counted() -> None:
-    done = encode(CHAT, Rewriting())
-    assert done.unmasked == 1
-    assert done.labels == done.input_ids
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("tools", [(), ({"type": "function", "function": {"name": "now"}},)])
+def test_a_template_that_hides_the_turns_is_refused(marked: bool, tools: tuple[dict[str, Any], ...]) -> None:
+    row = dataclasses.replace(CHAT, tools=tools)
+    with pytest.raises(KubeTuneError, match="dataset line 1: the base model's chat template does not show") as caught:
+        encode(row, WritingTools(Rewriting()), marked=marked)
+    assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_DATA, "TurnsNotFound")
+    assert "assistantOnlyLoss: false" in caught.value.message
+    whole = encode(row, WritingTools(Rewriting()), marked=marked, assistant_only=False)
+    assert whole.labels == whole.input_ids
+
+
+class WritingTools(Characters):
+    """Another's ids; its text has everything that a chat says of tools."""
+
+    def __init__(self, other: Characters) -> None:
+        super().__init__()
+        self.other = other
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+        if kwargs.get("tokenize") is False:
+            return f"{conversation}{kwargs['tools']}"
+        return self.other.apply_chat_template(conversation, **kwargs)
+
+
+class NeverEmpty(Characters):
+    """Takes no chat of nothing, like transformers."""
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+        if not conversation:
+            raise ValueError("list index out of range")
+        return super().apply_chat_template(conversation, **kwargs)
+
+
+GREETING = Row(1, messages=({"role": "assistant", "content": "x0"}, *(CHAT.messages or ())))
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_chat_that_the_assistant_begins(marked: bool) -> None:
+    done = encode(GREETING, NeverEmpty(), marked=marked)
+    learned = [i for i in done.labels[0] if i != MASKED]
+    assert learned == [ord("x"), ord("0"), END, ord("a"), END, ord("b"), END]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, IndexError, AttributeError, ZeroDivisionError])
+def test_whatever_a_template_raises_is_told_by_line(error: type[Exception]) -> None:
+    class Failing(Characters):
+        def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+            raise error("no")
+
+    with pytest.raises(KubeTuneError, match="dataset line 1: the model's chat template refuses it"):
+        encode(CHAT, Failing())
+
+
+class Thinking(Characters):
+    """Its template writes the reasoning of the last ``last`` messages."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.last = last
+
+    def apply_chat_template(self, conversation: list[dict[str, str]], **kwargs: Any) -> Any:
+        start = len(conversation) - self.last
+        said = [
+            {**message, "content": (message.get("thinking", "") if number >= start else "") + message["content"]}
+            for number, message in enumerate(conversation)
+        ]
+        if kwargs.get("tokenize") is False:
+            return "".join(message["content"] for message in said)
+        return super().apply_chat_template(said, **kwargs)
+
+
+def test_reasoning_is_learned_or_told() -> None:
+    question, first, again, second = CHAT.messages or ()
+    thought = Row(7, messages=(question, {**first, "reasoning_content": "h"}))
+    done = encode(thought, Thinking(4))
+    assert [i for i in done.labels[0] if i != MASKED] == [ord("h"), ord("a"), END]
+    assert done.reasoning_left_out == 0
+    with pytest.raises(
+        KubeTuneError, match="dataset line 7: the base model's chat template does not write its"
+    ) as caught:
+        encode(thought, Thinking(0))
+    assert caught.value.reason == "ReasoningNotWritten"
+    both = ({**first, "reasoning_content": "h"}, again, {**second, "reasoning_content": "i"})
+    assert encode(Row(1, messages=(question, *both)), Thinking(1), marked=True).reasoning_left_out == 1
 
 
 def test_an_end_of_turn_that_is_learned_is_no_matter() -> None:

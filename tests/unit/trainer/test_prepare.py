@@ -80,7 +80,7 @@ def test_torch_is_not_imported() -> None:
             "train.jsonl line 17 (column 15): is not JSON",
         ),
         ('{"prompt": "a", "completion": ""}\n', "MalformedRow", "line 1: completion is empty"),
-        ('{"q": "a"}\n', "MalformedRow", "expected messages, prompt and completion"),
+        ('{"q": "a"}\n', "UnknownColumns", "has the columns 'q': none of them is known"),
         (json.dumps(CHAT[0]), "NoChatTemplate", "s3://models/tiny has no chat template"),
     ],
 )

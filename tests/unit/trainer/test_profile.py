@@ -185,12 +185,12 @@ def test_what_is_said(changes: dict[str, Any], reason: str) -> None:
     assert reasons(seen(**changes)) == [reason]
 
 
-def test_cut_dropped_and_unmasked_rows_are_told() -> None:
+def test_cut_dropped_and_half_written_rows_are_told() -> None:
     lengths = Lengths(100)
     for number in range(100):
         lengths.add(150 if number < 10 else 50, range(120, 150) if number < 5 else range(25, 50))
-    lengths.unmasked = 3
-    assert reasons(seen(train=lengths)) == ["ManyTruncated", "NothingToLearn", "TurnsNotFound"]
+    lengths.reasoning_left_out = 3
+    assert reasons(seen(train=lengths)) == ["ManyTruncated", "NothingToLearn", "ReasoningLeftOut"]
 
 
 def test_much_padding_suggests_packing() -> None:

@@ -18,6 +18,7 @@ from typing import IO, Any, cast
 
 from kubetune_contract import ExitCode, KubeTuneError
 
+from .jsontext import DECODER, LENIENT, parse
 from .malformed import MalformedError
 from .parquet import parquet_rows
 
@@ -54,7 +55,7 @@ _BY_SUFFIX = {
     ".tsv": "tsv",
     ".parquet": "parquet",
 }
-_UNITS = {"jsonl": "line", "csv": "line", "tsv": "line", "json": "item", "parquet": "row"}
+_UNITS = {"jsonl": "line", "csv": "line", "tsv": "line", "json": "item", "spread": "item", "parquet": "row"}
 
 
 def container(path: Path) -> Container:
@@ -72,9 +73,12 @@ def container(path: Path) -> Container:
         # Nothing in it is nothing wrong with it: it has no rows, in any form.
         kind = "jsonl"
     text = head.removeprefix(_BOM.encode()).lstrip()
-    if kind is None or kind == "json":
-        # Many tools write JSON lines into a file called .json.
+    if kind in (None, "json", "jsonl"):
+        # Many tools write JSON lines into a file called .json, and an array into one called .jsonl.
         kind = "json" if text.startswith(b"[") else "jsonl" if kind or text.startswith(b"{") or not text else None
+    if kind == "jsonl" and text.startswith(b"{"):
+        with _whole(path):
+            kind = "spread" if _is_spread(path) else kind
     if kind is None:
         raise _bad(
             "UnknownFormat",
@@ -90,6 +94,8 @@ def parsed_rows(path: Path, kind: str) -> Iterator[Parsed]:
             yield from (Parsed(number, value) for number, value in parquet_rows(path))
         elif kind == "json":
             yield from _json_array(path)
+        elif kind == "spread":
+            yield from _spread(path)
         elif kind == "jsonl":
             yield from _json_lines(path)
         else:
@@ -124,11 +130,14 @@ def _json_lines(path: Path) -> Iterator[Parsed]:
     with _opened(path) as file:
         for line, raw in enumerate(file, 1):
             try:
-                text = raw.decode("utf-8-sig" if line == 1 else "utf-8").strip()
+                # A byte order mark in the middle is where two files were joined.
+                text = raw.decode("utf-8-sig").strip()
                 if text:
-                    yield Parsed(line, json.loads(text))
+                    yield Parsed(line, parse(text))
             except UnicodeDecodeError as error:
                 yield Parsed(line, MalformedError(_NOT_UTF8), f" (byte {error.start + 1})")
+            except MalformedError as error:
+                yield Parsed(line, error)
             except (json.JSONDecodeError, RecursionError) as error:
                 problem = MalformedError(f"is not JSON ({_problem(error)}); write one JSON object per line")
                 yield Parsed(
@@ -140,25 +149,36 @@ def _problem(error: Exception) -> str:
     return error.msg.removesuffix(" at") if isinstance(error, json.JSONDecodeError) else "nested too deeply"
 
 
-def _json_array(path: Path) -> Iterator[Parsed]:
-    """Items with the line they begin on; what comes after a syntax error cannot be told apart and is not looked at."""
+def _whole_text(path: Path) -> str:
     with _opened(path) as file:
         raw = file.read()
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise _bad(
             "MalformedRow", f"dataset {path.name} line {line}: byte {error.start + 1} of the file {_NOT_UTF8}"
         ) from error
-    decoder = json.JSONDecoder()
+
+
+def _decoded(text: str, at: int) -> tuple[Any, int]:
+    """The value at ``at`` and where it ends; an object of which a member is there twice comes as a MalformedError."""
+    try:
+        return DECODER.raw_decode(text, at)
+    except MalformedError as error:
+        return error, LENIENT.raw_decode(text, at)[1]
+
+
+def _json_array(path: Path) -> Iterator[Parsed]:
+    """Items with the line they begin on; what comes after a syntax error cannot be told apart and is not looked at."""
+    text = _whole_text(path)
     at, line, number = _skip(text, text.index("[") + 1), 1, 0
     counted = 0
     while text[at : at + 1] != "]":
         number += 1
         line, counted = line + text.count("\n", counted, at), at
         try:
-            value, end = decoder.raw_decode(text, at)
+            value, end = _decoded(text, at)
         except (json.JSONDecodeError, RecursionError) as error:
             yield _broken(number, line, error)
             return
@@ -171,11 +191,45 @@ def _json_array(path: Path) -> Iterator[Parsed]:
             return
     rest = _skip(text, at + 1)
     if rest < len(text):
-        yield _broken(number, line, json.JSONDecodeError("Extra data after the list", text, rest))
+        said = "Another list follows: were two files joined?" if text[rest] == "[" else "Extra data after the list"
+        yield _broken(number, line, json.JSONDecodeError(said, text, rest))
+
+
+def _is_spread(path: Path) -> bool:
+    """Whether objects are written over several lines each, as JSON that is printed prettily."""
+    with _opened(path) as file:
+        first = next((line for line in file if line.removeprefix(_BOM.encode()).strip()), b"")
+    try:
+        json.loads(first.decode("utf-8-sig"))
+        return False
+    except (ValueError, RecursionError):
+        pass
+    try:
+        text = _whole_text(path)
+        _, end = LENIENT.raw_decode(text, _skip(text, 0))
+    except (ValueError, RecursionError, KubeTuneError):
+        return False
+    return "\n" in text[:end].strip()
+
+
+def _spread(path: Path) -> Iterator[Parsed]:
+    """Objects one after the other."""
+    text = _whole_text(path)
+    at, line, number, counted = _skip(text, 0), 1, 0, 0
+    while at < len(text):
+        number += 1
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, at = _decoded(text, at)
+        except (json.JSONDecodeError, RecursionError) as error:
+            yield _broken(number, line, error)
+            return
+        at = _skip(text, at)
+        yield Parsed(number, value, f" (line {line})")
 
 
 def _skip(text: str, at: int) -> int:
-    while text[at : at + 1] in (" ", "\t", "\r", "\n"):
+    while text[at : at + 1] in (" ", "\t", "\r", "\n", _BOM):
         at += 1
     return at
 
@@ -192,9 +246,10 @@ def _table(path: Path, separator: str) -> Iterator[Parsed]:
         # Bytes that are no UTF-8 become surrogates, which are found row by row.
         text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(text, strict=True, delimiter=separator)
+        before = 0
         header: list[str] | None = None
         while True:
-            start = reader.line_num + 1
+            start = before + reader.line_num + 1
             try:
                 fields = next(reader)
             except StopIteration:
@@ -215,8 +270,16 @@ def _table(path: Path, separator: str) -> Iterator[Parsed]:
                 if problem:
                     yield Parsed(start, MalformedError(problem))
                     return
+                if _is_spaced(header):
+                    before = reader.line_num
+                    reader = csv.reader(text, strict=True, delimiter=separator, skipinitialspace=True)
                 continue
             yield Parsed(start, _record(header, fields))
+
+
+def _is_spaced(header: list[str]) -> bool:
+    """Whether a space follows every separator, so that it belongs to none of the fields."""
+    return len(header) > 1 and all(name.startswith(" ") and name.strip() for name in header[1:])
 
 
 def _header_problem(header: list[str]) -> str | None:
@@ -237,6 +300,8 @@ def _record(header: list[str], fields: list[str]) -> dict[str, str] | MalformedE
         )
     if _undecodable(fields):
         return MalformedError(_NOT_UTF8)
+    if [field.strip(f" {_BOM}") for field in fields] == [name.strip() for name in header]:
+        return MalformedError("is the header once more; were two files joined? Take the line out")
     return dict(zip(header, fields, strict=True))
 
 

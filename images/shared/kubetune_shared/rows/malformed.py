@@ -10,14 +10,20 @@ class MalformedError(Exception):
     """What is wrong with one row, as the end of a sentence that begins with its position."""
 
 
-def listed(members: Mapping[str, Any]) -> str:
+class MissingError(MalformedError):
+    """A cell that the row's shape needs is absent, null or empty: what ``dataset.missing`` decides about."""
+
+
+def listed(names: Mapping[str, Any]) -> str:
     """The first of a row's member names."""
-    names = list(members)
-    return ", ".join(repr(name) for name in names[:8]) + (", ..." if len(names) > 8 else "")
+    found = list(names)
+    return ", ".join(repr(name) for name in found[:8]) + (", ..." if len(found) > 8 else "")
 
 
 def named(value: Any) -> str:
     """What kind of thing a value is, in JSON's words."""
+    if isinstance(value, float) and value != value:  # noqa: PLR0124 (only NaN is not itself)
+        return "NaN"
     return {
         "NoneType": "null",
         "dict": "an object",
@@ -26,7 +32,16 @@ def named(value: Any) -> str:
         "bool": "true or false",
         "int": "a number",
         "float": "a number",
+        "Decimal": "a number",
+        "LongInteger": "a number",
+        "Temporal": "a date or time",
+        "bytes": "bytes",
     }.get(type(value).__name__, type(value).__name__)
+
+
+def absent(value: Any) -> bool:
+    """Whether a cell holds nothing: null, or the NaN that stands for it in tables."""
+    return value is None or named(value) == "NaN"
 
 
 def characters(text: str, name: str) -> str:

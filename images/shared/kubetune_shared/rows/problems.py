@@ -8,7 +8,7 @@ MAX_ERRORS = 5
 """Different reasons named in one message."""
 _POSITIONS = 12
 """Rows named for one reason."""
-_REASON = 220
+_REASON = 340
 """Characters of one reason; values that users wrote are part of it."""
 _MESSAGE = 3000
 """Bytes of the whole: the kubelet keeps 4096, of which JSON and escapes take their share."""
@@ -21,13 +21,16 @@ class Problems:
     name: str
     unit: str
     count: int = 0
+    missing: int = 0
+    """Rows of ``count`` in which a cell is missing."""
     _by_reason: dict[str, list[str]] = field(default_factory=dict)
     _more: dict[str, int] = field(default_factory=dict)
     _untold: int = 0
 
-    def add(self, position: str, reason: str) -> None:
+    def add(self, position: str, reason: str, *, missing: bool = False) -> None:
         """One malformed row."""
         self.count += 1
+        self.missing += missing
         reason = reason if len(reason) <= _REASON else reason[: _REASON - 3] + "..."
         if reason not in self._by_reason and len(self._by_reason) == MAX_ERRORS:
             self._untold += 1
@@ -41,16 +44,25 @@ class Problems:
     def message(self, rows: int) -> str:
         """How many of the ``rows`` looked at are malformed, where, and why."""
         parts = [self._part(reason, positions) for reason, positions in self._by_reason.items()]
-        total = f" ({self.count} of {rows} rows are malformed)" if self.count > 1 else ""
         untold = self._untold
         while True:
             more = f"; and {untold} rows for other reasons" if untold else ""
-            text = f"dataset {self.name} {'; '.join(parts)}{more}{total}"
-            if len(text.encode("utf-8", "replace")) <= _MESSAGE or len(parts) == 1:
-                return text
+            text = f"dataset {self.name} {'; '.join(parts)}{more}{self._end(rows)}"
+            # A reason may hold half of a character pair of the file's, which cannot be written down.
+            raw = text.encode("utf-8", "replace")
+            if len(raw) <= _MESSAGE or len(parts) == 1:
+                return raw.decode()
             parts.pop()
             reason = list(self._by_reason)[len(parts)]
             untold += len(self._by_reason[reason]) + self._more.get(reason, 0)
+
+    def _end(self, rows: int) -> str:
+        total = f" ({self.count} of {rows} rows are malformed)" if self.count > 1 else ""
+        if not self.missing:
+            return total
+        cells = "a missing cell" if self.missing == 1 else "missing cells"
+        which = "1 row" if self.missing == 1 else f"{self.missing} rows"
+        return f"; missing: Drop in spec.dataset leaves out the {which} ({self.missing / rows:.1%}) with {cells}{total}"
 
     def _part(self, reason: str, positions: list[str]) -> str:
         more = self._more.get(reason, 0)

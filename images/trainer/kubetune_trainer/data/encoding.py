@@ -7,6 +7,7 @@ other turns too where that is asked for. Everything else is MASKED, which the lo
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -16,9 +17,25 @@ from jinja2 import TemplateError
 
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.rows import Row
-from kubetune_shared.toolcheck import unwritten
+from kubetune_shared.templates import for_template
+from kubetune_shared.toolcheck import reasoning_written, unwritten
 
 MASKED = -100
+REFUSALS = (TemplateError, TypeError, ValueError, LookupError, AttributeError, ArithmeticError)
+"""What a chat template's own code raises for a chat that it was not made for."""
+
+
+_TWO_BEGINNINGS = ("0", "x")
+_NOT_FOUND = (
+    "the base model's chat template does not show where the assistant's turns are in it, so that what others say would "
+    "be learned, too; use a base model whose chat template does (or marks them with {% generation %}), or learn whole "
+    "chats with assistantOnlyLoss: false"
+)
+_NOT_FOUND_WITH_TOOLS = (
+    "the base model's chat template does not show where the assistant's turns are in it, so that what its tools said "
+    "would be learned; make a row of each question (some templates write the tools before the last question), or learn "
+    "whole chats with assistantOnlyLoss: false"
+)
 
 
 class Tokenizer(Protocol):
@@ -43,8 +60,8 @@ class Tokenised:
     """Rows longer than the maximum, cut at their end."""
     dropped: int = 0
     """Rows left out because no token of theirs carries a label."""
-    unmasked: int = 0
-    """Chats learned as a whole because the template does not show where assistant turns are."""
+    reasoning_left_out: int = 0
+    """Chats of which the template writes some of the reasoning only: mostly that of the last answer."""
 
     def __len__(self) -> int:
         return len(self.input_ids)
@@ -77,8 +94,9 @@ class Encoder:
         """Raises KubeTuneError (BAD_DATA).
 
         AllLabelsMasked when no row is left to learn from, ChatTemplateRefused for a chat that the template cannot
-        write, ToolsNotWritten for one of which it would leave out a tool's part, TurnsNotFound for one with tools and
-        WeightNotPossible for one with weights where it does not show which turn is whose.
+        write, ToolsNotWritten for one of which it would leave out a tool's part, ReasoningNotWritten for one of which
+        it would leave out all reasoning; TurnsNotFound, and WeightNotPossible for one with weights, where it does not
+        show which turn is whose.
         """
         done = Tokenised()
         for row in rows:
@@ -103,7 +121,7 @@ class Encoder:
         return done
 
     def row(self, row: Row, done: Tokenised) -> tuple[list[int], list[int]]:
-        """Ids and labels of one row, uncut; ``done`` counts what could not be masked."""
+        """Ids and labels of one row, uncut; ``done`` counts what the template leaves out."""
         if row.messages is not None:
             if row.tools and self.tool_template is not None:
                 return self._for_tools().row(row, done)
@@ -128,13 +146,17 @@ class Encoder:
         return dataclasses.replace(self, template=self.tool_template, marked=False, tool_template=None)
 
     def _chat(self, row: Row, done: Tokenised) -> tuple[list[int], list[int]]:
-        messages = [dict(message) for message in row.messages or ()]
+        messages = for_template(row.messages or ())
         tools = list(row.tools) or None
         try:
             if row.uses_tools:
                 self._check_tools(row, messages)
+            self._check_reasoning(row, messages, done)
+            if not self.assistant_only and not row.unlearned:
+                ids = self._rendered(messages, tools)
+                return ids, list(ids)
             ids, turns = self._turns(messages, tools)
-        except (TemplateError, TypeError) as error:
+        except REFUSALS as error:
             raise _refused(row, "ChatTemplateRefused", f"the model's chat template refuses it: {error}") from error
         if row.unlearned:
             turns = _matching(turns, row, messages)
@@ -142,19 +164,20 @@ class Encoder:
             if not self.assistant_only:
                 return ids, _masked(ids, [turn for number, turn in enumerate(turns) if number in skipped])
             return ids, _labelled(ids, [turn for number, turn in enumerate(turns) if number not in skipped])
-        if self.assistant_only and turns is not None:
-            return ids, _labelled(ids, turns)
-        if self.assistant_only and row.uses_tools:
+        if turns is None:
+            raise _refused(row, "TurnsNotFound", _NOT_FOUND_WITH_TOOLS if row.uses_tools else _NOT_FOUND)
+        return ids, _labelled(ids, turns)
+
+    def _check_reasoning(self, row: Row, messages: list[dict[str, Any]], done: Tokenised) -> None:
+        written, there = reasoning_written(self._text, messages, row.tools)
+        if there and not written:
             raise _refused(
                 row,
-                "TurnsNotFound",
-                "the base model's chat template does not show where the assistant's turns are in it, so that what its "
-                "tools said would be learned; make a row of each question (some templates write the tools "
-                "before the last question), or learn whole chats with assistantOnlyLoss: false",
+                "ReasoningNotWritten",
+                "the base model's chat template does not write its reasoning_content: nothing of it would be learned; "
+                "use a base model whose chat template does, write it into the content, or take it out of the rows",
             )
-        if self.assistant_only:
-            done.unmasked += 1
-        return ids, list(ids)
+        done.reasoning_left_out += written < there
 
     def _check_tools(self, row: Row, messages: list[dict[str, Any]]) -> None:
         missing = unwritten(self._text, messages, row.tools)
@@ -180,9 +203,13 @@ class Encoder:
             rendered = self._applied(
                 messages, tools, tokenize=True, return_dict=True, return_assistant_tokens_mask=True
             )
-            return list(rendered["input_ids"]), _runs(rendered["assistant_masks"])
+            return list(rendered["input_ids"]), _runs(rendered["assistant_masks"]) or None
         whole = self._rendered(messages, tools)
-        return whole, self._turns_by_prefix(messages, tools, whole)
+        try:
+            return whole, self._turns_by_prefix(messages, tools, whole)
+        except REFUSALS:
+            # A template may take the whole chat and no shorter one.
+            return whole, None
 
     def _turns_by_prefix(
         self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None, ids: list[int]
@@ -192,12 +219,20 @@ class Encoder:
         for number, message in enumerate(messages):
             if message["role"] != "assistant":
                 continue
-            before = self._rendered(messages[:number], tools, add_generation_prompt=True)
+            before = self._before(messages[:number], tools)
             after = self._rendered(messages[: number + 1], tools)
             if ids[: len(before)] != before or ids[: len(after)] != after:
                 return None
             turns.append(range(len(before), len(after)))
         return turns
+
+    def _before(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]] | None) -> list[int]:
+        """The ids up to the turn that the assistant takes after ``messages``."""
+        if messages:
+            return self._rendered(messages, tools, add_generation_prompt=True)
+        # Templates cannot write a chat of nothing: what two chats have in common that only the assistant begins.
+        one, other = (self._rendered([{"role": "assistant", "content": text}], tools) for text in _TWO_BEGINNINGS)
+        return [a for a, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False))]
 
     def _rendered(
         self,

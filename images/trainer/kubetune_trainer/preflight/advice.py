@@ -58,11 +58,11 @@ def _about_rows(seen: Seen) -> Iterator[tuple[str, str]]:
         )
     if seen.duplicate_rows > MANY_DUPLICATES * rows:
         yield "DuplicateRows", f"{seen.duplicate_rows} of {rows} training rows repeat an earlier one exactly"
-    if train.unmasked:
+    if train.reasoning_left_out:
         yield (
-            "TurnsNotFound",
-            f"the chat template does not show where assistant turns are: {train.unmasked} chats are learned as a "
-            "whole, questions included",
+            "ReasoningLeftOut",
+            f"the chat template leaves out the reasoning of some answers of {train.reasoning_left_out} chats, mostly "
+            "of all but the last: it is not learned; make a row of each answer to learn it",
         )
 
 

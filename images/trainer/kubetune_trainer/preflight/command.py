@@ -27,13 +27,14 @@ from kubetune_contract.paths import SCHEMA
 from kubetune_shared.base_identity import name_content
 from kubetune_shared.cpus import cpu_limit, memory_limit
 from kubetune_shared.outlines import Outline, outline_model
-from kubetune_shared.rows import Row, digest
+from kubetune_shared.rows import Row, Rows, digest
+from kubetune_shared.rows.howread import columns_confidence, how_read, unused_members
 from kubetune_shared.store import Store
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import Identity, identify
 from kubetune_trainer.model.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
 from kubetune_trainer.model.targets import missing_targets, modules_of, unknown_targets
-from kubetune_trainer.prepare import check_chat_template, fetch_rows
+from kubetune_trainer.prepare import check_chat_template, divided, read_files
 from kubetune_trainer.processes.place import processes
 from kubetune_trainer.publishing.fitting import fitting
 from kubetune_trainer.publishing.index import find_result
@@ -59,6 +60,8 @@ log = logging.getLogger(__name__)
 class Data:
     """The rows, and what they are in tokens."""
 
+    files: tuple[Rows, ...]
+    """As they were read."""
     train: list[Row]
     validation: list[Row]
     train_lengths: Lengths
@@ -127,7 +130,8 @@ def check_gpus(config: TrainConfig) -> None:
 
 def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path) -> Data:
     """Every row checked and tokenised. Raises KubeTuneError (BAD_DATA) naming lines."""
-    train, validation = fetch_rows(config.dataset, store, folder)
+    files = read_files(config.dataset, store, folder)
+    train, validation = divided(files, config.dataset)
     check_chat_template(outline.path, config.base_model, [*train, *validation])
     tokenizer = tokens.load(outline.path, config.base_model)
     encoder = tokens.encoder(tokenizer, config.hyperparameters)
@@ -140,7 +144,7 @@ def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path)
     if validation_lengths and not validation_lengths.kept:
         encoder.encode(validation, "validation")
     told = end_of_turn_not_learned(sample, tokens.end_ids(tokenizer))
-    return Data(train, validation, train_lengths, validation_lengths, told)
+    return Data(files, train, validation, train_lengths, validation_lengths, told)
 
 
 def summarise(  # noqa: PLR0913 (all that is known)
@@ -171,7 +175,7 @@ def summarise(  # noqa: PLR0913 (all that is known)
         disk_bytes=disk_bytes(config, shape, outline.download_bytes) if shape else outline.download_bytes,
         free_bytes=surroundings.free_bytes(work_dir()),
     )
-    told = (*earlier, data.end_of_turn, dora_not_servable(config))
+    told = (*earlier, *how_read(data.files), data.end_of_turn, dora_not_servable(config))
     parts = [lengths, *([held] if held else [])]
     return fitted(
         PreflightSummary(
@@ -190,6 +194,10 @@ def summarise(  # noqa: PLR0913 (all that is known)
             masked_share=round(lengths.masked_share, 4),
             duplicate_rows=seen.duplicate_rows,
             leaked_rows=seen.leaked_rows,
+            missing_rows=sum(file.missing for file in data.files),
+            unused_members=unused_members(data.files),
+            columns=data.files[0].columns,
+            columns_confidence=columns_confidence(data.files),
             memory=found.memory,
             disk_bytes=seen.disk_bytes,
             seconds=rounded(costs.seconds),

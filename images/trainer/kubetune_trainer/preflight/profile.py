@@ -34,8 +34,8 @@ class Lengths:
     """Tokens that carry loss."""
     truncated: int = 0
     dropped: int = 0
-    unmasked: int = 0
-    """Chats learned as a whole."""
+    reasoning_left_out: int = 0
+    """Chats of which the template does not write all reasoning."""
 
     def add(self, length: int, labelled: Sequence[int]) -> None:
         """One row: its length in tokens and the positions of those that carry loss."""

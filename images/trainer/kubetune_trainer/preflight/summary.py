@@ -44,8 +44,13 @@ def _findings(summary: PreflightSummary, currency: str) -> Iterator[tuple[str, s
     yield (
         "left out",
         f"{summary.truncated_rows} cut, {summary.dropped_rows} with nothing to learn; "
-        f"{summary.duplicate_rows} duplicates, {summary.leaked_rows} leaks",
+        f"{summary.duplicate_rows} duplicates, {summary.leaked_rows} leaks; {summary.missing_rows} with a missing cell",
     )
+    if summary.columns:
+        read_as = ", ".join(f"{column} as {member}" for member, column in summary.columns.items())
+        yield "columns", f"{read_as} (confidence {summary.columns_confidence:.2f})"
+    if summary.unused_members:
+        yield "not used", ", ".join(f"{name} ({count})" for name, count in summary.unused_members.items())
     if lengths:
         yield "lengths", ", ".join(f"{name} {value}" for name, value in lengths.items()) + " tokens"
         yield "histogram", ", ".join(f"<={bound}: {rows}" for bound, rows in summary.histogram.items())

@@ -29,7 +29,7 @@ def measure(encoder: Encoder, rows: Iterable[Row], limit: int) -> tuple[Lengths,
         if len(done.labels) < SAMPLE:
             done.truncated += len(ids) > limit
             done.labels.append(labels[:limit])
-    found.unmasked = done.unmasked
+    found.reasoning_left_out = done.reasoning_left_out
     return found, done
 
 

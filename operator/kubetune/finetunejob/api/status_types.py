@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints
 
 from kubetune.common.job_status import JobStatus
 from kubetune.common.model import ApiModel, Timestamp
-from kubetune_contract import Fit
+from kubetune_contract import UNUSED_LIMIT, Fit
 
 from .hyperparameters import Hyperparameters, Lora
 
@@ -18,6 +18,7 @@ SUGGESTION_LIMIT = 16
 EXPORT_LIMIT = 8
 POD_LIMIT = 128
 
+RecognisedColumn = Annotated[str, StringConstraints(max_length=128)]
 PodName = Annotated[str, StringConstraints(max_length=253)]
 
 
@@ -120,6 +121,15 @@ class PreflightStatus(ApiModel):
     """Rows that are there more than once."""
     leaked_rows: int = Field(default=0, ge=0)
     """Validation rows that are training rows as well."""
+    missing_rows: int = Field(default=0, ge=0)
+    """Rows left out because a cell is missing (`spec.dataset.missing: Drop`)."""
+    unused_members: dict[str, int] | None = Field(default=None, max_length=UNUSED_LIMIT)
+    """Members of the rows that nothing is learned from, by their path -> rows that have them; `...` counts those
+    beyond the first 15."""
+    columns: dict[str, RecognisedColumn] | None = Field(default=None, max_length=16)
+    """Our names of members -> the columns that were recognised as them, where `spec.dataset.columns` names none."""
+    columns_confidence: float | None = Field(default=None, ge=0, le=1)
+    """How sure that is; below 0.6 the job is refused."""
     memory: MemoryEstimate | None = None
     """Bytes at the peak, per GPU or of main memory."""
     disk_bytes: int = Field(default=0, ge=0)

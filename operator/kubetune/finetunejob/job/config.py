@@ -94,6 +94,7 @@ def _dataset(job: FineTuneJob) -> Dataset:
         validation_uri=data.validation_uri,
         validation_share=data.validation_share,
         system_prompt=data.system_prompt,
+        missing=data.missing,
     )
 
 
