@@ -59,6 +59,10 @@ test-operator: venv tools ## What is promised of the operator: a line for each l
 test-training: venv tools ## Everything that is promised about training, at length: a line for each point
 	$(PY) -m tests.run training
 
+.PHONY: test-intake
+test-intake: venv tools ## What becomes of every family of models, and of bases and rows as people have them: a line each
+	$(PY) -m tests.run intake
+
 .PHONY: images
 images: venv ## Build the images this machine needs
 	$(PYTHON3) -m tests.cluster packages --only images

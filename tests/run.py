@@ -1,6 +1,6 @@
 """Runs the named stages of the test suite one after the other and adds up what they counted.
 
-``python -m tests.run STAGE``: check, integration, images, e2e, all, docs, operator, training, generate. A stage stops
+``python -m tests.run STAGE``: check, integration, images, e2e, all, docs, operator, training, intake, generate. A stage stops
 at its first failing step; the exit status is 0 only when every step passed and a test ran. What a test records under
 the property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
 """
@@ -131,6 +131,15 @@ STAGES: dict[str, tuple[Step, ...]] = {
         ),
         Step("real processes, real S3, a tiny model", _python("tests.inside", "trainer"), is_pytest=True),
         _pytest("real pods on a full node", "tests/e2e", "-s", "-k", "training or gpu or faults"),
+    ),
+    "intake": (
+        _IMAGES,
+        _pytest("what files alone tell", "-nauto", "tests/unit", "-m", "intake"),
+        Step(
+            "real families and real inputs inside the images",
+            _python("tests.inside", "all", "-m", "intake"),
+            is_pytest=True,
+        ),
     ),
 }
 ALL = ("provide", "check", "integration", "images", "e2e")
