@@ -92,7 +92,7 @@ bench-gate: venv ## How often the gate errs and what it finds, by kind of data a
 	PYTHONPATH=$(PYTHONPATH):$(CURDIR)/images/evaluator $(PY) -m tests.bench.gate --runs $(RUNS)
 
 .PHONY: generate
-generate: venv ## Write the CRDs and the API reference from the models
+generate: venv ## Write the CRDs, the API reference and the page of models from their sources
 	$(PY) -m tests.run generate
 
 .PHONY: format

@@ -1,6 +1,6 @@
 """The families of models that are tried as tiny random ones of their real classes, and what works for each.
 
-``docs/models.md`` is written from this table (``python -m tests.docs.models``), and the tests run it row by row: a row
+``docs/models.md`` is written from this table (``make generate``), and the tests run it row by row: a row
 that says more or less than what happens fails. A family that is not here is not refused for that: it is trained when
 transformers has a class for it, and exported when the library can.
 """

@@ -13,6 +13,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
+from kubetune_shared.intake.base import check_complete
+from kubetune_shared.intake.loading import compared
+from kubetune_shared.intake.quantisation import quantisation_of
+from kubetune_shared.models import model_config
 from kubetune_trainer.data.tokenizer import unreadable
 from kubetune_trainer.processes import ranks
 
@@ -43,9 +47,20 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
         if config.method is Method.QLORA:
             keep = unquantised(path, config.base_model) if device.kind == "cpu" else []
             arguments["quantization_config"] = BitsAndBytesConfig(**quantization_arguments(device, keep))
-        model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True, **arguments)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            path,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            # Told below, in the words of the preflight.
+            ignore_mismatched_sizes=True,
+            **arguments,
+        )
     except (OSError, ValueError, KeyError) as error:
         raise unreadable(config.base_model, "model", error) from error
+    if quantisation_of(model_config(path, config.base_model)) is None:
+        report = compared(found)
+        check_complete(report, report.unexpected, config.base_model)
     model.config.use_cache = False
     if config.method is Method.QLORA and device.kind == "cpu":
         keep_differentiable(model)
