@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 
 from kubetune_shared.intake.families import FAMILIES
@@ -16,9 +15,10 @@ PAGE = ROOT / "docs/models.md"
 def page(text: str) -> str:
     """The page with its tables as they must be."""
     for name, table in (("families", _families()), ("quantised", _quantised())):
-        place = rf"(<!-- {name} -->\n).*?(<!-- end -->)"
-        text, found = re.subn(place, lambda match, table=table: f"{match[1]}{table}\n{match[2]}", text, flags=re.DOTALL)
-        assert found == 1, f"docs/models.md has no place for the table of {name}"
+        before, start, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition("<!-- end -->")
+        assert end, f"docs/models.md has no place for the table of {name}"
+        text = f"{before}{start}{table}\n{end}{after}"
     return text
 
 

@@ -123,7 +123,7 @@ def sharded(folder: Path) -> None:
     """The same weights in two parts, with an index."""
     found = sorted(load_file(folder / WEIGHTS).items())
     (folder / WEIGHTS).unlink()
-    mapped = {}
+    mapped: dict[str, str] = {}
     for number, part in enumerate((found[:5], found[5:]), 1):
         name = f"model-{number:05}-of-00002.safetensors"
         save_file(dict(part), folder / name, metadata={"format": "pt"})

@@ -331,8 +331,8 @@ def test_a_dated_template_gives_the_same_tokens_tomorrow(
 
     class Tomorrow(datetime.datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime.datetime:
-            return datetime.datetime(2031, 2, 3, tzinfo=tz)
+        def now(cls, tz: Any = None) -> Tomorrow:
+            return cls(2031, 2, 3, tzinfo=tz)
 
     module = transformers.utils.chat_template_utils
     monkeypatch.setattr(module, "datetime", Tomorrow)

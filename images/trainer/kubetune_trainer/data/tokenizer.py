@@ -58,15 +58,16 @@ def encoder_for(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
         template = get_training_chat_template(tokenizer)
     except ValueError:
         # A template TRL does not know: assistant turns are found by rendering prefixes.
-        own = _plain_template(tokenizer)
-        return dataclasses.replace(plain, template=templates.frozen(own)) if templates.is_dated(own) else plain
+        return dataclasses.replace(plain, template=_undated(_plain_template(tokenizer), None))
     if not is_chat_template_stop_token_trained(tokenizer, chat_template=template):
         log.warning("the chat template leaves the end of a turn out of the loss: the model may not learn to stop")
     # TRL returns None for a template that needs no change.
-    used = template or _plain_template(tokenizer)
-    return dataclasses.replace(
-        plain, template=templates.frozen(used) if templates.is_dated(used) else template, marked=True
-    )
+    return dataclasses.replace(plain, template=_undated(template or _plain_template(tokenizer), template), marked=True)
+
+
+def _undated(used: str | None, otherwise: str | None) -> str | None:
+    """The template in use without today's date in it; ``otherwise`` where it has none."""
+    return templates.frozen(used) if used and templates.is_dated(used) else otherwise
 
 
 def use_template(tokenizer: Any, template: str) -> None:

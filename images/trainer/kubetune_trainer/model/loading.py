@@ -16,7 +16,6 @@ from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
 from kubetune_shared.intake.base import check_complete
 from kubetune_shared.intake.loading import compared
 from kubetune_shared.intake.quantisation import quantisation_of
-from kubetune_shared.models import model_config
 from kubetune_trainer.data.tokenizer import unreadable
 from kubetune_trainer.processes import ranks
 
@@ -58,7 +57,7 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
         )
     except (OSError, ValueError, KeyError) as error:
         raise unreadable(config.base_model, "model", error) from error
-    if quantisation_of(model_config(path, config.base_model)) is None:
+    if quantisation_of(_settings(path)) is None:
         report = compared(found)
         check_complete(report, report.unexpected, config.base_model)
     model.config.use_cache = False
@@ -110,10 +109,15 @@ def unquantised(path: Path, uri: str) -> list[str]:
 
 def stored_dtype(path: Path) -> Any:
     """The precision the model's own files have, as its ``config.json`` says; float32 where it is silent."""
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config = _settings(path)
     name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     dtype = getattr(torch, name.removeprefix("torch."), None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return found
 
 
 def linear_layers(model: Any) -> list[str]:
