@@ -59,6 +59,10 @@ test-operator: venv tools ## What is promised of the operator: a line for each l
 test-training: venv tools ## Everything that is promised about training, at length: a line for each point
 	$(PY) -m tests.run training
 
+.PHONY: test-intake
+test-intake: venv tools ## What becomes of every family of models, and of bases and rows as people have them: a line each
+	$(PY) -m tests.run intake
+
 .PHONY: images
 images: venv ## Build the images this machine needs
 	$(PYTHON3) -m tests.cluster packages --only images
@@ -88,7 +92,7 @@ bench-gate: venv ## How often the gate errs and what it finds, by kind of data a
 	PYTHONPATH=$(PYTHONPATH):$(CURDIR)/images/evaluator $(PY) -m tests.bench.gate --runs $(RUNS)
 
 .PHONY: generate
-generate: venv ## Write the CRDs and the API reference from the models
+generate: venv ## Write the CRDs, the API reference and the page of models from their sources
 	$(PY) -m tests.run generate
 
 .PHONY: format

@@ -1,8 +1,8 @@
 """Runs the named stages of the test suite one after the other and adds up what they counted.
 
-``python -m tests.run STAGE``: check, integration, images, e2e, all, docs, operator, training, generate. A stage stops
-at its first failing step; the exit status is 0 only when every step passed and a test ran. What a test records under
-the property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
+``python -m tests.run STAGE``: check, integration, images, e2e, all, docs, operator, training, intake, generate. A stage
+stops at its first failing step; the exit status is 0 only when every step passed and a test ran. What a test records
+under the property ``point`` (what was tried, how often, what came out) is printed at the end, a line each.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ OPERATORS_PART = (
 """Integration tests that are about training."""
 
 DOCS_ALONE = _pytest(
-    "the docs by themselves", *(f"tests/docs/test_{part}.py" for part in ("pages", "samples", "reasons", "walk"))
+    "the docs by themselves",
+    *(f"tests/docs/test_{part}.py" for part in ("pages", "samples", "reasons", "walk", "models_page")),
 )
 DOCS_COMMANDS = _pytest("the docs' commands against a real API server", "tests/docs/test_commands.py")
 _IMAGES = Step("build what changed", _python("images.build", "build", *default_names(Choices(gpu=False))))
@@ -82,7 +83,10 @@ _IMAGES = Step("build what changed", _python("images.build", "build", *default_n
 
 STAGES: dict[str, tuple[Step, ...]] = {
     "provide": (Step("the cluster's programs and the images, side by side", _python("tests.demo.provision")),),
-    "generate": (Step("CRDs and API reference from the models", _python("kubetune.crdgen")),),
+    "generate": (
+        Step("CRDs and API reference from the models", _python("kubetune.crdgen")),
+        Step("the page of models from the tables that judge them", _python("tests.docs.models_page")),
+    ),
     "check": (
         Step("format", _python("ruff", "format", "--check", ".")),
         Step("lint", _python("ruff", "check", ".")),
@@ -131,6 +135,15 @@ STAGES: dict[str, tuple[Step, ...]] = {
         ),
         Step("real processes, real S3, a tiny model", _python("tests.inside", "trainer"), is_pytest=True),
         _pytest("real pods on a full node", "tests/e2e", "-s", "-k", "training or gpu or faults"),
+    ),
+    "intake": (
+        _IMAGES,
+        _pytest("what files alone tell", "-nauto", "tests/unit", "-m", "intake"),
+        Step(
+            "real families and real inputs inside the images",
+            _python("tests.inside", "all", "-m", "intake"),
+            is_pytest=True,
+        ),
     ),
 }
 ALL = ("provide", "check", "integration", "images", "e2e")

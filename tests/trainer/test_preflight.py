@@ -155,14 +155,6 @@ def test_only_rows_as_long_as_the_longest_need_memory(jobs: Jobs, llama: str) ->
     assert "seconds" not in blind
 
 
-def test_torch_is_not_imported(jobs: Jobs, tmp_path: Path) -> None:
-    (tmp_path / "traps/torch").mkdir(parents=True)
-    (tmp_path / "traps/torch/__init__.py").write_text("raise SystemExit('torch was imported')")
-    job = jobs.job(data=tiny_chats())
-    job.environment["PYTHONPATH"] = f"{tmp_path}/traps:{job.environment['PYTHONPATH']}"
-    assert passed(job)["steps"] == 8
-
-
 def tiny_chats() -> list[dict[str, Any]]:
     return [
         {"messages": [{"role": "user", "content": f"hi {n}"}, {"role": "assistant", "content": "hello"}]}

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from kubetune_contract import ExitCode, KubeTuneError
-from kubetune_server.adapter_check import check_adapter, check_base
+from kubetune_server.adapter_check import check_adapter, check_base, check_sizes, check_tensors
 from kubetune_server.model_check import check_servable
 from kubetune_shared.manifest import BaseModel, Manifest
+from tests.support.points import Record
 
 URI = "s3://models/adapter"
 PLAIN: dict[str, Any] = {
@@ -139,3 +140,103 @@ def test_heads_the_cpu_build_cannot_compute_with_are_refused_there_only(shape: d
     with pytest.raises(KubeTuneError, match=r"attention heads have (16|40) dimensions"):
         check_servable(config, "s3://models/tiny", 0)
     check_servable({**config, "head_dim": 64, "text_config": None}, "s3://models/tiny", 0)
+
+
+LORA = {
+    "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight": (8, 64),
+    "base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight": (96, 8),
+}
+BASE = {"model.layers.0.self_attn.q_proj.weight": (96, 64), "lm_head.weight": (100, 64)}
+CONFIG = {"num_hidden_layers": 1}
+MODEL_URI = "hf://Qwen/Qwen2.5-0.5B-Instruct"
+
+
+@pytest.mark.intake
+@pytest.mark.parametrize(
+    "name",
+    [
+        "base_model.model.model.embed_tokens.weight",
+        "base_model.model.model.embed_tokens.base_layer.weight",
+        "base_model.model.lm_head.base_layer.weight",
+        "base_model.model.model.layers.0.input_layernorm.weight",
+    ],
+)
+def test_whole_weights_in_an_adapter_are_refused(name: str, record_property: Record) -> None:
+    check_tensors(LORA, URI)
+    check_tensors([*LORA, "base_model.model.score.weight"], URI)
+    with pytest.raises(KubeTuneError, match="left out in serving") as caught:
+        check_tensors([*LORA, name], URI)
+    assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_CONFIG, "AdapterNotServable")
+    record_property("point", f"an adapter with {name}: refused, AdapterNotServable: {caught.value.message}")
+
+
+@pytest.mark.intake
+@pytest.mark.parametrize(
+    ("base", "config", "said"),
+    [
+        (
+            {"model.layers.0.self_attn.q_proj.weight": (96, 128)},
+            CONFIG,
+            "is 64 wide in it, the model's is 96x128",
+        ),
+        ({"model.layers.0.self_attn.q_proj.weight": (80, 64)}, CONFIG, "q_proj is 96 wide in it"),
+        # A wrapper's names begin with others.
+        ({"model.language_model.layers.0.self_attn.q_proj.weight": (80, 80)}, CONFIG, "wide in it"),
+        (BASE, {"text_config": {"num_hidden_layers": 0}}, "it has layer 0, the model has 0 layers"),
+    ],
+)
+def test_an_adapter_of_another_models_size_is_refused(
+    base: dict[str, tuple[int, ...]], config: dict[str, Any], said: str, record_property: Record
+) -> None:
+    """Also where nothing says which base it was trained on."""
+    with pytest.raises(KubeTuneError, match=said) as caught:
+        check_sizes(LORA, base, config, MODEL_URI, URI)
+    assert caught.value.reason == "BaseModelMismatch"
+    record_property("point", f"an adapter of another model's size: refused, BaseModelMismatch: {caught.value.message}")
+
+
+@pytest.mark.intake
+@pytest.mark.parametrize(
+    ("base", "config"),
+    [
+        (BASE, CONFIG),
+        # GPT-2 keeps its weights the other way round.
+        ({"h.0.self_attn.q_proj.weight": (64, 96), "model.layers.0.self_attn.q_proj.weight": (64, 96)}, CONFIG),
+        (
+            {"model.layers.0.self_attn.q_proj.weight": (3072, 1)},
+            {**CONFIG, "quantization_config": {"quant_method": "awq"}},
+        ),
+        ({}, {}),
+        ({"other": (1,), "model.layers.0.self_attn.q_proj.qweight": (3, 3)}, CONFIG),
+    ],
+)
+def test_an_adapter_that_nothing_contradicts_passes(base: dict[str, tuple[int, ...]], config: dict[str, Any]) -> None:
+    check_sizes(LORA, base, config, MODEL_URI, URI)
+
+
+@pytest.mark.intake
+@pytest.mark.parametrize(
+    ("recorded", "served"),
+    [
+        ("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit", "hf://Qwen/Qwen2.5-0.5B-Instruct"),
+        ("unsloth/qwen2.5-0.5b-instruct-unsloth-bnb-4bit", "hf://Qwen/Qwen2.5-0.5B-Instruct@main"),
+        ("unsloth/Qwen2.5-0.5B-Instruct", "hf://Qwen/Qwen2.5-0.5B-Instruct"),
+        ("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit", "hf://unsloth/Qwen2.5-0.5B-Instruct"),
+        ("unsloth/Qwen2.5-0.5B-Instruct-bnb-4bit", "pvc://models/qwen"),
+    ],
+)
+def test_an_adapter_of_a_quantised_copy_is_served_on_the_original(
+    recorded: str, served: str, record_property: Record
+) -> None:
+    check_base({**PLAIN, "base_model_name_or_path": recorded}, None, served, None, URI)
+    record_property("point", f"an adapter trained on {recorded}: served on {served}")
+
+
+@pytest.mark.intake
+def test_the_remedy_for_an_adapter_of_a_quantised_copy_can_be_followed(record_property: Record) -> None:
+    config = {**PLAIN, "base_model_name_or_path": "unsloth/llama-3-8b-bnb-4bit"}
+    with pytest.raises(KubeTuneError, match="hf://unsloth/llama-3-8b or the one it was made from") as caught:
+        check_base(config, None, "hf://meta-llama/Meta-Llama-3-8B", None, URI)
+    assert "uri to hf://unsloth/llama-3-8b-bnb-4bit" not in caught.value.message
+    check_base(config, None, "hf://unsloth/llama-3-8b", None, URI)
+    record_property("point", f"an adapter of another copy: refused, BaseModelMismatch: {caught.value.message}")

@@ -15,6 +15,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, GenerationConfig
 
 from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_shared.intake.base import Use, check_class, check_complete
+from kubetune_shared.intake.loading import compared
+from kubetune_shared.intake.quantisation import quantisation_of
 
 from .plan import PlannedModel
 from .tokenizer import UNREADABLE, damaged
@@ -48,16 +51,28 @@ def device_name(kind: str) -> str:
 def load_base(model: PlannedModel, tokenizer: Any, gpus: int) -> Any:
     """The base model, set to decode greedily."""
     kind, dtype = device(gpus)
+    config = json.loads((Path(model.path) / "config.json").read_text(encoding="utf-8"))
+    check_class(config, model.uri, Use.EVALUATE)
     # More than one GPU: layers are spread over them; the model may be too large for one.
     placement = {"device_map": "auto" if gpus > 1 else {"": 0}} if kind == "cuda" else {}
     try:
-        loaded = AutoModelForCausalLM.from_pretrained(
-            model.path, dtype=dtype, trust_remote_code=False, use_safetensors=True, **placement
+        loaded, found = AutoModelForCausalLM.from_pretrained(
+            model.path,
+            dtype=dtype,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            # Told below, in the words of the preflight.
+            ignore_mismatched_sizes=True,
+            **placement,
         )
     except torch.OutOfMemoryError as error:
         raise out_of_memory(f"loading {model.uri}", error) from error
     except UNREADABLE as error:
         raise damaged(model.uri, "model", error) from error
+    if quantisation_of(config) is None:
+        report = compared(found)
+        check_complete(report, report.unexpected, model.uri)
     # In place of its own, which may ask for sampling or repetition penalties: transformers fills whatever a call leaves
     # at its default from the model's settings.
     loaded.generation_config = greedy(loaded, tokenizer)

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from kubetune_contract import EvalConfig, ExitCode, KubeTuneError, ModelRef, exit_when_asked, read_config
 from kubetune_shared.contents import content_of
-from kubetune_shared.models import check_model
+from kubetune_shared.intake.adapters import whole_weights
+from kubetune_shared.intake.base import Use, check_files
+from kubetune_shared.models import check_model, safetensors_header
 from kubetune_shared.rows import Row, digest, read
 from kubetune_shared.rows.howread import how_read
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
@@ -76,7 +78,7 @@ class Fetcher:
     def fetch(self, ref: ModelRef) -> PlannedModel:
         """Raises KubeTuneError when a part is missing, damaged or not what its manifest says."""
         model = self._folder(ref.uri)
-        check_model(model.path, ref.uri)
+        check_files(model.path, check_model(model.path, ref.uri), ref.uri, Use.EVALUATE)
         adapter = self._folder(ref.adapter_uri) if ref.adapter_uri else None
         if adapter and not (adapter.path / "adapter_config.json").is_file():
             raise KubeTuneError(
@@ -85,6 +87,8 @@ class Fetcher:
                 f"adapter {ref.adapter_uri} of {ref.name} has no adapter_config.json; it must be a folder saved by "
                 "PEFT. Name a full model in uri instead",
             )
+        if adapter:
+            _check_adapter(adapter.path, ref)
         return PlannedModel(
             name=ref.name,
             uri=ref.uri,
@@ -120,6 +124,19 @@ def check_templates(candidate: PlannedModel, items: tuple[Item, ...]) -> None:
         f"the dataset holds chat messages (line {chat.line}), but the candidate {candidate.uri} has no chat template; "
         "evaluate a model that has one, or write the rows as prompt and completion",
     )
+
+
+def _check_adapter(folder: Path, ref: ModelRef) -> None:
+    """Raises KubeTuneError (BAD_CONFIG, AdapterNotSupported) for weights that would stay in the base for the others."""
+    weights = folder / "adapter_model.safetensors"
+    whole = whole_weights(safetensors_header(weights, ref.adapter_uri or "")) if weights.is_file() else []
+    if whole:
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "AdapterNotSupported",
+            f"adapter {ref.adapter_uri} of {ref.name} holds whole weights beside its own ({', '.join(whole[:3])}), "
+            "which would replace those of the base it is compared with; merge it into its base and evaluate the result",
+        )
 
 
 def _trained_on(model: LocalModel) -> str | None:

@@ -12,6 +12,8 @@ from typing import Any
 from jinja2 import TemplateError
 
 from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_shared.intake.template import frozen
+from kubetune_shared.intake.tokenizer import unreadable
 from kubetune_shared.templates import chat_template
 from kubetune_shared.toolcheck import BESIDE, unwritten
 
@@ -32,8 +34,11 @@ def load_tokenizer(model: PlannedModel) -> Any:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(model.path, padding_side="left")
-    except UNREADABLE as error:
-        raise damaged(model.uri, "tokenizer", error) from error
+    except Exception as error:
+        # Files of another release make tokenizers raise a bare Exception.
+        raise KubeTuneError(
+            ExitCode.BAD_DATA, "ModelDamaged", f"model {model.uri} {unreadable(Path(model.path), error)}"
+        ) from error
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise damaged(model.uri, "tokenizer", "it names neither an eos_token nor a pad_token")
@@ -45,11 +50,13 @@ def template_for(candidate: PlannedModel, model: PlannedModel, *, tools: bool) -
     """The chat template that items, with or without tools, are put to a model with.
 
     Models on the candidate's base get the candidate's template, so that all see the same prompts; models on other
-    bases get their own, which they were made with, and the candidate's where they have none.
+    bases get their own, which they were made with, and the candidate's where they have none. Today's date in a
+    template is the day that rows are learned with: items asked tomorrow are the same.
     """
     adapter = chat_template(Path(candidate.adapter_path), tools=tools) if candidate.adapter_path else None
     ours = adapter or chat_template(Path(candidate.path), tools=tools)
-    return ours if model.uri == candidate.uri else chat_template(Path(model.path), tools=tools) or ours
+    found = ours if model.uri == candidate.uri else chat_template(Path(model.path), tools=tools) or ours
+    return found and frozen(found)
 
 
 def check_tools(models: Sequence[PlannedModel], items: Iterable[Item]) -> None:

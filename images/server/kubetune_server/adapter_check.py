@@ -7,10 +7,11 @@ loading and then ends the engine; here each refusal says what to change.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from kubetune_contract import ExitCode, KubeTuneError, uris
+from kubetune_shared.intake.adapters import layers_of, misfit, original, same_weights, whole_weights
 from kubetune_shared.manifest import Manifest
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -36,6 +37,42 @@ def check_adapter(config: Mapping[str, Any], uri: str) -> int:
             "and deploy the merged model.",
         )
     return next(allowed for allowed in RANKS if allowed >= highest_rank(config))
+
+
+def check_tensors(tensors: Iterable[str], uri: str) -> None:
+    """Judges an adapter by the names in its file.
+
+    Raises KubeTuneError (BAD_CONFIG, AdapterNotServable) for whole weights among its matrices: vLLM passes over
+    embeddings without a word, and what it serves is then another model than the one that was trained.
+    """
+    whole = [name for name in whole_weights(tensors) if name.split(".")[-2] not in _SERVED_MODULES_TO_SAVE]
+    if whole:
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "AdapterNotServable",
+            f"adapter {uri} cannot be served by vLLM: its file holds whole weights beside the adapter's "
+            f"({', '.join(whole[:3])}), which are left out in serving; PEFT adds them when tokens were added to the "
+            "vocabulary. Merge it into its base and deploy the merged model.",
+        )
+
+
+def check_sizes(
+    tensors: Mapping[str, tuple[int, ...]],
+    base: Mapping[str, tuple[int, ...]],
+    config: Mapping[str, Any],
+    model_uri: str,
+    uri: str,
+) -> None:
+    """Judges an adapter by its matrices and the ``base``'s (name -> shape), of which ``config`` is the config.json.
+
+    Raises KubeTuneError (BAD_CONFIG, BaseModelMismatch).
+    """
+    # Packed weights have other shapes than the layers they stand for.
+    problem = misfit(tensors, {} if config.get("quantization_config") else base, layers_of(config))
+    if problem:
+        raise _mismatch(
+            uri, f"{problem}, in {model_uri}", "set the model's uri to the one it was trained on, or train it again"
+        )
 
 
 def highest_rank(config: Mapping[str, Any]) -> int:
@@ -96,8 +133,19 @@ def check_base(
         raise _mismatch(
             uri,
             f"it was trained on {trained_on}, the deployment serves {model_uri}",
-            f"set the model's uri to {trained_on}",
+            _elsewhere(trained_on),
         )
+
+
+def _elsewhere(trained_on: str) -> str:
+    """What to serve an adapter on that was trained on ``trained_on``: a quantised copy is not served itself."""
+    plain = original(trained_on)
+    if plain is None:
+        return f"set the model's uri to {trained_on}"
+    return (
+        f"set the model's uri to the unquantised model that this is a copy of, {plain} or the one it was made from (a "
+        "copy of it in a bucket or on a claim is taken, too)"
+    )
 
 
 def _recorded_base(config: Mapping[str, Any], manifest: Manifest | None) -> tuple[str | None, str | None]:
@@ -121,8 +169,11 @@ def _same(recorded: str, served: str) -> bool:
     if first.scheme == "hf" and second.scheme != "hf":
         # The same model mirrored into a bucket or a claim is the usual way to work offline.
         return True
-    if first.scheme == "hf" and (first.revision is None or second.revision is None):
-        return (first.authority, first.path) == (second.authority, second.path)
+    if first.scheme == "hf":
+        told = first.revision is not None and second.revision is not None
+        names = f"{first.authority}/{first.path}", f"{second.authority}/{second.path}"
+        # Revisions of two repositories say nothing of each other.
+        return first == second or ((not told or names[0] != names[1]) and same_weights(*names))
     return first == second
 
 

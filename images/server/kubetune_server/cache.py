@@ -89,7 +89,8 @@ def _look_up(uri: str, scheme: str, store: Store) -> _Remote:
     if found:
         published, digest = found
         return _Remote(digest, {entry.path: entry.size for entry in published.files})
-    listed = {entry.path: (entry.size, entry.etag) for entry in store.list(uri)}
+    wanted = sources.brought(store, uri)
+    listed = {entry.path: (entry.size, entry.etag) for entry in store.list(uri) if wanted(entry.path)}
     identity = json.dumps([uri, sorted(listed.items())])
     return _Remote(hashlib.sha256(identity.encode()).hexdigest(), {path: size for path, (size, _) in listed.items()})
 

@@ -23,10 +23,10 @@ from kubetune_shared import artifacts, models
 from kubetune_shared.contents import MANIFEST
 from kubetune_shared.store import Store
 
-from .adapter_check import check_adapter, check_base
+from .adapter_check import check_adapter, check_base, check_sizes, check_tensors
 from .cache import Cached, cache_root, obtain
 from .lengths import check_length
-from .model_check import check_servable
+from .model_check import check_servable, check_weights
 from .pinned import cached_at, check_mounted, is_kept, obtain_pinned
 from .serve_args import Fetched, checked_extra
 
@@ -64,7 +64,12 @@ def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, Fetch
     if not (prescribed and is_kept(cached_at(root / MODELS, prescribed), prescribed)):
         _refuse_early(config, store)
     model = _obtain(config, config.model.uri, store, root / MODELS, prescribed)
-    _check(config, models.check_model(model.path, config.model.uri))
+    settings = models.check_model(model.path, config.model.uri)
+    _check(config, settings)
+    names, uri = {path.name for path in model.path.iterdir()}, config.model.uri
+    check_weights(names, models.weight_index(model.path, uri), uri)
+    if adapter:
+        _check_sizes(config, adapter.path, model.path, settings)
     fetched = Fetched(
         model_path=str(model.path),
         model_bytes=model.size,
@@ -134,9 +139,18 @@ def _adapter(config: ServeConfig, store: Store, root: Path) -> tuple[Cached, int
             "AdapterIncomplete",
             f"adapter {uri} has no {_ADAPTER_WEIGHTS}; save it again with save_pretrained (safetensors)",
         )
-    models.check_safetensors(weights, uri)
+    check_tensors(models.safetensors_header(weights, uri), uri)
     check_base(settings, adapter.manifest, config.model.uri, _model_sha256(config, store), uri)
     return adapter, rank
+
+
+def _check_sizes(config: ServeConfig, adapter: Path, model: Path, settings: dict[str, Any]) -> None:
+    uri, model_uri = config.model.adapter_uri or "", config.model.uri
+    base: dict[str, tuple[int, ...]] = {}
+    for file in models.weight_files(model, model_uri):
+        base |= models.shapes(models.safetensors_header(file, model_uri))
+    tensors = models.shapes(models.safetensors_header(adapter / _ADAPTER_WEIGHTS, uri))
+    check_sizes(tensors, base, settings, model_uri, uri)
 
 
 def _model_sha256(config: ServeConfig, store: Store) -> str | None:

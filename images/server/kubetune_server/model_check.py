@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kubetune_contract import ExitCode, KubeTuneError
-
-_PLUGIN_ONLY = frozenset({"bitsandbytes", "gguf"})
-"""Quantisations that left vLLM's core for plugins (0.24 and 0.28) which this image does not carry."""
+from kubetune_shared.intake.quantisation import quantisation_of
+from kubetune_shared.intake.weights import misleads
 
 CPU_HEAD_DIMENSIONS = frozenset({32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512})
 """What the CPU build's attention computes with. It loads others too, and then fails at every request."""
@@ -16,13 +15,9 @@ CPU_HEAD_DIMENSIONS = frozenset({32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 5
 
 def check_servable(config: Mapping[str, Any], uri: str, gpus: int) -> None:
     """Raises KubeTuneError (BAD_CONFIG, ModelNotServable)."""
-    method = str((config.get("quantization_config") or {}).get("quant_method", "")).lower()
-    if method in _PLUGIN_ONLY:
-        raise _refusal(
-            uri,
-            f"it is quantised with {method}, which vLLM no longer loads",
-            "serve the unquantised model or an AWQ, GPTQ or FP8 version of it",
-        )
+    quantised = quantisation_of(config)
+    if quantised and quantised.served:
+        raise _refusal(uri, *quantised.served.split("; ", 1))
     if not config.get("architectures"):
         raise _refusal(uri, "its config.json names no architectures", "save it again with save_pretrained")
     dimension = head_dimension(config)
@@ -33,6 +28,17 @@ def check_servable(config: Mapping[str, Any], uri: str, gpus: int) -> None:
             f"{', '.join(map(str, sorted(CPU_HEAD_DIMENSIONS)))})",
             "serve it on a GPU, or use a model with other heads",
         )
+
+
+def check_weights(present: Collection[str], index: Mapping[str, Any] | None, uri: str) -> None:
+    """Judges a folder by the names of its files and its parsed index: what was fetched has one copy of the weights,
+    what is mounted may have more.
+
+    Raises KubeTuneError (BAD_CONFIG, ModelNotServable).
+    """
+    problem = misleads(present, index)
+    if problem:
+        raise _refusal(uri, *problem.split("; ", 1))
 
 
 def head_dimension(config: Mapping[str, Any]) -> int | None:

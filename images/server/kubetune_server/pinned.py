@@ -89,7 +89,12 @@ def _bring(uri: str, content: str, store: Store, partial: Path) -> str:
         sizes = {entry.path: entry.size for entry in (published[0].files if published else store.list(uri))}
         partial.parent.mkdir(parents=True, exist_ok=True)
         check_room(partial, sizes, uri)
-    return content_of(uri, sources.resolve_model(uri, store, partial))
+    found = content_of(uri, sources.resolve_model(uri, store, partial))
+    if parsed.scheme == "s3" and kind == FILES and found != content:
+        # A release that fetched second copies of the weights, too, admitted the folder with them.
+        artifacts.fetch(store, uri, partial)
+        found = content_of(uri, LocalModel(partial, None, None))
+    return found
 
 
 def _copy(uri: str, content: str, store: Store, partial: Path) -> str:

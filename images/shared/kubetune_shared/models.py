@@ -10,6 +10,8 @@ from typing import Any
 
 from kubetune_contract import ExitCode, KubeTuneError
 
+from .intake.weights import INDEX, WHOLE, NoWeightsError, copy_of, other_than_weights
+
 HEADER_LIMIT = 100_000_000
 """Bytes the safetensors format allows a header."""
 _TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
@@ -26,6 +28,14 @@ def check_model(folder: Path, uri: str) -> dict[str, Any]:
     return config
 
 
+def check_layout(present: Collection[str], uri: str) -> None:
+    """Raises KubeTuneError (INPUT_NOT_FOUND, ModelIncomplete) for a folder with these files that holds something else
+    than a model in the Hugging Face layout, such as GGUF files or an adapter."""
+    problem = None if "config.json" in present else other_than_weights(present)
+    if problem:
+        raise _incomplete(uri, problem)
+
+
 def model_config(folder: Path, uri: str) -> dict[str, Any]:
     """The model's ``config.json``, once its tokenizer is seen to be there. Raises as ``check_model`` does."""
     config = _read_object(folder / "config.json", uri)
@@ -36,25 +46,24 @@ def model_config(folder: Path, uri: str) -> dict[str, Any]:
 
 def weight_files(folder: Path, uri: str) -> list[Path]:
     """The safetensors files of a model, all present. Pickled weights are refused: loading them runs their code."""
-    present = {path.name for path in folder.glob("*.safetensors")}
-    return [folder / name for name in weight_names(folder, present, uri)]
+    return [folder / name for name in weight_names(folder, {path.name for path in folder.iterdir()}, uri)]
+
+
+def weight_index(folder: Path, uri: str) -> dict[str, Any] | None:
+    """The index of a model's weights; None where there is none. Raises KubeTuneError (BAD_DATA, ModelDamaged)."""
+    path = folder / INDEX
+    return _read_object(path, uri) if path.is_file() else None
 
 
 def weight_names(folder: Path, present: Collection[str], uri: str) -> list[str]:
-    """Which of the safetensors files ``present`` make up the model, by its index if it has one in ``folder``.
+    """Which of the files ``present`` are the model's weights, by its index if it has one in ``folder``.
 
     Raises KubeTuneError (INPUT_NOT_FOUND, ModelIncomplete) when one is missing or there are none.
     """
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(_read_object(index, uri).get("weight_map", {}).values()))
-        missing = [name for name in names if name not in present]
-        if missing or not names:
-            raise _incomplete(uri, f"lacks {', '.join(missing) or 'a weight_map'} of {index.name}")
-        return names
-    if not present:
-        raise _incomplete(uri, "has no *.safetensors weights; convert pickled weights (*.bin) to safetensors first")
-    return sorted(present)
+    try:
+        return copy_of(present, None if WHOLE in present else weight_index(folder, uri))
+    except NoWeightsError as error:
+        raise _incomplete(uri, str(error)) from error
 
 
 def check_safetensors(path: Path, uri: str) -> None:
@@ -97,11 +106,18 @@ def read_header(read: Callable[[int, int], bytes], size: int, name: str, uri: st
     return header
 
 
+def shapes(header: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Tensor -> shape of what ``read_header`` gives."""
+    return {name: tuple(entry["shape"]) for name, entry in header.items()}
+
+
 def _read_object(path: Path, uri: str) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise _incomplete(uri, f"has no {path.name}; it must be a folder in the Hugging Face layout") from error
+        here = {file.name for file in path.parent.iterdir()} if path.parent.is_dir() else set()
+        instead = other_than_weights(here) or f"has no {path.name}; it must be a folder in the Hugging Face layout"
+        raise _incomplete(uri, instead) from error
     except ValueError as error:
         raise damaged(uri, path.name, f"is not JSON ({error})") from error
     if not isinstance(data, dict):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,19 @@ from typing import Any
 from kubetune_contract import UriError, uris
 
 from .artifacts import fetch, in_parallel
-from .models import damaged, model_config, read_header, safetensors_header, weight_files, weight_names
-from .sources import HUB_MODEL_FILES, hub_errors, mounted_folder
+from .intake.weights import SMALL, of_hub
+from .models import (
+    check_layout,
+    damaged,
+    model_config,
+    read_header,
+    safetensors_header,
+    shapes,
+    weight_files,
+    weight_names,
+)
+from .sources import brought, hub_errors, hub_small, mounted_folder
 from .store import Store
-
-_WEIGHTS = (".safetensors",)
-_SMALL = (".json", ".model", ".txt", ".jinja")
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,7 @@ def outline_model(uri: str, store: Store, dest: Path) -> Outline:
 
 
 def _local(folder: Path, uri: str) -> Outline:
+    check_layout([path.name for path in folder.iterdir()], uri)
     config = model_config(folder, uri)
     files = weight_files(folder, uri)
     headers = [safetensors_header(path, uri) for path in files]
@@ -58,22 +66,24 @@ def _local(folder: Path, uri: str) -> Outline:
 
 
 def _stored(uri: str, store: Store, dest: Path) -> Outline:
-    fetch(store, uri, dest, lambda path: path.endswith(_SMALL))
+    fetch(store, uri, dest, lambda path: path.endswith(SMALL))
     sizes = {found.path: found.size for found in store.list(uri)}
+    check_layout(_tops(sizes), uri)
     config = model_config(dest, uri)
-    present = [name for name in sizes if name.endswith(_WEIGHTS) and "/" not in name]
-    names = weight_names(dest, present, uri)
+    names = weight_names(dest, _tops(sizes), uri)
     headers: dict[str, dict[str, Any]] = {}
 
     def look(name: str) -> None:
         headers[name] = read_header(partial(store.read_range, f"{uri}/{name}"), sizes[name], name, uri)
 
     in_parallel(look, names)
-    return Outline(dest, config, _shapes(headers.values()), sum(sizes.values()), sum(sizes[name] for name in names))
+    wanted = brought(store, uri)
+    downloaded = sum(size for path, size in sizes.items() if wanted(path))
+    return Outline(dest, config, _shapes(headers.values()), downloaded, sum(sizes[name] for name in names))
 
 
 def _hub(repository: str, revision: str | None, uri: str, dest: Path) -> Outline:
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 (only when a URI asks for it)
+    from huggingface_hub import HfApi  # noqa: PLC0415 (only when a URI asks for it)
     from huggingface_hub.errors import SafetensorsParsingError  # noqa: PLC0415
     from huggingface_hub.hf_api import RepoFile  # noqa: PLC0415
 
@@ -81,21 +91,25 @@ def _hub(repository: str, revision: str | None, uri: str, dest: Path) -> Outline
     with hub_errors(uri):
         found = hub.list_repo_tree(repository, revision=revision, recursive=True)
         sizes = {entry.path: int(entry.size) for entry in found if isinstance(entry, RepoFile)}
-        small = [pattern for pattern in HUB_MODEL_FILES if not pattern.endswith(_WEIGHTS)]
-        snapshot_download(repository, revision=revision, local_dir=dest, allow_patterns=small)
+        index = hub_small(repository, revision, sizes, dest)
+    check_layout(_tops(sizes), uri)
     config = model_config(dest, uri)
-    names = weight_names(dest, [name for name in sizes if name.endswith(_WEIGHTS) and "/" not in name], uri)
-    shapes: dict[str, tuple[int, ...]] = {}
+    names = weight_names(dest, _tops(sizes), uri)
+    tensors: dict[str, tuple[int, ...]] = {}
     with hub_errors(uri):
         for name in names:
             try:
                 metadata = hub.parse_safetensors_file_metadata(repository, name, revision=revision)
             except SafetensorsParsingError as error:
                 raise damaged(uri, name, f"is no safetensors file ({error})") from error
-            shapes |= {tensor: tuple(info.shape) for tensor, info in metadata.tensors.items()}
-    fetched = sum(size for name, size in sizes.items() if name.endswith((*_WEIGHTS, *_SMALL)))
-    return Outline(dest, config, shapes, fetched, sum(sizes[name] for name in names))
+            tensors |= {tensor: tuple(info.shape) for tensor, info in metadata.tensors.items()}
+    downloaded = sum(sizes[name] for name in of_hub(sizes, index))
+    return Outline(dest, config, tensors, downloaded, sum(sizes[name] for name in names))
 
 
-def _shapes(headers: Any) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(entry["shape"]) for header in headers for name, entry in header.items()}
+def _tops(paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if "/" not in path]
+
+
+def _shapes(headers: Iterable[dict[str, Any]]) -> dict[str, tuple[int, ...]]:
+    return {name: shape for header in headers for name, shape in shapes(header).items()}

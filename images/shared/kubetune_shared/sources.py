@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kubetune_contract import ExitCode, KubeTuneError, Uri, UriError, uris
 from kubetune_contract.paths import CONFIGMAP_ROOT, PVC_ROOT
 
 from . import manifest as manifests
 from .artifacts import fetch
+from .intake.weights import INDEX, of_hub, spare
 from .manifest import Manifest
 from .neighbours import mounted_nearby, stored_nearby
 from .store import Store
 from .training_file import training_file
-
-# Weights only as safetensors, and no Python: a repository's code is never run.
-HUB_MODEL_FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja", "README.md", "LICENSE*"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def resolve_model(uri: str, store: Store, dest: Path) -> LocalModel:
     """
     parsed = uris.parse(uri)
     if parsed.scheme == "s3":
-        manifest = fetch(store, uri, dest)
+        manifest = fetch(store, uri, dest, brought(store, uri))
         return _local(dest, manifest)
     if parsed.scheme == "pvc":
         folder = mounted_folder(parsed, uri)
@@ -114,6 +114,41 @@ def _not_found(uri: str, problem: str, nearby: str = "") -> KubeTuneError:
     return KubeTuneError(ExitCode.INPUT_NOT_FOUND, "ObjectNotFound", f"{uri} {problem}{there} or put it there")
 
 
+def brought(store: Store, uri: str) -> Callable[[str], bool]:
+    """Which paths of a model's folder in the store are fetched: of one without a manifest no second copy of the
+    weights. What a manifest lists was published to be fetched.
+    """
+    uri = uri.rstrip("/")
+    if store.find(f"{uri}/{manifests.NAME}") is not None:
+        return lambda path: True
+    paths = [found.path for found in store.list(uri)]
+    index = store.find(f"{uri}/{INDEX}") if INDEX in paths else None
+    unread = spare(paths, _parsed(index))
+    return lambda path: path not in unread
+
+
+def hub_small(repository: str, revision: str | None, paths: Collection[str], dest: Path) -> Mapping[str, Any] | None:
+    """Downloads what is not weights of a hub's repository with these ``paths``; returns its index of weights, if any.
+
+    No Python is among it: a repository's code is never run.
+    """
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 (only when a URI asks for it)
+
+    names = [name for name in of_hub(paths, None) if not name.endswith(".safetensors")]
+    snapshot_download(repository, revision=revision, local_dir=dest, allow_patterns=names)
+    index = dest / INDEX
+    return _parsed(index.read_bytes()) if index.is_file() else None
+
+
+def _parsed(index: bytes | None) -> Mapping[str, Any] | None:
+    """None for one that is damaged, too: whoever reads the folder says so."""
+    try:
+        data = json.loads(index or b"null")
+    except ValueError:
+        return None
+    return data if isinstance(data, dict) else None
+
+
 def _hub_snapshot(parsed: Uri, uri: str, dest: Path) -> str:
     """Downloads the model and returns its commit, which is the same for all files even if a branch moves meanwhile."""
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 (only when a URI asks for it)
@@ -121,7 +156,12 @@ def _hub_snapshot(parsed: Uri, uri: str, dest: Path) -> str:
     with hub_errors(uri):
         repository = f"{parsed.authority}/{parsed.path}"
         commit = str(HfApi().model_info(repository, revision=parsed.revision).sha)
-        snapshot_download(repository, revision=commit, local_dir=dest, allow_patterns=HUB_MODEL_FILES)
+        paths = HfApi().list_repo_files(repository, revision=commit)
+        index = hub_small(repository, commit, paths, dest)
+        wanted = of_hub(paths, index)
+        snapshot_download(repository, revision=commit, local_dir=dest, allow_patterns=sorted(wanted))
+        if INDEX not in wanted:
+            (dest / INDEX).unlink(missing_ok=True)
         return commit
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .intake.template import chosen
+
 TOOL_USE = "tool_use"
 """Transformers' name of the template for chats with tools."""
 
@@ -16,8 +18,17 @@ def chat_template(folder: Path, *, tools: bool = False) -> str | None:
 
     ``tools`` takes the template for chats with tools, where the model has one of its own for them.
     """
-    named = _files(folder) or _configured(folder)
-    return (named.get(TOOL_USE) if tools else None) or named.get("default")
+    named = _named(folder)
+    return (named.get(TOOL_USE) if tools else None) or chosen(named)
+
+
+def template_names(folder: Path) -> list[str]:
+    """What the templates are called."""
+    return sorted(_named(folder))
+
+
+def _named(folder: Path) -> dict[str, str]:
+    return _files(folder) or _configured(folder)
 
 
 def for_template(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from kubetune_contract import Artifact, KubeTuneError, Phase, TrainConfig, TrainSummary
 from kubetune_contract.paths import SCHEMA
+from kubetune_shared.intake.base import check_class, check_fits
+from kubetune_shared.models import model_config, safetensors_header, weight_files
 from kubetune_shared.rows import load_rows
 from kubetune_trainer.checkpoints import loopstate
 from kubetune_trainer.checkpoints.carryover import carry_over
@@ -29,6 +31,7 @@ from kubetune_trainer.model.loading import all_finite, load_model, stored_dtype
 from kubetune_trainer.model.sharding import whole_model
 from kubetune_trainer.patience import patiently
 from kubetune_trainer.preflight.profile import plan
+from kubetune_trainer.prepare import use_of
 from kubetune_trainer.processes.place import Place, Relaunch, processes
 from kubetune_trainer.processes.stop import preempted
 from kubetune_trainer.publishing.publish import save_artifact
@@ -113,6 +116,7 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     encoder = encoder_for(tokenizer, config.hyperparameters)
     train_data = tokenise(encoder, train_file(), "training")
     validation = tokenise(encoder, validation_file(), "validation") if inputs.validation_rows else None
+    check_rows_fit(path, config, [train_data, *([validation] if validation else [])])
     job.reporter.planned(steps_of(train_data, config))
     job.reporter.suggest(end_of_turn_not_learned(train_data, end_tokens(tokenizer)))
     job.reporter.suggest(dora_not_servable(config))
@@ -159,6 +163,16 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
         # Whoever uses the model must write chats as it learned them.
         use_template(tokenizer, encoder.template)
     return Learned(results, lambda folder: save_artifact(config, model, tokenizer, stored_dtype(path), folder))
+
+
+def check_rows_fit(path: Path, config: TrainConfig, parts: list[Tokenised]) -> None:
+    """Raises KubeTuneError as ``check_class`` and ``check_fits``: the preflight may have been left out."""
+    uri = config.base_model
+    base = model_config(path, uri)
+    check_class(base, uri, use_of(config))
+    names = [name for file in weight_files(path, uri) for name in safetensors_header(file, uri)]
+    rows = [ids for part in parts for ids in part.input_ids]
+    check_fits(base, names, max(map(len, rows)), max(map(max, rows)), uri)
 
 
 def tokenise(encoder: Encoder, path: Path, what: str) -> Tokenised:

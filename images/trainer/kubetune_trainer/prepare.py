@@ -6,19 +6,20 @@ model and normalised rows in the work folder.
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 import time
 from pathlib import Path
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, exit_when_asked, read_config
+from kubetune_contract import Dataset, ExitCode, KubeTuneError, Method, TrainConfig, exit_when_asked, read_config
 from kubetune_shared.base_identity import name_content, named_by
-from kubetune_shared.models import check_model
+from kubetune_shared.intake.base import Use, check_files, check_finite
+from kubetune_shared.models import check_model, weight_files
 from kubetune_shared.rows import Row, Rows, digest, read, split, write_rows
 from kubetune_shared.rows.howread import how_read
 from kubetune_shared.sources import resolve_file, resolve_model
 from kubetune_shared.store import Store
+from kubetune_shared.templates import chat_template, template_names
 from kubetune_trainer.checkpoints.runstate import known_dataset
 from kubetune_trainer.checkpoints.shelf import Folder, learned_from
 from kubetune_trainer.data.unchanged import check_unchanged
@@ -67,7 +68,8 @@ def prepare() -> ExitCode:
         save_found(found.summary)
         return ExitCode.OK
     model = resolve_model(config.base_model, store, inputs_dir() / "model")
-    check_model(model.path, config.base_model)
+    check_files(model.path, check_model(model.path, config.base_model), config.base_model, use_of(config))
+    check_finite(weight_files(model.path, config.base_model), config.base_model)
     check_exports(config, model.path)
     check_chat_template(model.path, config.base_model, [*train, *validation])
     write_rows(train, train_file())
@@ -118,28 +120,26 @@ def divided(files: tuple[Rows, ...], dataset: Dataset) -> tuple[list[Row], list[
     return split(rows.rows, dataset.validation_share) if dataset.validation_share else (rows.rows, [])
 
 
+def use_of(config: TrainConfig) -> Use:
+    """What the base is to be judged for."""
+    return Use.TRAIN_FULLY if config.method is Method.FULL else Use.TRAIN
+
+
 def check_chat_template(folder: Path, uri: str, rows: list[Row]) -> None:
     """Raises KubeTuneError (BAD_DATA, NoChatTemplate) when rows are chats and the tokenizer cannot write one."""
     chat = next((row for row in rows if row.messages is not None), None)
-    if chat is None or has_chat_template(folder):
+    if chat is None or chat_template(folder) is not None:
         return
+    names = template_names(folder)
+    lacks = (
+        f"has several chat templates ({', '.join(names)}) and none called default" if names else "has no chat template"
+    )
     raise KubeTuneError(
         ExitCode.BAD_DATA,
         "NoChatTemplate",
-        f"the dataset holds chat messages (line {chat.line}), but the tokenizer of {uri} has no chat template; "
+        f"the dataset holds chat messages (line {chat.line}), but the tokenizer of {uri} {lacks}; "
         "use a model with one (often called instruct or chat), or write the rows as prompt and completion",
     )
-
-
-def has_chat_template(folder: Path) -> bool:
-    """True when the tokenizer's files bring a chat template, in any of the places transformers reads."""
-    if (folder / "chat_template.jinja").is_file() or (folder / "chat_template.json").is_file():
-        return True
-    try:
-        data = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return isinstance(data, dict) and bool(data.get("chat_template"))
 
 
 def check_rows(config: TrainConfig, store: Store, rows: str) -> None:

@@ -45,6 +45,7 @@ def test_missing_files(model: Path, name: str) -> None:
 
 def test_shards_of_the_index_must_be_there(model: Path) -> None:
     index = {"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}
+    (model / "model.safetensors").unlink()
     (model / "model.safetensors.index.json").write_text(json.dumps(index))
     safetensors(model / "model-1.safetensors")
     assert "lacks model-2.safetensors" in problem(model)

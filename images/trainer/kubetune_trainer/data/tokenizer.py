@@ -11,6 +11,8 @@ from transformers import AutoTokenizer
 from trl.chat_template_utils import get_training_chat_template, is_chat_template_stop_token_trained
 
 from kubetune_contract import ExitCode, Hyperparameters, KubeTuneError
+from kubetune_shared.intake import template as templates
+from kubetune_shared.intake import tokenizer as intake
 from kubetune_shared.templates import TOOL_USE
 
 from .encoding import Encoder
@@ -22,8 +24,14 @@ def load_tokenizer(path: Path, uri: str) -> Any:
     """Raises KubeTuneError (BAD_DATA, ModelDamaged) when transformers cannot read it."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
-        raise unreadable(uri, "tokenizer", error) from error
+    except Exception as error:
+        # Files of another release make tokenizers raise a bare Exception.
+        raise KubeTuneError(
+            ExitCode.BAD_DATA, "ModelDamaged", f"model {uri} {intake.unreadable(path, error)}"
+        ) from error
+    if isinstance(tokenizer.chat_template, dict):
+        only = templates.chosen(tokenizer.chat_template)
+        tokenizer.chat_template = None if only is None else tokenizer.chat_template | {"default": only}
     if tokenizer.pad_token is None:
         if tokenizer.eos_token is None:
             raise KubeTuneError(
@@ -50,10 +58,16 @@ def encoder_for(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
         template = get_training_chat_template(tokenizer)
     except ValueError:
         # A template TRL does not know: assistant turns are found by rendering prefixes.
-        return plain
+        return dataclasses.replace(plain, template=_undated(_plain_template(tokenizer), None))
     if not is_chat_template_stop_token_trained(tokenizer, chat_template=template):
         log.warning("the chat template leaves the end of a turn out of the loss: the model may not learn to stop")
-    return dataclasses.replace(plain, template=template, marked=True)
+    # TRL returns None for a template that needs no change.
+    return dataclasses.replace(plain, template=_undated(template or _plain_template(tokenizer), template), marked=True)
+
+
+def _undated(used: str | None, otherwise: str | None) -> str | None:
+    """The template in use without today's date in it; ``otherwise`` where it has none."""
+    return templates.frozen(used) if used and templates.is_dated(used) else otherwise
 
 
 def use_template(tokenizer: Any, template: str) -> None:
@@ -62,9 +76,15 @@ def use_template(tokenizer: Any, template: str) -> None:
     tokenizer.chat_template = found | {"default": template} if isinstance(found, dict) else template
 
 
+def _plain_template(tokenizer: Any) -> str | None:
+    found = tokenizer.chat_template
+    return found.get("default") if isinstance(found, dict) else found
+
+
 def _tool_template(tokenizer: Any) -> str | None:
     found = tokenizer.chat_template
-    return found.get(TOOL_USE) if isinstance(found, dict) else None
+    template = found.get(TOOL_USE) if isinstance(found, dict) else None
+    return templates.frozen(template) if template else None
 
 
 def end_tokens(tokenizer: Any) -> frozenset[int]:
@@ -75,4 +95,5 @@ def end_tokens(tokenizer: Any) -> frozenset[int]:
 
 def unreadable(uri: str, what: str, error: Exception) -> KubeTuneError:
     """The failure for a part of a model that its library cannot read."""
-    return KubeTuneError(ExitCode.BAD_DATA, "ModelDamaged", f"the {what} of {uri} cannot be loaded: {error}")
+    first = str(error).strip().partition("\n")[0]
+    return KubeTuneError(ExitCode.BAD_DATA, "ModelDamaged", f"the {what} of {uri} cannot be loaded: {first}")

@@ -13,6 +13,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
+from kubetune_shared.intake.base import check_complete
+from kubetune_shared.intake.loading import compared
+from kubetune_shared.intake.quantisation import quantisation_of
 from kubetune_trainer.data.tokenizer import unreadable
 from kubetune_trainer.processes import ranks
 
@@ -43,9 +46,20 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
         if config.method is Method.QLORA:
             keep = unquantised(path, config.base_model) if device.kind == "cpu" else []
             arguments["quantization_config"] = BitsAndBytesConfig(**quantization_arguments(device, keep))
-        model = AutoModelForCausalLM.from_pretrained(path, trust_remote_code=False, use_safetensors=True, **arguments)
+        model, found = AutoModelForCausalLM.from_pretrained(
+            path,
+            trust_remote_code=False,
+            use_safetensors=True,
+            output_loading_info=True,
+            # Told below, in the words of the preflight.
+            ignore_mismatched_sizes=True,
+            **arguments,
+        )
     except (OSError, ValueError, KeyError) as error:
         raise unreadable(config.base_model, "model", error) from error
+    if quantisation_of(_settings(path)) is None:
+        report = compared(found)
+        check_complete(report, report.unexpected, config.base_model)
     model.config.use_cache = False
     if config.method is Method.QLORA and device.kind == "cpu":
         keep_differentiable(model)
@@ -95,10 +109,15 @@ def unquantised(path: Path, uri: str) -> list[str]:
 
 def stored_dtype(path: Path) -> Any:
     """The precision the model's own files have, as its ``config.json`` says; float32 where it is silent."""
-    config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    config = _settings(path)
     name = str(config.get("dtype") or config.get("torch_dtype") or "float32")
     dtype = getattr(torch, name.removeprefix("torch."), None)
     return dtype if isinstance(dtype, torch.dtype) else torch.float32
+
+
+def _settings(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "config.json").read_text(encoding="utf-8"))
+    return found
 
 
 def linear_layers(model: Any) -> list[str]:

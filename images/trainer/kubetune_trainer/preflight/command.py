@@ -26,6 +26,9 @@ from kubetune_contract import (
 from kubetune_contract.paths import SCHEMA
 from kubetune_shared.base_identity import name_content
 from kubetune_shared.cpus import cpu_limit, memory_limit
+from kubetune_shared.intake.base import check_class, check_complete, check_files, check_fits
+from kubetune_shared.intake.loading import compare, on_meta
+from kubetune_shared.intake.quantisation import quantisation_of
 from kubetune_shared.outlines import Outline, outline_model
 from kubetune_shared.rows import Row, Rows, digest
 from kubetune_shared.rows.howread import columns_confidence, how_read, unused_members
@@ -34,7 +37,7 @@ from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import Identity, identify
 from kubetune_trainer.model.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
 from kubetune_trainer.model.targets import missing_targets, modules_of, unknown_targets
-from kubetune_trainer.prepare import check_chat_template, divided, read_files
+from kubetune_trainer.prepare import check_chat_template, divided, read_files, use_of
 from kubetune_trainer.processes.place import processes
 from kubetune_trainer.publishing.fitting import fitting
 from kubetune_trainer.publishing.index import find_result
@@ -43,6 +46,7 @@ from kubetune_trainer.validate import validate
 from kubetune_trainer.workspace import work_dir
 
 from . import surroundings, tokens
+from .aboutbase import beyond_positions, check_takes, dated_template, no_end_token, quantised_base
 from .advice import Seen, suggestions
 from .byrows import by_rows
 from .costs import Costs, Cpu, Task, on_cpu, on_gpus, startup, work
@@ -66,7 +70,8 @@ class Data:
     validation: list[Row]
     train_lengths: Lengths
     validation_lengths: Lengths | None
-    end_of_turn: Suggestion | None
+    told: tuple[Suggestion | None, ...]
+    """Of the rows as this base's tokenizer and template write them."""
 
     @property
     def sha256(self) -> str:
@@ -92,6 +97,8 @@ def preflight() -> ExitCode:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     outline = outline_model(config.base_model, store, folder / "model")
+    check_files(outline.path, outline.config, config.base_model, use_of(config))
+    check_class(outline.config, config.base_model, use_of(config))
     check_exports(config, outline.path)
     check_gpus(config)
     data = read_data(config, store, outline, folder / "data")
@@ -100,6 +107,7 @@ def preflight() -> ExitCode:
     if found.summary and not missing(config, found.summary):
         write_termination(fitting(found.summary))
         return ExitCode.OK
+    check_weights(config, outline)
     summary = summarise(config, outline, data, output, settings=settings, earlier=found.told)
     log.info(
         "preflight of %s in %.1f s:\n%s",
@@ -114,6 +122,22 @@ def preflight() -> ExitCode:
 def identity(config: TrainConfig, store: Store, data: Data) -> Identity:
     """What the training will be."""
     return identify(config, data.sha256, name_content(config.base_model, store), len(data.validation))
+
+
+def check_weights(config: TrainConfig, outline: Outline) -> None:
+    """Raises KubeTuneError (INPUT_NOT_FOUND, ModelIncomplete) when the files do not hold the whole model.
+
+    Those of quantised weights have names and shapes that only their library knows.
+    """
+    if quantisation_of(outline.config):
+        return
+    from kubetune_trainer.data.tokenizer import unreadable  # noqa: PLC0415 (takes seconds)
+
+    try:
+        model = on_meta(outline.path)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise unreadable(config.base_model, "model", error) from error
+    check_complete(compare(model, outline.tensors), outline.tensors, config.base_model)
 
 
 def check_gpus(config: TrainConfig) -> None:
@@ -135,6 +159,7 @@ def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path)
     check_chat_template(outline.path, config.base_model, [*train, *validation])
     tokenizer = tokens.load(outline.path, config.base_model)
     encoder = tokens.encoder(tokenizer, config.hyperparameters)
+    check_takes(encoder, [*train, *validation])
     limit = config.hyperparameters.max_sequence_length
     train_lengths, sample = tokens.measure(encoder, train, limit)
     if not train_lengths.kept:
@@ -143,7 +168,16 @@ def read_data(config: TrainConfig, store: Store, outline: Outline, folder: Path)
     validation_lengths = tokens.measure(encoder, validation, limit)[0] if validation else None
     if validation_lengths and not validation_lengths.kept:
         encoder.encode(validation, "validation")
-    told = end_of_turn_not_learned(sample, tokens.end_ids(tokenizer))
+    parts = [train_lengths, *([validation_lengths] if validation_lengths else [])]
+    longest, highest = max(max(part.kept) for part in parts), max(part.highest_id for part in parts)
+    check_fits(outline.config, outline.tensors, longest, highest, config.base_model)
+    told = (
+        end_of_turn_not_learned(sample, tokens.end_ids(tokenizer)),
+        beyond_positions(outline, longest),
+        dated_template(encoder, any(row.messages is not None for row in train)),
+        no_end_token(tokenizer),
+        quantised_base(config, outline),
+    )
     return Data(files, train, validation, train_lengths, validation_lengths, told)
 
 
@@ -175,7 +209,7 @@ def summarise(  # noqa: PLR0913 (all that is known)
         disk_bytes=disk_bytes(config, shape, outline.download_bytes) if shape else outline.download_bytes,
         free_bytes=surroundings.free_bytes(work_dir()),
     )
-    told = (*earlier, *how_read(data.files), data.end_of_turn, dora_not_servable(config))
+    told = (*earlier, *how_read(data.files), *data.told, dora_not_servable(config))
     parts = [lengths, *([held] if held else [])]
     return fitted(
         PreflightSummary(

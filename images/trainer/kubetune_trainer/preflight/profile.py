@@ -36,6 +36,8 @@ class Lengths:
     dropped: int = 0
     reasoning_left_out: int = 0
     """Chats of which the template does not write all reasoning."""
+    highest_id: int = 0
+    """Of all tokens: the embedding must have a row for it."""
 
     def add(self, length: int, labelled: Sequence[int]) -> None:
         """One row: its length in tokens and the positions of those that carry loss."""

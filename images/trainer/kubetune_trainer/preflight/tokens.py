@@ -1,4 +1,4 @@
-"""Rows become token counts, exactly as the training will tokenise them, without importing torch."""
+"""Rows become token counts, exactly as the training will tokenise them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from kubetune_contract import Hyperparameters
 from kubetune_shared.rows import Row
-from kubetune_shared.torchless import without_torch
 from kubetune_trainer.data.encoding import MASKED, Tokenised
 
 from .profile import Lengths
@@ -25,6 +24,7 @@ def measure(encoder: Encoder, rows: Iterable[Row], limit: int) -> tuple[Lengths,
     found, done = Lengths(limit), Tokenised()
     for row in rows:
         ids, labels = encoder.row(row, done)
+        found.highest_id = max(found.highest_id, max(ids, default=0))
         found.add(len(ids), [position for position, label in enumerate(labels) if label != MASKED])
         if len(done.labels) < SAMPLE:
             done.truncated += len(ids) > limit
@@ -35,7 +35,6 @@ def measure(encoder: Encoder, rows: Iterable[Row], limit: int) -> tuple[Lengths,
 
 def load(path: Path, uri: str) -> Any:
     """The tokenizer in ``path``."""
-    without_torch()
     from kubetune_trainer.data.tokenizer import load_tokenizer  # noqa: PLC0415 (takes seconds)
 
     return load_tokenizer(path, uri)
@@ -43,7 +42,6 @@ def load(path: Path, uri: str) -> Any:
 
 def end_ids(tokenizer: Any) -> frozenset[int]:
     """Tokens that may end a turn."""
-    without_torch()
     from kubetune_trainer.data.tokenizer import end_tokens  # noqa: PLC0415
 
     return end_tokens(tokenizer)
@@ -51,7 +49,6 @@ def end_ids(tokenizer: Any) -> frozenset[int]:
 
 def encoder(tokenizer: Any, hyper: Hyperparameters) -> Encoder:
     """As the training chooses it."""
-    without_torch()
     from kubetune_trainer.data.tokenizer import encoder_for  # noqa: PLC0415
 
     return encoder_for(tokenizer, hyper)
