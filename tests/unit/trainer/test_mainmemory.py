@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kubetune_contract import Dataset, Fit, Hyperparameters, Method, ObjectStore, Owner, Recovery, TrainConfig
 from kubetune_trainer.preflight.fit import verdict
-from kubetune_trainer.preflight.mainmemory import GIB, MIB, asked_for, judge_main, need
+from kubetune_trainer.preflight.mainmemory import GIB, MIB, asked_for, judge_main, need, too_small_for_libraries
 from kubetune_trainer.preflight.shapes import ModelShape
 
 from .published import MODELS, Llama
@@ -47,6 +47,14 @@ def test_the_walks_model(limit: int, fit: Fit) -> None:
     assert said.memory is not None
     assert (said.memory.available, said.memory.accelerator) == (limit, None)
     assert ("set spec.resources.memory: " in said.message) is (fit is not Fit.FITS)
+
+
+def test_a_pod_that_the_libraries_do_not_fit_into_is_told_so_without_loading_them() -> None:
+    said = too_small_for_libraries(300 * MIB)
+    assert said
+    assert said.startswith("this pod may use 300 MiB of main memory, and PyTorch")
+    assert said.endswith("which cannot suffice: set spec.resources.memory: 1280Mi or more")
+    assert too_small_for_libraries(600 * MIB) is None
 
 
 @pytest.mark.walk("W6")

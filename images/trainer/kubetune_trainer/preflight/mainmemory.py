@@ -107,6 +107,19 @@ def asked_for(size: float) -> str:
     return f"{steps * STEP // GIB}Gi" if steps * STEP % GIB == 0 else f"{steps * STEP // MIB}Mi"
 
 
+def too_small_for_libraries(available: int) -> str | None:
+    """What to change where not even the libraries fit; None where they do.
+
+    The preflight loads them to count the model, and would be killed without a word.
+    """
+    if available >= LEAST_LIBRARIES:
+        return None
+    return (
+        f"this pod may use {_size(available)} of main memory, and PyTorch and its libraries alone take "
+        f"{_size(LEAST_LIBRARIES)}, which cannot suffice: set spec.resources.memory: {asked_for(2 * LIBRARIES)} or more"
+    )
+
+
 def cpu_recipe(config: TrainConfig, width: int = 4) -> Recipe:
     """Our trainer's on a CPU that computes with numbers of ``width`` bytes; what is trained is 32-bit."""
     full = config.method is Method.FULL
