@@ -52,7 +52,7 @@ from .costs import Costs, Cpu, Task, on_cpu, on_gpus, startup, work
 from .disk import checkpoint_bytes, disk_bytes
 from .estimate import recipe
 from .fit import Verdict, verdict
-from .mainmemory import too_small_for_libraries
+from .mainmemory import check_memory
 from .profile import Lengths, Plan, duplicates, histogram, leaks, percentiles, plan
 from .shapes import ModelShape, ShapeError
 from .summary import fitted, rounded, table
@@ -91,6 +91,7 @@ def preflight() -> ExitCode:
     started = time.monotonic()
     config = read_config(TrainConfig)
     validate(config)
+    check_memory(memory_limit())
     store = Store(config.store)
     output = surroundings.try_output(store, config.output)
     folder = work_dir() / "preflight"
@@ -199,10 +200,8 @@ def summarise(  # noqa: PLR0913 (all that is known)
     are there already."""
     lengths, held = data.train_lengths, data.validation_lengths
     planned = plan(lengths.kept, config.hyperparameters, processes(config))
-    cramped = too_small_for_libraries(memory_limit())
-    shape, problem = (None, "") if cramped else shape_of(config, outline)
-    unjudged = Verdict(Fit.DOES_NOT_FIT, cramped) if cramped else Verdict(Fit.UNKNOWN, problem)
-    found = judge(config, shape, data.longest) if shape else unjudged
+    shape, problem = shape_of(config, outline)
+    found = judge(config, shape, data.longest) if shape else Verdict(Fit.UNKNOWN, problem)
     costs = cost(config, task_of(config, outline, shape, data, planned), found) if shape else Costs()
     seen = Seen(
         config=config,
