@@ -103,6 +103,7 @@ EXAMPLES: dict[str, Any] = {
         "ef" * 32,
         "s3://out/results/team/demo",
         "once more",
+        True,
     ),
     "train-progress": TrainProgress(
         phase="training",

@@ -32,6 +32,8 @@ from tests.support.training import Jobs, upload
 from . import tiny
 
 IDS = torch.arange(5, 105)[None]
+UNUSED = 2
+"""The token of a system message, which no row has."""
 SHAPE = {
     "hidden_size": 64,
     "intermediate_size": 128,
@@ -150,20 +152,38 @@ def test_a_full_model_as_gguf(jobs: Jobs, tmp_path: Path) -> None:
 def test_an_export_that_cannot_be_made_costs_nothing_that_was_trained(
     jobs: Jobs, server: S3Server, tmp_path: Path, record_property: Record
 ) -> None:
-    # Loaded and trained well, but stored under names that a merge of files does not find.
-    folder = tiny.build(tmp_path / "renamed")
-    from safetensors.torch import load_file, save_file  # noqa: PLC0415
-
-    weights = load_file(folder / "model.safetensors")
-    save_file({name.removeprefix("model."): values for name, values in weights.items()}, folder / "model.safetensors")
-    upload(server, folder, "s3://models/renamed")
-    job = jobs.job(base_model="s3://models/renamed", export=Export(gguf="f16"))
+    # An embedding that no row uses and that float16 cannot hold: trained well, and found when the file is written.
+    folder = tiny.build(tmp_path / "large")
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.get_input_embeddings().weight.data[UNUSED, 3] = 1e5
+    model.save_pretrained(folder)
+    upload(server, folder, "s3://models/large")
+    job = jobs.job(base_model="s3://models/large", export=Export(gguf="f16"))
     summary = job.both()
     assert "exports" not in summary or not summary["exports"]
     (suggestion,) = [found for found in summary["suggestions"] if found["reason"] == "ExportFailed"]
     assert "the adapter is published" in suggestion["message"]
     assert read_manifest(jobs.store, f"{job.config.output}/adapter") is not None
     record_property("point", "an export that cannot be made: the adapter is published, the job succeeds and says why")
+
+
+@pytest.mark.training
+def test_a_base_stored_under_other_names_is_merged(
+    jobs: Jobs, server: S3Server, tmp_path: Path, record_property: Record
+) -> None:
+    """As transformers loads it: without the prefix of its class."""
+    folder = tiny.build(tmp_path / "renamed")
+    from safetensors.torch import load_file, save_file  # noqa: PLC0415
+
+    stored = load_file(folder / "model.safetensors")
+    save_file({name.removeprefix("model."): values for name, values in stored.items()}, folder / "model.safetensors")
+    upload(server, folder, "s3://models/renamed")
+    job = jobs.job(base_model="s3://models/renamed", export=Export(merged=True))
+    assert [export["kind"] for export in job.both()["exports"]] == ["merged"]
+    fetch_all(jobs, job.config.output, tmp_path, "adapter", "merged")
+    found = difference(adapted(folder, tmp_path / "adapter"), logits(tmp_path / "merged"))
+    assert found < 1e-4
+    record_property("point", f"a base stored under other names is merged whole: logits differ by {found:.0e}")
 
 
 def test_what_cannot_be_exported_is_refused_before_training(jobs: Jobs, server: S3Server, tmp_path: Path) -> None:

@@ -144,6 +144,24 @@ def test_the_result_is_registered_under_the_objects_name() -> None:
     assert build_config(custom(), Settings()).tracking is None
 
 
+@pytest.mark.parametrize(
+    ("preset", "stated", "optional"),
+    [
+        ("support", None, True),
+        ("support", {"learningRate": 1e-4}, True),
+        ("support", {"packing": True}, False),
+        ("support", {"packing": False}, False),
+        ("code", None, False),
+        (None, {"packing": True}, False),
+    ],
+)
+def test_packing_that_only_the_preset_wants_may_be_left_out(preset: str | None, stated: Any, optional: bool) -> None:
+    written = {"preset": preset, "hyperparameters": stated}
+    config = build_config(custom(**{name: value for name, value in written.items() if value}), SETTINGS)
+    assert config.packing_optional is optional
+    assert config.hyperparameters.packing is (optional or bool(stated and stated.get("packing")))
+
+
 def test_configuration_of_every_field() -> None:
     config = build_config(full(), SETTINGS)
     shown = to_json(config)

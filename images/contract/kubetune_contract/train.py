@@ -172,3 +172,6 @@ class TrainConfig:
     None: nothing is looked up there and nothing is noted."""
     rerun: str | None = None
     """Sets this run apart from others that are the same in everything else, so that it is trained anew."""
+    packing_optional: bool = False
+    """Packing is a preset's wish, not the user's: a base whose packed rows would learn from each other is trained
+    without it. False: such a base is refused."""

@@ -12,9 +12,10 @@ from typing import Any
 
 import torch
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, GenerationConfig
+from transformers import AutoConfig, GenerationConfig
 
 from kubetune_contract import ExitCode, KubeTuneError
+from kubetune_shared.classes import auto_class
 from kubetune_shared.intake.base import Use, check_class, check_complete
 from kubetune_shared.intake.loading import compared
 from kubetune_shared.intake.quantisation import quantisation_of
@@ -56,7 +57,8 @@ def load_base(model: PlannedModel, tokenizer: Any, gpus: int) -> Any:
     # More than one GPU: layers are spread over them; the model may be too large for one.
     placement = {"device_map": "auto" if gpus > 1 else {"": 0}} if kind == "cuda" else {}
     try:
-        loaded, found = AutoModelForCausalLM.from_pretrained(
+        kind_of_model = auto_class(AutoConfig.from_pretrained(model.path, trust_remote_code=False))
+        loaded, found = kind_of_model.from_pretrained(
             model.path,
             dtype=dtype,
             trust_remote_code=False,

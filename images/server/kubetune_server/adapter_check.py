@@ -12,6 +12,7 @@ from typing import Any
 
 from kubetune_contract import ExitCode, KubeTuneError, uris
 from kubetune_shared.intake.adapters import layers_of, misfit, original, same_weights, whole_weights
+from kubetune_shared.lora_serving import not_served
 from kubetune_shared.manifest import Manifest
 
 RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -72,6 +73,19 @@ def check_sizes(
     if problem:
         raise _mismatch(
             uri, f"{problem}, in {model_uri}", "set the model's uri to the one it was trained on, or train it again"
+        )
+
+
+def check_on_model(config: Mapping[str, Any], model: Mapping[str, Any], uri: str) -> None:
+    """Raises KubeTuneError (BAD_CONFIG, AdapterNotServable) when vLLM serves no such adapter on the model of this
+    ``config.json``."""
+    problem = not_served(model, config)
+    if problem:
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "AdapterNotServable",
+            f"adapter {uri} cannot be served on its base: {problem}. Merge it into its base (export.merged: true) and "
+            "deploy the merged model.",
         )
 
 

@@ -23,7 +23,7 @@ from kubetune_shared import artifacts, models
 from kubetune_shared.contents import MANIFEST
 from kubetune_shared.store import Store
 
-from .adapter_check import check_adapter, check_base, check_sizes, check_tensors
+from .adapter_check import check_adapter, check_base, check_on_model, check_sizes, check_tensors
 from .cache import Cached, cache_root, obtain
 from .lengths import check_length
 from .model_check import check_servable, check_weights
@@ -69,6 +69,8 @@ def bring(config: ServeConfig, store: Store, root: Path) -> tuple[Fetched, Fetch
     names, uri = {path.name for path in model.path.iterdir()}, config.model.uri
     check_weights(names, models.weight_index(model.path, uri), uri)
     if adapter:
+        adapter_uri = config.model.adapter_uri or ""
+        check_on_model(_adapter_config(adapter.path, adapter_uri), settings, adapter_uri)
         _check_sizes(config, adapter.path, model.path, settings)
     fetched = Fetched(
         model_path=str(model.path),

@@ -86,6 +86,7 @@ NOT_DECIDING: dict[type, frozenset[str]] = {
             "export",
             "placement",
             "preset",
+            "packing_optional",
             "image",
             "unset_hyperparameters",
             "dataset_sha256",

@@ -22,9 +22,11 @@ from kubetune_trainer.checkpoints import loopstate
 from kubetune_trainer.checkpoints.carryover import carry_over
 from kubetune_trainer.checkpoints.saving import Saving
 from kubetune_trainer.data.encoding import Encoder, Tokenised
+from kubetune_trainer.data.isolation import not_packed, unpacked_where_rows_would_leak
 from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokenizer, use_template
 from kubetune_trainer.loop.callbacks import Verdict, Watch
 from kubetune_trainer.loop.guard import DivergenceGuard, remedy
+from kubetune_trainer.model.adapter import check_mergeable
 from kubetune_trainer.model.build import Material, build_trainer
 from kubetune_trainer.model.device import Device, as_begun, detect, threads
 from kubetune_trainer.model.loading import all_finite, load_model, stored_dtype
@@ -41,7 +43,12 @@ from kubetune_trainer.recovery.ladder import next_rung, settings_of
 from kubetune_trainer.recovery.probe import Probe
 from kubetune_trainer.recovery.restart import Restart, effective_config, lowered, rolled_back
 from kubetune_trainer.recovery.shortfall import Shortfall, note
-from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned, precision_changed
+from kubetune_trainer.reporting.advice import (
+    adapter_not_servable,
+    dora_not_servable,
+    end_of_turn_not_learned,
+    precision_changed,
+)
 from kubetune_trainer.reporting.observer import Observer
 from kubetune_trainer.reporting.signs import loss_rose
 
@@ -111,6 +118,9 @@ def quiet() -> None:
 
 def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     config, path = effective_config(job.config, job.state.recovery), Path(inputs.model_path)
+    base = model_config(path, config.base_model)
+    job.reporter.suggest(not_packed(config, base))
+    config = unpacked_where_rows_would_leak(config, base)
     job.reporter.phase(Phase.DATA)
     tokenizer = load_tokenizer(path, config.base_model)
     encoder = encoder_for(tokenizer, config.hyperparameters)
@@ -125,6 +135,10 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
     job.stop.check()
+    check_mergeable(config, trainer.model)
+    adapter = getattr(trainer.model, "peft_config", {}).get("default")
+    experts = bool(adapter and adapter.target_parameters)
+    job.reporter.suggest(adapter_not_servable(config, base, on_experts=experts))
     job.reporter.phase(Phase.CHECKPOINT)
     saving = Saving(job, inputs, trainer)
     try:
@@ -162,7 +176,10 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     if encoder.template:
         # Whoever uses the model must write chats as it learned them.
         use_template(tokenizer, encoder.template)
-    return Learned(results, lambda folder: save_artifact(config, model, tokenizer, stored_dtype(path), folder))
+    dtype = stored_dtype(path)
+    return Learned(
+        results, lambda folder: save_artifact(config, model, tokenizer, base=path, dtype=dtype, folder=folder)
+    )
 
 
 def check_rows_fit(path: Path, config: TrainConfig, parts: list[Tokenised]) -> None:

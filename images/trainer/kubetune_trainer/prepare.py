@@ -22,6 +22,7 @@ from kubetune_shared.store import Store
 from kubetune_shared.templates import chat_template, template_names
 from kubetune_trainer.checkpoints.runstate import known_dataset
 from kubetune_trainer.checkpoints.shelf import Folder, learned_from
+from kubetune_trainer.data.isolation import unpacked_where_rows_would_leak
 from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import identify, settings_sha256
@@ -68,7 +69,9 @@ def prepare() -> ExitCode:
         save_found(found.summary)
         return ExitCode.OK
     model = resolve_model(config.base_model, store, inputs_dir() / "model")
-    check_files(model.path, check_model(model.path, config.base_model), config.base_model, use_of(config))
+    settings = check_model(model.path, config.base_model)
+    check_files(model.path, settings, config.base_model, use_of(config))
+    unpacked_where_rows_would_leak(config, settings)
     check_finite(weight_files(model.path, config.base_model), config.base_model)
     check_exports(config, model.path)
     check_chat_template(model.path, config.base_model, [*train, *validation])

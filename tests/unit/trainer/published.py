@@ -5,12 +5,13 @@ Models are written as the headers of their files would say it: names and shapes,
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from kubetune_contract import Lora, Method
 from kubetune_trainer.preflight.estimate import GIB, Recipe
-from kubetune_trainer.preflight.shapes import ModelShape, model_shape
+from kubetune_trainer.preflight.shapes import Adapter, ModelShape
 
 Tensors = dict[str, tuple[int, ...]]
 
@@ -68,9 +69,34 @@ class Llama:
         }
 
     @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """Outputs and inputs of the layers that all-linear is about."""
+        found = self.tensors.items()
+        return {name: (shape[0], shape[1]) for name, shape in found if name.endswith("_proj.weight")}
+
+    @property
     def shape(self) -> ModelShape:
         """As preflight sees it."""
-        return model_shape(self.config, self.tensors)
+        return self.shape_for(("all-linear",))
+
+    def shape_for(self, targets: tuple[str, ...]) -> ModelShape:
+        """With an adapter on those layers."""
+        wanted = None if targets == ("all-linear",) else tuple(f".{target}.weight" for target in targets)
+        chosen = [shape for name, shape in self.linears.items() if wanted is None or name.endswith(wanted)]
+        sizes = [math.prod(shape) for shape in self.linears.values()]
+        return ModelShape(
+            parameters=sum(math.prod(shape) for shape in self.tensors.values()),
+            hidden=self.hidden,
+            ffn=self.ffn,
+            layers=self.layers,
+            heads=self.heads,
+            vocabulary=self.vocabulary,
+            linear_parameters=sum(sizes),
+            largest_linear=max(sizes),
+            embedding=self.vocabulary * self.hidden,
+            tied=self.tied,
+            adapter=Adapter(sum(map(sum, chosen)), sum(outputs for outputs, _ in chosen)),
+        )
 
 
 MODELS = {

@@ -27,7 +27,7 @@ from kubetune_trainer.preflight.cards import card
 from kubetune_trainer.preflight.duration import GPU, Work, energy, price, seconds, tokens_per_second
 from kubetune_trainer.preflight.estimate import CONTEXT, GIB, NF4, Recipe, estimate, recipe, trained_parameters
 from kubetune_trainer.preflight.fit import TIGHT, judge, verdict
-from kubetune_trainer.preflight.shapes import ShapeError, model_shape
+from kubetune_trainer.preflight.shapes import ModelShape
 
 from .published import MODELS, PARAMETERS, PUBLISHED, Published
 
@@ -52,6 +52,10 @@ def config(model: str, memory: float | None = 12, **changes: Any) -> TrainConfig
     )
 
 
+def shape_of(published: Published) -> ModelShape:
+    return MODELS[published.model].shape_for(published.run.lora.target_modules)
+
+
 def total(model: str, job: TrainConfig) -> float:
     return estimate(MODELS[model].shape, recipe(job)).total / GIB
 
@@ -60,14 +64,14 @@ def total(model: str, job: TrainConfig) -> float:
 def test_published_peaks(published: Published) -> None:
     """Measured with the libraries we use: -10 % to +15 %. Other stacks, compiled: -15 % to +30 %. Round figures from
     tables for orientation: -20 % to +55 %."""
-    needed = estimate(MODELS[published.model].shape, published.run).total
+    needed = estimate(shape_of(published), published.run).total
     ratio = (needed - (CONTEXT if published.measured else 0)) / GIB / published.gib
     assert published.low <= ratio <= published.high, f"{ratio:.2f}"
 
 
 @pytest.mark.parametrize("published", [one for one in PUBLISHED if one.measured], ids=str)
 def test_never_fits_where_the_measured_peak_exceeds_the_card(published: Published) -> None:
-    needed = estimate(MODELS[published.model].shape, published.run).total
+    needed = estimate(shape_of(published), published.run).total
     for size in CARDS:
         if published.gib > size:
             assert judge(needed, size * GIB) is not Fit.FITS, size
@@ -78,7 +82,7 @@ def test_never_fits_where_the_measured_peak_exceeds_the_card(published: Publishe
 @pytest.mark.parametrize("published", [one for one in PUBLISHED if one.tokens_per_second], ids=str)
 def test_published_speeds_lie_inside_the_interval(published: Published) -> None:
     assert published.tokens_per_second
-    found = tokens_per_second(MODELS[published.model].shape, published.run, GPU, published.tflops)
+    found = tokens_per_second(shape_of(published), published.run, GPU, published.tflops)
     assert found.low <= published.tokens_per_second <= found.high
     # The middle is off by less than three times in either direction.
     assert 1 / 3 < published.tokens_per_second / found.estimate < 3
@@ -93,10 +97,12 @@ def test_trained_parameters_are_exact() -> None:
     """Llama-3.1-8B at rank 16 on all linear layers has 41,943,040 (peft's own count)."""
     shape = MODELS["Llama-3.1-8B"].shape
     assert trained_parameters(shape, Method.LORA, Lora(rank=16)) == 41_943_040
-    assert trained_parameters(shape, Method.LORA, Lora(rank=8, target_modules=("q_proj", "v_proj"))) == 3_407_872
+    two = ("q_proj", "v_proj")
+    narrow = MODELS["Llama-3.1-8B"].shape_for(two)
+    assert trained_parameters(narrow, Method.LORA, Lora(rank=8, target_modules=two)) == 3_407_872
     assert trained_parameters(shape, Method.FULL, Lora()) == shape.parameters
     more = trained_parameters(shape, Method.LORA, Lora(rank=16, use_dora=True)) - 41_943_040
-    assert more == sum(linear.outputs for linear in shape.linears)
+    assert more == shape.adapter.outputs
 
 
 def test_quantised_weights() -> None:
@@ -259,46 +265,6 @@ def test_unknown_gpus_and_the_cpu() -> None:
     cpu = verdict(config("Qwen2.5-0.5B", gpus=0), shape, 4 * GIB)
     assert cpu.fit is Fit.TIGHT
     assert "set spec.resources.memory" in cpu.message
-
-
-def test_shapes_of_other_families() -> None:
-    """GPT-2 keeps its matrices the other way round; experts and routers are no linear layers."""
-    gpt2 = model_shape(
-        {"model_type": "gpt2", "n_embd": 768, "n_layer": 1, "n_head": 12, "vocab_size": 50257},
-        {"wte.weight": (50257, 768), "wpe.weight": (1024, 768), "h.0.attn.c_attn.weight": (768, 2304)},
-    )
-    (linear,) = gpt2.linears
-    assert (linear.inputs, linear.outputs, gpt2.tied, gpt2.ffn) == (768, 2304, True, 3072)
-    experts = {f"model.layers.0.mlp.experts.{n}.up_proj.weight": (64, 32) for n in range(8)}
-    mixture = model_shape(
-        {
-            "hidden_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "vocab_size": 100,
-            "num_local_experts": 8,
-            "num_experts_per_tok": 2,
-        },
-        {
-            "model.embed_tokens.weight": (100, 32),
-            "lm_head.weight": (100, 32),
-            "model.layers.0.mlp.gate.weight": (8, 32),
-            "model.layers.0.self_attn.q_proj.weight": (32, 32),
-            **experts,
-        },
-    )
-    assert {linear.name.rpartition(".")[2] for linear in mixture.linears} == {"q_proj"}
-    assert mixture.idle_experts == 6 * 64 * 32
-    assert mixture.multiplied == mixture.parameters - mixture.idle_experts - 3200
-
-
-def test_dimensions_that_are_missing() -> None:
-    with pytest.raises(ShapeError, match="no hidden_size"):
-        model_shape({}, {"a": (1, 1)})
-    with pytest.raises(ShapeError, match="no tensors"):
-        model_shape({"hidden_size": 1}, {})
-    with pytest.raises(ShapeError, match="quantised already"):
-        model_shape({"hidden_size": 1, "quantization_config": {"quant_method": "gptq"}}, {"a": (1, 1)})
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune_contract import Dataset, Fit, Hyperparameters, Method, ObjectStore, Owner, Recovery, TrainConfig
+from kubetune_contract import (
+    Dataset,
+    ExitCode,
+    Fit,
+    Hyperparameters,
+    KubeTuneError,
+    Method,
+    ObjectStore,
+    Owner,
+    Recovery,
+    TrainConfig,
+)
 from kubetune_trainer.preflight.fit import verdict
-from kubetune_trainer.preflight.mainmemory import GIB, MIB, asked_for, judge_main, need
+from kubetune_trainer.preflight.mainmemory import GIB, MIB, asked_for, check_memory, judge_main, need
 from kubetune_trainer.preflight.shapes import ModelShape
 
 from .published import MODELS, Llama
@@ -47,6 +58,13 @@ def test_the_walks_model(limit: int, fit: Fit) -> None:
     assert said.memory is not None
     assert (said.memory.available, said.memory.accelerator) == (limit, None)
     assert ("set spec.resources.memory: " in said.message) is (fit is not Fit.FITS)
+
+
+def test_a_pod_that_the_libraries_do_not_fit_into_is_refused_before_they_are_loaded() -> None:
+    with pytest.raises(KubeTuneError, match=r"set spec\.resources\.memory: 1280Mi or more") as caught:
+        check_memory(300 * MIB)
+    assert (caught.value.code, caught.value.reason) == (ExitCode.BAD_CONFIG, "InvalidConfig")
+    check_memory(600 * MIB)
 
 
 @pytest.mark.walk("W6")

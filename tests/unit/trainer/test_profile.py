@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from statistics import mean
@@ -71,6 +72,7 @@ def seen(**changes: Any) -> Seen:
     hyper = Hyperparameters(max_sequence_length=100)
     base = {
         "config": config(hyperparameters=hyper),
+        "can_pack": True,
         "train": lengths,
         "validation": None,
         "plan": plan(lengths.kept, hyper, 1),
@@ -201,6 +203,8 @@ def test_much_padding_suggests_packing() -> None:
     found = seen(train=lengths, config=config(hyperparameters=hyper), plan=plan(lengths.kept, hyper, 1))
     assert reasons(found) == ["UsePacking"]
     assert "% of what would be computed is padding" in suggestions(found)[0].message
+    # Where packed rows would see each other, nobody is told to pack them.
+    assert reasons(dataclasses.replace(found, can_pack=False)) == []
 
 
 def test_the_summary_stays_within_the_kubelets_limit() -> None:

@@ -14,15 +14,18 @@ from .complete import Compared, Shape
 
 
 def on_meta(folder: Path) -> Any:
-    """The model of the folder's ``config.json`` as AutoModelForCausalLM makes it, on the device ``meta``.
+    """The model of the folder's ``config.json`` as training and evaluation make it, on the device ``meta``.
 
     Raises what transformers raises for a configuration it cannot make a model of.
     """
     import torch  # noqa: PLC0415 (seconds)
-    from transformers import AutoConfig, AutoModelForCausalLM  # noqa: PLC0415
+    from transformers import AutoConfig  # noqa: PLC0415
 
+    from kubetune_shared.classes import auto_class  # noqa: PLC0415
+
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        return auto_class(config).from_config(config)
 
 
 def compare(model: Any, tensors: Mapping[str, Shape]) -> Compared:

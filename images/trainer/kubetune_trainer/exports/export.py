@@ -28,7 +28,6 @@ from kubetune_contract import (
     from_json,
 )
 from kubetune_shared.artifacts import fetch
-from kubetune_shared.cpus import memory_limit
 from kubetune_trainer.job import Job
 from kubetune_trainer.publishing.card import export_card
 from kubetune_trainer.publishing.publish import publish_when_possible
@@ -115,8 +114,9 @@ def _failure(status: int, outcome: Path) -> KubeTuneError:
         return KubeTuneError(
             ExitCode.OUT_OF_MEMORY,
             "OutOfMemory",
-            f"the export was killed, most likely for memory: it needs up to {MEMORY_BYTES / 2**30:.0f} GiB, "
-            f"and resources.memory allows {memory_limit() / 2**30:.1f} GiB for it and the training's own",
+            f"the export was killed, most likely for memory: it needs up to {MEMORY_BYTES / 2**30:.0f} GiB, and the "
+            "whole model in main memory where layers cannot be merged one by one (GPT-2, experts, Gemma 3 with its "
+            "tower); resources.memory allows {memory_limit() / 2**30:.1f} GiB for it and the training's own",
         )
     try:
         told = from_json(FailureSummary, json.loads(outcome.read_text(encoding="utf-8")))

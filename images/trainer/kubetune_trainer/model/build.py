@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from peft import LoraConfig
 from peft.optimizers import create_loraplus_optimizer
 from transformers import PrinterCallback
 from trl import SFTConfig, SFTTrainer
@@ -17,11 +16,10 @@ from kubetune_contract import Hyperparameters, Method, TrainConfig
 from kubetune_trainer.data.encoding import Tokenised
 from kubetune_trainer.data.packing import Collator, PackedSFTTrainer, pack
 
+from .adapter import adapter_config, refused
 from .device import Device
-from .loading import linear_layers
-from .sft import lora_arguments, loraplus_arguments, sft_arguments
+from .sft import loraplus_arguments, sft_arguments
 from .sharding import shard_on
-from .targets import missing_targets, unknown_targets
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,13 @@ class Material:
 def build_trainer(config: TrainConfig, device: Device, material: Material, output_dir: Path) -> Any:
     """Ready for ``train()``; checkpoints are written below ``output_dir``.
 
-    Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when the adapter's layers are not in the model.
+    Raises KubeTuneError (BAD_CONFIG): UnknownTargetModules, or InvalidConfig for an adapter that peft cannot make.
     """
     arguments = SFTConfig(
         **sft_arguments(config, device, str(output_dir), has_validation=material.validation is not None)
     )
     packing = config.hyperparameters.packing
-    if config.method is not Method.FULL:
-        _check_targets(config, material.model)
+    adapter = adapter_config(config, material.model)
     if config.hyperparameters.fsdp:
         shard_on(device)
     try:
@@ -55,13 +52,12 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
             eval_dataset=_dataset(material.validation, config.hyperparameters) if material.validation else None,
             data_collator=Collator(material.tokenizer.pad_token_id) if packing else None,
             processing_class=material.tokenizer,
-            peft_config=None if config.method is Method.FULL else LoraConfig(**lora_arguments(config.lora)),
+            peft_config=adapter,
         )
     except ValueError as error:
-        if "target module" not in str(error).lower():
+        if adapter is None:
             raise
-        wanted, layers = config.lora.target_modules, linear_layers(material.model)
-        raise unknown_targets(wanted, config.base_model, layers) from error
+        raise refused(config, material.model, error) from error
     if config.method is Method.QLORA:
         # TRL makes them bfloat16, where small updates are lost and which loss scaling on older cards cannot handle.
         for parameter in trainer.model.parameters():
@@ -73,12 +69,6 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
         trainer.optimizer = create_loraplus_optimizer(trainer.model, kind, **{**settings, **loraplus})
     trainer.remove_callback(PrinterCallback)
     return trainer
-
-
-def _check_targets(config: TrainConfig, model: Any) -> None:
-    missing = missing_targets(config.lora.target_modules, [name for name, _ in model.named_modules()])
-    if missing:
-        raise unknown_targets(missing, config.base_model, linear_layers(model))
 
 
 def _dataset(data: Tokenised, hyper: Hyperparameters) -> Dataset:

@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from bitsandbytes.nn import Linear4bit
-from transformers import AutoConfig, AutoModelForCausalLM, BitsAndBytesConfig
+from transformers import AutoConfig, BitsAndBytesConfig, GenerationConfig
+from transformers.pytorch_utils import Conv1D
 from transformers.quantizers.base import get_keys_to_not_convert
 
 from kubetune_contract import ExitCode, KubeTuneError, Method, TrainConfig
+from kubetune_shared.classes import auto_class, towers
 from kubetune_shared.intake.base import check_complete
-from kubetune_shared.intake.loading import compared
+from kubetune_shared.intake.loading import compared, on_meta
 from kubetune_shared.intake.quantisation import quantisation_of
 from kubetune_trainer.data.tokenizer import unreadable
 from kubetune_trainer.processes import ranks
@@ -46,7 +48,8 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
         if config.method is Method.QLORA:
             keep = unquantised(path, config.base_model) if device.kind == "cpu" else []
             arguments["quantization_config"] = BitsAndBytesConfig(**quantization_arguments(device, keep))
-        model, found = AutoModelForCausalLM.from_pretrained(
+        kind = auto_class(AutoConfig.from_pretrained(path, trust_remote_code=False))
+        model, found = kind.from_pretrained(
             path,
             trust_remote_code=False,
             use_safetensors=True,
@@ -61,6 +64,16 @@ def load_model(config: TrainConfig, path: Path, device: Device) -> Any:
         report = compared(found)
         check_complete(report, report.unexpected, config.base_model)
     model.config.use_cache = False
+    text = model.config.get_text_config()
+    if hasattr(text, "num_local_experts") and not hasattr(text, "num_experts"):
+        # TRL asks every model with routers for it.
+        text.num_experts = text.num_local_experts
+    # transformers loads any and refuses to save some, such as a temperature without sampling; the base's own file is
+    # what is published (publishing/publish.py).
+    model.generation_config = GenerationConfig()
+    if config.method is Method.FULL:
+        for name in towers(model):
+            model.get_submodule(name).requires_grad_(False)
     if config.method is Method.QLORA and device.kind == "cpu":
         keep_differentiable(model)
     return model
@@ -84,8 +97,7 @@ def unquantised(path: Path, uri: str) -> list[str]:
     two to five times the error of NF4, without a word. Such layers stay as they are.
     Raises KubeTuneError (BAD_CONFIG, CannotQuantise) when that leaves nothing to quantise.
     """
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, trust_remote_code=False))
+    model = on_meta(path)
     own = get_keys_to_not_convert(model)
     widths = {
         name: module.in_features
@@ -122,7 +134,11 @@ def _settings(path: Path) -> dict[str, Any]:
 
 def linear_layers(model: Any) -> list[str]:
     """Names an adapter may be put on, without their place in the model, for messages."""
-    names = {name.rpartition(".")[2] for name, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
+    names = {
+        name.rpartition(".")[2]
+        for name, module in model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D))
+    }
     return sorted(names - {"lm_head"})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,14 +84,16 @@ def _processes(hyper: Hyperparameters) -> dict[str, Any]:
     return found
 
 
-def lora_arguments(lora: Lora) -> dict[str, Any]:
-    """Keyword arguments of ``peft.LoraConfig``."""
+def lora_arguments(lora: Lora, left_out: Sequence[str] = ()) -> dict[str, Any]:
+    """Keyword arguments of ``peft.LoraConfig``; nothing below the modules ``left_out`` gets an adapter."""
     targets: str | list[str] = list(lora.target_modules)
+    excluded = "|".join(map(re.escape, left_out))
     return {
         "r": lora.rank,
         "lora_alpha": lora.alpha,
         "lora_dropout": lora.dropout,
         "target_modules": "all-linear" if targets == ["all-linear"] else targets,
+        "exclude_modules": rf"({excluded})(\..*)?" if excluded else None,
         "use_rslora": lora.use_rslora,
         "use_dora": lora.use_dora,
         "bias": "none",

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import DistributedType
-from transformers import AutoModelForCausalLM
+
+from kubetune_shared.classes import auto_class
 
 from .device import Device
 
@@ -37,7 +38,7 @@ def whole_model(trainer: Any) -> Any:
     if not trainer.is_world_process_zero():
         return None
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(trainer.model.config)
+        model = auto_class(trainer.model.config).from_config(trainer.model.config)
     model.load_state_dict(weights, assign=True)
     model.tie_weights()
     model.generation_config = trainer.model.generation_config

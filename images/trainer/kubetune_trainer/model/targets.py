@@ -1,13 +1,12 @@
 """The layers an adapter is to be put on: are they there, and if not, what was probably meant. Pure.
 
-The preflight asks with the names in the model's files, the training with those of the model itself, and both answer in
-the same words.
+Preflight and training both ask with the names in the model itself.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from kubetune_contract import ExitCode, KubeTuneError
 
@@ -15,13 +14,6 @@ ALL_LINEAR = ("all-linear",)
 CLOSE = 0.5
 """Similarity (difflib) from which on a layer is proposed in place of a name that is not there."""
 _NOT_ADAPTED = frozenset({"lm_head", "embed_out"})
-_WEIGHTS = frozenset({"weight", "qweight", "weight_packed"})
-
-
-def modules_of(tensors: Mapping[str, tuple[int, ...]]) -> list[str]:
-    """The layers with a matrix of weights in a model's files (tensor -> shape), by their place in the model."""
-    parts = ((name.rpartition("."), shape) for name, shape in tensors.items())
-    return [module for (module, _, kind), shape in parts if kind in _WEIGHTS and len(shape) > 1]
 
 
 def missing_targets(wanted: Sequence[str], modules: Iterable[str]) -> list[str]:
@@ -32,12 +24,7 @@ def missing_targets(wanted: Sequence[str], modules: Iterable[str]) -> list[str]:
     if tuple(wanted) == ALL_LINEAR:
         return []
     known = [f".{module}" for module in modules]
-    # A file may name its layers without the model's own prefix.
-    return [
-        target
-        for target in wanted
-        if not any(module.endswith(f".{target}") or f".{target}".endswith(module) for module in known)
-    ]
+    return [target for target in wanted if not any(module.endswith(f".{target}") for module in known)]
 
 
 def unknown_targets(missing: Sequence[str], base_model: str, layers: Iterable[str]) -> KubeTuneError:

@@ -20,6 +20,8 @@ class Seen:
     """What the advice is drawn from."""
 
     config: TrainConfig
+    can_pack: bool
+    """Whether the base keeps packed rows apart."""
     train: Lengths
     validation: Lengths | None
     plan: Plan
@@ -75,7 +77,7 @@ def _about_settings(seen: Seen) -> Iterator[tuple[str, str]]:
             f"{seen.free_bytes / 2**30:.1f} GiB left",
         )
     waste = 1 - seen.train.tokens * plan.micro_batches / max(1, plan.tokens * _batches(seen))
-    if not hyper.packing and waste > MUCH_PADDING:
+    if seen.can_pack and not hyper.packing and waste > MUCH_PADDING:
         yield "UsePacking", f"{waste:.0%} of what would be computed is padding; packing: true leaves it out"
     if plan.steps < FEW_STEPS:
         yield "FewSteps", f"only {plan.steps} optimizer steps are planned; {_more_steps(hyper)}"

@@ -14,7 +14,6 @@ from pathlib import Path
 from kubetune_contract import (
     ExitCode,
     Fit,
-    Method,
     PreflightSummary,
     RowSettings,
     Suggestion,
@@ -33,15 +32,15 @@ from kubetune_shared.outlines import Outline, outline_model
 from kubetune_shared.rows import Row, Rows, digest
 from kubetune_shared.rows.howread import columns_confidence, how_read, unused_members
 from kubetune_shared.store import Store
+from kubetune_trainer.data.isolation import isolates, not_packed, unpacked_where_rows_would_leak
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import Identity, identify
 from kubetune_trainer.model.capability import WHEEL_ARCHITECTURES, check_capability, check_quantisation, parse
-from kubetune_trainer.model.targets import missing_targets, modules_of, unknown_targets
 from kubetune_trainer.prepare import check_chat_template, divided, read_files, use_of
 from kubetune_trainer.processes.place import processes
 from kubetune_trainer.publishing.fitting import fitting
 from kubetune_trainer.publishing.index import find_result
-from kubetune_trainer.reporting.advice import dora_not_servable, end_of_turn_not_learned
+from kubetune_trainer.reporting.advice import adapter_not_servable, dora_not_servable, end_of_turn_not_learned
 from kubetune_trainer.validate import validate
 from kubetune_trainer.workspace import work_dir
 
@@ -53,8 +52,9 @@ from .costs import Costs, Cpu, Task, on_cpu, on_gpus, startup, work
 from .disk import checkpoint_bytes, disk_bytes
 from .estimate import recipe
 from .fit import Verdict, verdict
+from .mainmemory import check_memory
 from .profile import Lengths, Plan, duplicates, histogram, leaks, percentiles, plan
-from .shapes import ModelShape, ShapeError, adaptable, model_shape
+from .shapes import ModelShape, ShapeError
 from .summary import fitted, rounded, table
 
 log = logging.getLogger(__name__)
@@ -91,6 +91,7 @@ def preflight() -> ExitCode:
     started = time.monotonic()
     config = read_config(TrainConfig)
     validate(config)
+    check_memory(memory_limit())
     store = Store(config.store)
     output = surroundings.try_output(store, config.output)
     folder = work_dir() / "preflight"
@@ -99,16 +100,19 @@ def preflight() -> ExitCode:
     outline = outline_model(config.base_model, store, folder / "model")
     check_files(outline.path, outline.config, config.base_model, use_of(config))
     check_class(outline.config, config.base_model, use_of(config))
+    unpacked, packing = not_packed(config, outline.config), config.hyperparameters.packing
+    config = unpacked_where_rows_would_leak(config, outline.config)
     check_exports(config, outline.path)
     check_gpus(config)
     data = read_data(config, store, outline, folder / "data")
     config, settings = settle(config, data.train_lengths)
-    found = find_result(store, config, lambda: identity(config, store, data), settings)
+    found = find_result(store, config, lambda: identity(config, store, data, packing=packing), settings)
     if found.summary and not missing(config, found.summary):
         write_termination(fitting(found.summary))
         return ExitCode.OK
     check_weights(config, outline)
-    summary = summarise(config, outline, data, output, settings=settings, earlier=found.told)
+    earlier = (*((unpacked,) if unpacked else ()), *found.told)
+    summary = summarise(config, outline, data, output, settings=settings, earlier=earlier)
     log.info(
         "preflight of %s in %.1f s:\n%s",
         config.owner.name,
@@ -119,8 +123,10 @@ def preflight() -> ExitCode:
     return ExitCode.OK
 
 
-def identity(config: TrainConfig, store: Store, data: Data) -> Identity:
-    """What the training will be."""
+def identity(config: TrainConfig, store: Store, data: Data, *, packing: bool) -> Identity:
+    """What the training will be. It is known by the ``packing`` that was asked for, whatever the base allows."""
+    asked = dataclasses.replace(config.hyperparameters, packing=packing)
+    config = dataclasses.replace(config, hyperparameters=asked)
     return identify(config, data.sha256, name_content(config.base_model, store), len(data.validation))
 
 
@@ -199,6 +205,7 @@ def summarise(  # noqa: PLR0913 (all that is known)
     costs = cost(config, task_of(config, outline, shape, data, planned), found) if shape else Costs()
     seen = Seen(
         config=config,
+        can_pack=isolates(outline.config),
         train=lengths,
         validation=held,
         plan=planned,
@@ -209,7 +216,9 @@ def summarise(  # noqa: PLR0913 (all that is known)
         disk_bytes=disk_bytes(config, shape, outline.download_bytes) if shape else outline.download_bytes,
         free_bytes=surroundings.free_bytes(work_dir()),
     )
-    told = (*earlier, *how_read(data.files), *data.told, dora_not_servable(config))
+    on_experts = bool(shape and shape.adapts_experts)
+    unserved = adapter_not_servable(config, outline.config, on_experts=on_experts)
+    told = (*earlier, *how_read(data.files), *data.told, dora_not_servable(config), unserved)
     parts = [lengths, *([held] if held else [])]
     return fitted(
         PreflightSummary(
@@ -256,23 +265,14 @@ def settle(config: TrainConfig, lengths: Lengths) -> tuple[TrainConfig, RowSetti
 def shape_of(config: TrainConfig, outline: Outline) -> tuple[ModelShape | None, str]:
     """The model's dimensions, or why they cannot be told.
 
-    Raises KubeTuneError as ``check_targets``.
+    Raises KubeTuneError (BAD_CONFIG), as the training would, for an adapter that cannot be put on the model.
     """
-    check_targets(config, outline)
+    from .counting import count  # noqa: PLC0415 (torch and transformers: four seconds, once all else is right)
+
     try:
-        return model_shape(outline.config, outline.tensors), ""
+        return count(config, outline.path), ""
     except ShapeError as error:
         return None, f"the size of {config.base_model} cannot be told: {error}"
-
-
-def check_targets(config: TrainConfig, outline: Outline) -> None:
-    """Raises KubeTuneError (BAD_CONFIG, UnknownTargetModules) when a layer to be adapted is not in the model."""
-    modules = modules_of(outline.tensors)
-    if config.method is Method.FULL or not modules:
-        return
-    missing = missing_targets(config.lora.target_modules, modules)
-    if missing:
-        raise unknown_targets(missing, config.base_model, adaptable(outline.tensors) or modules)
 
 
 def judge(config: TrainConfig, shape: ModelShape, longest: int) -> Verdict:

@@ -95,12 +95,8 @@ def with_settings(base: Recipe, hyper: Hyperparameters) -> Recipe:
 
 
 def trained_parameters(shape: ModelShape, method: Method, lora: Lora) -> int:
-    """Exact, from the shapes of the layers that ``lora`` names."""
-    if method is Method.FULL:
-        return shape.parameters
-    targets = shape.targets(lora.target_modules)
-    magnitudes = sum(target.outputs for target in targets) if lora.use_dora else 0
-    return sum(lora.rank * (target.inputs + target.outputs) for target in targets) + magnitudes
+    """Exact; a wrapper's towers are never trained."""
+    return shape.parameters - shape.towers if method is Method.FULL else shape.adapter.parameters(lora)
 
 
 def estimate(shape: ModelShape, run: Recipe) -> MemoryEstimate:

@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from kubetune_contract import Fit, MemoryEstimate, Method, TrainConfig
+from kubetune_contract import ExitCode, Fit, KubeTuneError, MemoryEstimate, Method, TrainConfig
 from kubetune_trainer.recovery.ladder import rungs_below, settings_of
 
 from .estimate import (
@@ -105,6 +105,20 @@ def asked_for(size: float) -> str:
     """As a quantity, rounded up."""
     steps = -(-int(size) // STEP)
     return f"{steps * STEP // GIB}Gi" if steps * STEP % GIB == 0 else f"{steps * STEP // MIB}Mi"
+
+
+def check_memory(available: int) -> None:
+    """Raises KubeTuneError (BAD_CONFIG, InvalidConfig) where not even the libraries fit.
+
+    The preflight loads them, too, and would be killed without a word.
+    """
+    if available < LEAST_LIBRARIES:
+        raise KubeTuneError(
+            ExitCode.BAD_CONFIG,
+            "InvalidConfig",
+            f"this pod may use {_size(available)} of main memory, and PyTorch and its libraries alone take "
+            f"{_size(LEAST_LIBRARIES)}: set spec.resources.memory: {asked_for(2 * LIBRARIES)} or more",
+        )
 
 
 def cpu_recipe(config: TrainConfig, width: int = 4) -> Recipe:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ from kubetune_trainer.patience import patiently
 
 from .results import artifact_kind
 
+GENERATION = "generation_config.json"
 
-def save_artifact(config: TrainConfig, model: Any, tokenizer: Any, dtype: Any, folder: Path) -> None:
+
+def save_artifact(  # noqa: PLR0913 (what is saved, and how)
+    config: TrainConfig, model: Any, tokenizer: Any, *, base: Path, dtype: Any, folder: Path
+) -> None:
     """Writes adapter or whole model with its tokenizer and chat template into ``folder``.
 
-    ``dtype`` is the precision the base's own files have, in which a whole model is written too.
+    ``base`` is the base model's folder and ``dtype`` the precision of its files, in which a whole model is written too.
     """
     if artifact_kind(config) == "adapter":
         # Servers compare this with the model they run; peft would write the path inside this pod.
@@ -28,7 +33,15 @@ def save_artifact(config: TrainConfig, model: Any, tokenizer: Any, dtype: Any, f
     else:
         model.config.use_cache = True
         model.to(dtype).save_pretrained(folder)
+        keep_generation_settings(base, folder)
     tokenizer.save_pretrained(folder)
+
+
+def keep_generation_settings(base: Path, folder: Path) -> None:
+    """The base's own settings, whatever they are, in place of those that transformers has written."""
+    (folder / GENERATION).unlink(missing_ok=True)
+    if (base / GENERATION).is_file():
+        shutil.copyfile(base / GENERATION, folder / GENERATION)
 
 
 def publish_when_possible(job: Job, folder: Path, uri: str, *, kind: str, meta: dict[str, Any]) -> Artifact:

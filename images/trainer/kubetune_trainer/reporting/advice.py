@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from kubetune_contract import Method, Suggestion, TrainConfig
+from kubetune_shared.lora_serving import not_served
 from kubetune_trainer.data.encoding import MASKED, Tokenised
 
 _TRAILING = 3
@@ -32,6 +34,23 @@ def end_of_turn_not_learned(data: Tokenised, ends: Collection[int]) -> Suggestio
         f"none of the {learned_parts} learned turns ends with an end-of-turn token{cut}: the tuned model may not know "
         "when to stop. Mark the turn with its end by {% generation %} in the chat template, or raise "
         "maxSequenceLength where rows are cut",
+    )
+
+
+def adapter_not_servable(config: TrainConfig, base: Mapping[str, Any], *, on_experts: bool) -> Suggestion | None:
+    """AdapterNotServable when vLLM does not take such an adapter on such a base, and no merged model is asked for.
+
+    ``base`` is its ``config.json``; ``on_experts`` says whether fused experts are adapted.
+    """
+    if config.method is Method.FULL or config.export.merged:
+        return None
+    problem = not_served(base, {"target_parameters": ["experts"] if on_experts else None})
+    if problem is None:
+        return None
+    attention = ", or name attention layers alone in lora.targetModules (q_proj, k_proj, v_proj, o_proj)"
+    return Suggestion(
+        "AdapterNotServable",
+        f"{problem}: set export.merged: true and deploy the merged model{attention if on_experts else ''}",
     )
 
 

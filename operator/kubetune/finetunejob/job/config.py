@@ -21,7 +21,7 @@ from kubetune_contract import (
 )
 from kubetune_contract.train import Accelerator, Placement
 
-from .effective import begun_with, effective
+from .effective import begun_with, effective, packing_is_the_presets
 from .uris import output_uri, results_uri
 
 
@@ -45,6 +45,7 @@ def build_config(job: FineTuneJob, settings: Settings, figures: PreflightStatus 
         recovery=_recovery(job),
         export=_export(job),
         preset=spec.preset,
+        packing_optional=packing_is_the_presets(spec),
         image=settings.trainer_image,
         dataset_sha256=figures.dataset_sha256 if figures else None,
         results=results_uri(job, settings),

@@ -74,6 +74,13 @@ def unset_hyperparameters(spec: FineTuneJobSpec) -> tuple[str, ...]:
     return tuple(name for name in names if all(getattr(layer, name) is None for layer in layers))
 
 
+def packing_is_the_presets(spec: FineTuneJobSpec) -> bool:
+    """Whether packing is wanted by the preset alone, so that a base that does not allow it is trained without."""
+    preset = PRESETS[spec.preset].hyperparameters if spec.preset else None
+    stated = spec.hyperparameters.packing if spec.hyperparameters else None
+    return preset is not None and preset.packing is True and stated is None
+
+
 def merge(base: Model, *layers: Model | None) -> Model:
     """``base`` under the layers; a later layer wins with every member it sets, also to a value like the default."""
     members: dict[str, Any] = {}
