@@ -12,22 +12,23 @@ import shutil
 import time
 from pathlib import Path
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, exit_when_asked, read_config
-from kubetune_shared.base_identity import name_content, named_by
+from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, TrainSummary, exit_when_asked, read_config
+from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, Rows, digest, read, split, write_rows
 from kubetune_shared.rows.howread import how_read
-from kubetune_shared.sources import resolve_file, resolve_model
+from kubetune_shared.sources import resolve_file
 from kubetune_shared.store import Store
-from kubetune_trainer.checkpoints.runstate import known_dataset
-from kubetune_trainer.checkpoints.shelf import Folder, learned_from
+from kubetune_trainer.checkpoints.runstate import Beginning, known_beginning
+from kubetune_trainer.checkpoints.shelf import Folder, learned_from, noted_beginning
 from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import identify, settings_sha256
 from kubetune_trainer.publishing.card import base_license
 from kubetune_trainer.publishing.index import Finding, find_result
-from kubetune_trainer.publishing.results import checkpoint_folder, published
+from kubetune_trainer.publishing.results import artifact_uri, checkpoint_folder, published
 
+from .base import fetch_base, name_base
 from .validate import validate
 from .workspace import (
     Inputs,
@@ -59,14 +60,16 @@ def prepare() -> ExitCode:
     train, validation = fetch_rows(config.dataset, store, inputs_dir() / "data")
     # What is published already was made of its own rows, whatever lies there now.
     rows = earlier.dataset_sha256 if earlier and earlier.dataset_sha256 else digest([*train, *validation])
+    known = beginning(config, store, earlier)
     if not earlier:
-        check_rows(config, store, rows)
-    base = name_content(config.base_model, store)
+        check_rows(config, known, rows)
+    base = name_base(config.base_model, store, known)
     found = Finding() if earlier else find_result(store, config, lambda: identify(config, rows, base, len(validation)))
     if found.summary and not missing(config, found.summary):
         save_found(found.summary)
         return ExitCode.OK
-    model = resolve_model(config.base_model, store, inputs_dir() / "model")
+    fetched = fetch_base(config.base_model, store, inputs_dir() / "model", base, known)
+    model = fetched.model
     check_model(model.path, config.base_model)
     check_exports(config, model.path)
     check_chat_template(model.path, config.base_model, [*train, *validation])
@@ -80,7 +83,8 @@ def prepare() -> ExitCode:
             dataset_sha256=rows,
             train_rows=len(train),
             validation_rows=len(validation),
-            base=named_by(model) or base,
+            base=fetched.content,
+            base_files=fetched.files,
             base_manifest_sha256=model.manifest_sha256,
             base_revision=model.revision,
             base_license=base_license(model.path),
@@ -142,15 +146,26 @@ def has_chat_template(folder: Path) -> bool:
     return isinstance(data, dict) and bool(data.get("chat_template"))
 
 
-def check_rows(config: TrainConfig, store: Store, rows: str) -> None:
-    """Raises KubeTuneError (BAD_DATA, DataChanged) when they are not those of this run so far, else of the preflight.
+def beginning(config: TrainConfig, store: Store, earlier: TrainSummary | None) -> Beginning:
+    """What this run has begun to learn from, or has: ``earlier`` is its published result.
 
-    A run that has begun knows better than a preflight, which may have come after its beginning. One that another
-    release began has noted them with its checkpoints only.
+    A run that another release began has noted some of it with its checkpoints only.
     """
     sha = settings_sha256(config)
-    known = known_dataset(store, config.output, sha) or learned_from(Folder(store, checkpoint_folder(config)), sha)
-    if known:
-        check_unchanged(config.dataset, rows, known, "this run began to learn from them")
+    known = known_beginning(store, config.output, sha)
+    if known.dataset_sha256 and known.base:
+        return known
+    found = read_manifest(store, artifact_uri(config)) if earlier else None
+    noted = noted_beginning(found[0]) if found else learned_from(Folder(store, checkpoint_folder(config)), sha)
+    return Beginning(known.dataset_sha256 or noted.dataset_sha256, known.base or noted.base, known.base_files)
+
+
+def check_rows(config: TrainConfig, known: Beginning, rows: str) -> None:
+    """Raises KubeTuneError (BAD_DATA, DataChanged) when they are not those of this run so far, else of the preflight.
+
+    A run that has begun knows better than a preflight, which may have come after its beginning.
+    """
+    if known.dataset_sha256:
+        check_unchanged(config.dataset, rows, known.dataset_sha256, "this run began to learn from them")
     else:
         check_unchanged(config.dataset, rows, config.dataset_sha256, "the preflight counted them")

@@ -24,6 +24,8 @@ class Inputs:
     validation_rows: int
     base: str
     """The base model's content, as ``kubetune_shared.base_identity`` names it."""
+    base_files: str | None = None
+    """Digests of its files; None for a base from a hub, whose commit says it all."""
     base_manifest_sha256: str | None = None
     base_revision: str | None = None
     """Commit of a base from the hub."""

@@ -16,7 +16,7 @@ from kubetune_shared.artifacts import publish
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints import uploader as uploader_module
 from kubetune_trainer.checkpoints.cadence import Cadence
-from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
+from kubetune_trainer.checkpoints.runstate import Beginning, Best, Latest, RunState, SupersededError
 from kubetune_trainer.checkpoints.shelf import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
 from kubetune_trainer.checkpoints.uploader import Saved, Stored, Uploader, worth_keeping
 from kubetune_trainer.identity import Identity
@@ -75,7 +75,7 @@ def test_the_newest_are_kept_and_the_last_is_restored(store: Store, folder: str,
     found = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest)
     assert found is not None
     assert (found.step, found.path, found.tokens) == (100, tmp_path / "restored/checkpoint-100", 1000)
-    assert found.dataset_sha256 == META["datasetSha256"]
+    assert found.beginning == Beginning(META["datasetSha256"], RUN.base)
     assert (found.path / "optimizer.pt").read_text().startswith("momentum of 100")
     earlier = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest, before=100)
     assert earlier is not None
