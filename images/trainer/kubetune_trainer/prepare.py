@@ -21,6 +21,7 @@ from kubetune_shared.sources import resolve_file
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints.runstate import Beginning, known_beginning
 from kubetune_trainer.checkpoints.shelf import Folder, learned_from, noted_beginning
+from kubetune_trainer.data.rowkeys import keep_keys
 from kubetune_trainer.data.unchanged import check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import identify, settings_sha256
@@ -88,6 +89,7 @@ def prepare() -> ExitCode:
             base_manifest_sha256=model.manifest_sha256,
             base_revision=model.revision,
             base_license=base_license(model.path),
+            row_keys=keep_keys(train, model),
             suggestions=found.told,
             found=found.summary,
         )

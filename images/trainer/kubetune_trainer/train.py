@@ -27,6 +27,7 @@ from kubetune_shared.progress import ProgressServer
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints import shelf
 from kubetune_trainer.checkpoints.runstate import Beginning, RunState
+from kubetune_trainer.data.rowkeys import add_keys
 from kubetune_trainer.data.unchanged import check_same_base, check_unchanged
 from kubetune_trainer.exports.export import export
 from kubetune_trainer.identity import identify, settings_sha256
@@ -226,8 +227,12 @@ def publish(job: Job, inputs: Inputs, learned: Learned, results: TrainSummary) -
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     learned.save(folder)
-    described = card(artifact_kind(job.config), job.config, results, origin(job.config, inputs))
+    described = card(
+        artifact_kind(job.config), job.config, results, origin(job.config, inputs, per_token=job.state.per_token)
+    )
     (folder / "README.md").write_text(described, encoding="utf-8")
     known = {name: value for name, value in to_json(results).items() if name != "artifact"}
     meta = manifest_meta(job.config, inputs, known)
+    if inputs.row_keys:
+        meta = add_keys(folder, meta, inputs.row_keys)
     return publish_when_possible(job, folder, artifact_uri(job.config), kind=artifact_kind(job.config), meta=meta)

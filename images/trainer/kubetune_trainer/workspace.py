@@ -13,6 +13,18 @@ from kubetune_contract.paths import WORK_DIR
 
 
 @dataclass(frozen=True)
+class RowKeyCount:
+    """Prompts by their keys (see ``kubetune_shared.rowkeys``)."""
+
+    own: int
+    """Trained on in this run."""
+    inherited: int
+    """Only in runs whose result was its base, or theirs."""
+    complete: bool
+    """False where one of those results has no keys."""
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What prepare checked and brought to this machine."""
 
@@ -31,6 +43,7 @@ class Inputs:
     """Commit of a base from the hub."""
     base_license: str | None = None
     """As the base's own model card says it."""
+    row_keys: RowKeyCount | None = None
     suggestions: tuple[Suggestion, ...] = ()
     """What was seen while preparing."""
     found: TrainSummary | None = None
