@@ -6,13 +6,23 @@ model and normalised rows in the work folder.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import shutil
 import time
 from pathlib import Path
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, TrainConfig, TrainSummary, exit_when_asked, read_config
+from kubetune_contract import (
+    Dataset,
+    ExitCode,
+    KubeTuneError,
+    Suggestion,
+    TrainConfig,
+    TrainSummary,
+    exit_when_asked,
+    read_config,
+)
 from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.models import check_model
 from kubetune_shared.rows import Row, Rows, digest, read, split, write_rows
@@ -22,7 +32,7 @@ from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints.runstate import Beginning, known_beginning
 from kubetune_trainer.checkpoints.shelf import Folder, learned_from, noted_beginning
 from kubetune_trainer.data.rowkeys import keep_keys
-from kubetune_trainer.data.unchanged import check_unchanged
+from kubetune_trainer.data.unchanged import BASE_CHANGED, check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import identify, settings_sha256
 from kubetune_trainer.publishing.card import base_license
@@ -47,7 +57,6 @@ log = logging.getLogger(__name__)
 def prepare() -> ExitCode:
     """Raises KubeTuneError with the first thing that is wrong."""
     exit_when_asked()
-    started = time.monotonic()
     config = read_config(TrainConfig)
     validate(config)
     store = Store(config.store)
@@ -58,6 +67,23 @@ def prepare() -> ExitCode:
         return ExitCode.OK
     shutil.rmtree(inputs_dir(), ignore_errors=True)
     inputs_dir().mkdir(parents=True)
+    try:
+        bring(config, store, earlier)
+    except KubeTuneError as error:
+        if earlier is None or error.reason != BASE_CHANGED:
+            raise
+        # The result is there; what is missing can only be made with the base that it was trained on.
+        told = Suggestion(
+            "ExportFailed", f"{' and '.join(missing(config, earlier))} cannot be made: {error.message}"[:600]
+        )
+        save_found(dataclasses.replace(earlier, suggestions=(*earlier.suggestions, told)))
+    return ExitCode.OK
+
+
+def bring(config: TrainConfig, store: Store, earlier: TrainSummary | None) -> None:
+    """Rows and base, checked and on this machine; ``earlier`` is this run's published result, where only exports are
+    left to make."""
+    started = time.monotonic()
     train, validation = fetch_rows(config.dataset, store, inputs_dir() / "data")
     # What is published already was made of its own rows, whatever lies there now.
     rows = earlier.dataset_sha256 if earlier and earlier.dataset_sha256 else digest([*train, *validation])
@@ -68,7 +94,7 @@ def prepare() -> ExitCode:
     found = Finding() if earlier else find_result(store, config, lambda: identify(config, rows, base, len(validation)))
     if found.summary and not missing(config, found.summary):
         save_found(found.summary)
-        return ExitCode.OK
+        return
     fetched = fetch_base(config.base_model, store, inputs_dir() / "model", base, known)
     model = fetched.model
     check_model(model.path, config.base_model)
@@ -97,7 +123,6 @@ def prepare() -> ExitCode:
     log.info(
         "prepared %d training and %d validation rows in %.1f s", len(train), len(validation), time.monotonic() - started
     )
-    return ExitCode.OK
 
 
 def fetch_rows(dataset: Dataset, store: Store, dest: Path) -> tuple[list[Row], list[Row]]:

@@ -25,7 +25,7 @@ OLD, NEW = b"old" * 100, b"new!" * 100
 
 def refused(code: str, status: int) -> ClientError:
     said = {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(said, "GetObject")  # type: ignore[arg-type]
+    return ClientError(said, "GetObject")
 
 
 @pytest.mark.parametrize(

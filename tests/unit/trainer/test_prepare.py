@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore, to_json
+from kubetune_contract import Dataset, ExitCode, Export, Lora, Method, ObjectStore, to_json
 from kubetune_shared.artifacts import publish
 from kubetune_shared.manifest import build, describe, serialise
 from kubetune_trainer.checkpoints.runstate import Beginning, RunState
-from kubetune_trainer.identity import settings_sha256
+from kubetune_trainer.identity import Identity, deciding, settings_sha256
 from tests.support.models_on_disk import put_model
 from tests.support.points import Record
 from tests.support.ports import free_port
@@ -186,6 +186,26 @@ def test_a_base_that_was_overwritten_under_a_run(
     # Under other settings it is another run.
     job.config = dataclasses.replace(job.config, lora=Lora(rank=2))
     assert job.run("prepare") == 0, job.log
+
+
+def test_a_published_result_outlives_its_base(jobs: Jobs, tmp_path: Path) -> None:
+    """Only the export that is missing needs the base: of another one it would be another model."""
+    folder = jobs.server.root / "models" / f"own-{tmp_path.name}"
+    put_model(folder)
+    job, inputs = begun(jobs, base_model=f"s3://models/{folder.name}", export=Export(merged=True))
+    run = Identity(deciding(job.config), inputs["datasetSha256"], inputs["base"])
+    results = {"schema": 1, "steps": 8, "trainRows": 64, "validationRows": 0, "durationSeconds": 1.0}
+    meta = {"datasetSha256": inputs["datasetSha256"], "config": {"run": to_json(run), "results": results}}
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result/adapter_model.safetensors").write_bytes(b"trained")
+    artifact = publish(jobs.store, tmp_path / "result", f"{job.config.output}/adapter", kind="adapter", meta=meta)
+    overwrite(folder)
+    assert job.run("prepare") == 0, job.log
+    summary = job.succeed("train")
+    assert summary["artifact"] == to_json(artifact)
+    (told,) = summary["suggestions"]
+    assert told["reason"] == "ExportFailed"
+    assert told["message"].startswith(f"merged cannot be made: s3://models/{folder.name} holds another model")
 
 
 def test_the_same_base_under_another_name_is_the_same(jobs: Jobs, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from kubetune_contract import Dataset, ExitCode, KubeTuneError
 
+BASE_CHANGED = "BaseChanged"
 SHOWN = 16
 """Digits of a digest that a person compares."""
 

@@ -51,7 +51,7 @@ class PerToken:
         state = self.accelerator.gradient_state
         if not self.per_token or not state.end_of_dataloader or state.remainder <= 0:
             return None
-        before = self.accelerator.process_index * self.args.eval_batch_size
+        before = int(self.accelerator.process_index * self.args.eval_batch_size)
         return max(0, int(state.remainder) - before)
 
 
