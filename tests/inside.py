@@ -22,6 +22,7 @@ from images.build.choices import cache_folder
 from images.build.errors import ImageBuildError
 from images.build.run import Command, Mount, run
 from images.build.session import Session
+from tests.support.former import NoHistoryError, unpack
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = {"trainer": "tests/trainer", "evaluator": "tests/evaluator", "server-cpu": "tests/server"}
@@ -40,6 +41,9 @@ TOOLS = (
 IMAGES_PYTHON = "3.11"
 # Behind the image's own libraries, so that none of them is replaced; xdist's workers read it, too.
 START = "import sys; sys.path.append('/tools')\n"
+FORMER = "02a6648"
+"""The last commit before runs knew their base, and validation losses were those of learned tokens."""
+FORMER_PARTS = tuple(f"images/{name}" for name in ("contract", "shared", "trainer"))
 WORKERS = {"trainer": 2}
 """Of the suite that takes longest; most of it is one process waiting for the next."""
 
@@ -90,11 +94,20 @@ def object_store() -> Path:
     return server
 
 
+def former(folder: Path) -> None:
+    """The trainer's code as of FORMER, for the tests of an upgrade; ``reason`` says why it is not there."""
+    try:
+        unpack(FORMER, folder, FORMER_PARTS)
+    except NoHistoryError as error:
+        (folder / "reason").write_text(f"commit {FORMER} cannot be had (a shallow clone?): {error}")
+
+
 def command(image: str, suite: str, folder: Path, options: list[str]) -> Command:
     """The container's command; ``folder`` gets ``report/junit.xml``."""
-    for name in ("images", "report", "start"):
+    for name in ("images", "report", "start", "former"):
         (folder / name).mkdir()
     source_roots(folder / "images")
+    former(folder / "former")
     (folder / "start" / "sitecustomize.py").write_text(START)
     folder.chmod(0o755)
     (folder / "report").chmod(0o777)
@@ -104,6 +117,7 @@ def command(image: str, suite: str, folder: Path, options: list[str]) -> Command
         Mount(folder / "images", "/src/images"),
         Mount(tools(), "/tools"),
         Mount(folder / "start", "/start"),
+        Mount(folder / "former", "/former"),
         Mount(object_store(), "/usr/local/bin/versitygw"),
         Mount(folder / "report", "/report", writable=True),
     )

@@ -27,9 +27,13 @@ from kubetune_contract import (
     from_json,
 )
 from kubetune_evaluator.report import Report
-from kubetune_shared.artifacts import read_manifest
+from kubetune_shared.artifacts import publish, read_manifest
+from kubetune_shared.rowkeys import NAME as KEYS
+from kubetune_shared.rowkeys import trained
+from kubetune_shared.rows import Row
 from kubetune_shared.rows.chats import ChatReader
 from tests.support import toolchats
+from tests.support.points import Record
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 
@@ -292,11 +296,82 @@ def test_a_stopped_evaluation_says_so_and_tells_its_progress(
     assert read_manifest(evaluations.store, job.config.output) is None
 
 
-def wait_for_progress(job: Evaluator) -> dict[str, Any]:
-    """The first progress that counts items."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
+def test_a_preempted_evaluation_goes_on_from_the_answers_it_has(
+    evaluations: Evaluations, number: signal.Signals, record_property: Record
+) -> None:
+    many = [{"prompt": f"say {n} hello" + " world" * (n % 5), "completion": "x"} for n in range(600)]
+    settings = Generation(max_new_tokens=24, batch_size=4)
+    job, whole = (evaluations.make(many, generation=settings) for _ in range(2))
+    job.environment["KUBETUNE_KEEP_SECONDS"] = "0.2"
+    assert job.run("prepare") == 0, job.log
+    process = job.start("evaluate")
+    seen = wait_for_progress(job, beyond=620)
+    process.send_signal(number)
+    assert process.wait(60) == (ExitCode.PREEMPTED if number is signal.SIGTERM else -number), job.log
+    assert len(evaluations.store.list(f"{job.config.output}/answers")) > 1
+    # Another pod, on an empty disk.
+    again = replace(job, folder=job.folder.with_name(f"{job.folder.name}-again"), port=free_port())
+    summary, expected = from_json(EvalSummary, again.both()), from_json(EvalSummary, whole.both())
+    assert "going on from 600 of 600 answers that were stored" in again.log, "the base had answered everything"
+    assert summary.results == expected.results
+    assert again.items(evaluations.store) == whole.items(evaluations.store)
+    assert evaluations.store.list(f"{job.config.output}/answers") == []
+    record_property(
+        "point", f"an evaluation {number.name} after {seen['done']} of 1200 answers: the next pod asks the rest only"
+    )
+
+
+def test_answers_of_another_model_are_not_taken(evaluations: Evaluations, truth: dict[str, list[str]]) -> None:
+    """The adapter was replaced between two pods: its answers are asked anew, the base's are there."""
+    data = rows(truth["candidate"])
+    job = evaluations.make(data, candidate=TUNED)
+    assert job.run("prepare") == 0, job.log
+    process = job.start("evaluate")
+    wait_for_progress(job)
+    process.kill()
+    process.wait(60)
+    changed = replace(job.config, candidate=ModelRef("candidate", BASE_URI, OTHER.adapter_uri))
+    again = replace(job, config=changed, folder=job.folder.with_name(f"{job.folder.name}-again"), port=free_port())
+    again.both()
+    assert [item["answers"]["candidate"]["text"] for item in again.items(evaluations.store)] == truth["other"]
+
+
+def test_rows_that_were_trained_on_are_found(
+    evaluations: Evaluations, truth: dict[str, list[str]], tuned: Path, record_property: Record
+) -> None:
+    """Ten of the seventy items, with other answers and in capitals: a clear gain, and no Go."""
+    folder = evaluations.folder / "keyed"
+    shutil.copytree(tuned, folder)
+    (folder / "manifest.json").unlink(missing_ok=True)
+    trained([Row(n, prompt=prompt.upper(), completion="?") for n, prompt in enumerate(PROMPTS[:10])]).write(
+        folder / KEYS
+    )
+    uri = f"s3://models/keyed-{evaluations.count}"
+    meta = {"baseModel": {"uri": BASE_URI}, "datasetSha256": "0" * 64}
+    publish(evaluations.store, folder, uri, kind="adapter", meta=meta)
+    data = rows(mostly(truth["candidate"], truth["base"]))
+    job = evaluations.make(data, gate=GATE, candidate=replace(TUNED, adapter_uri=uri))
+    summary = from_json(EvalSummary, job.both())
+    assert summary.verdict == "Inconclusive"
+    assert "candidate was trained on 10 of the 70 items (14.3%), more than 1%" in (summary.verdict_message or "")
+    report = from_json(Report, json.loads(job.read(evaluations.store, "report.json")))
+    assert [model.seen for model in report.models] == [10, None]
+    assert [item.get("seen") for item in job.items(evaluations.store)] == [["candidate"]] * 10 + [None] * 60
+    assert "was trained on 10 of the 70 items" in job.read(evaluations.store, "report.html")
+    record_property("point", f"rows that were trained on: {summary.verdict}: {summary.verdict_message}")
+    unseen = from_json(
+        EvalSummary, evaluations.make(data[10:], gate=GATE, candidate=replace(TUNED, adapter_uri=uri)).both()
+    )
+    assert unseen.verdict == "Go"
+    assert "trained on" not in (unseen.verdict_message or "")
+
+
+def wait_for_progress(job: Evaluator, beyond: int = 0) -> dict[str, Any]:
+    """The first progress that counts items, more than ``beyond``."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        if (seen := job.progress()).get("done"):
+        if (seen := job.progress()).get("done", 0) > beyond:
             return seen
-        time.sleep(0.1)
+        time.sleep(0.05)
     raise AssertionError(job.log)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import subprocess
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from .operator import ROOT
+ROOT = Path(__file__).resolve().parents[2]
 
 PARTS = ("operator", "images/contract", "charts")
 """What an installation needs: the operator with the contract it imports, and the chart with the CRDs."""
@@ -17,9 +18,9 @@ class NoHistoryError(Exception):
     """The commit cannot be had; the message is git's own."""
 
 
-def unpack(commit: str, folder: Path) -> Path:
+def unpack(commit: str, folder: Path, parts: Iterable[str] = PARTS) -> Path:
     """The parts as of ``commit``, below ``folder``. Raises NoHistoryError where the checkout does not have it."""
-    argv = ["git", "-C", str(ROOT), "archive", commit, *PARTS]
+    argv = ["git", "-C", str(ROOT), "archive", commit, *parts]
     try:
         done = subprocess.run(argv, capture_output=True, check=False)
     except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MOVED = "fedcba9876543210fedcba9876543210fedcba98"
+
+
+def move(repository: Path) -> Path:
+    """The repository's branches go on from COMMIT to MOVED, as which its folder counts from now on; returns the folder
+    of what was there."""
+    former = repository.with_name(f"{repository.name}@{COMMIT}")
+    shutil.copytree(repository, former)
+    repository.with_name(f"{repository.name}.head").write_text(MOVED)
+    return former
 
 
 @contextmanager
@@ -49,22 +60,25 @@ class _Handler(BaseHTTPRequestHandler):
         owner, _, below = path.partition("/")
         name, *rest = below.split("/")
         repository = self.server.root / ("datasets" if is_data else "") / owner / name
+        commit, folder = _at(repository, rest[1] if len(rest) > 1 else "main")
         if owner == "gated":
             self._send(403, b"{}", {"X-Error-Code": "GatedRepo"})
         elif not name or not repository.is_dir():
             self._send(404, b"{}", {"X-Error-Code": "RepoNotFound"})
+        elif not folder.is_dir():
+            self._send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif rest[:1] == ["resolve"]:
-            self._file(repository / "/".join(rest[2:]))
+            self._file(folder / "/".join(rest[2:]), commit)
         elif rest[:1] == ["tree"]:
-            self._send(200, json.dumps(_tree(repository)).encode(), {})
+            self._send(200, json.dumps(_tree(folder)).encode(), {})
         else:
-            listing = {"id": f"{owner}/{name}", "sha": COMMIT, "siblings": _siblings(repository)}
+            listing = {"id": f"{owner}/{name}", "sha": commit, "siblings": _siblings(folder)}
             self._send(200, json.dumps(listing).encode(), {})
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
-    def _file(self, path: Path) -> None:
+    def _file(self, path: Path, commit: str) -> None:
         if not path.is_file():
             self._send(404, b"", {"X-Error-Code": "EntryNotFound"})
             return
@@ -79,7 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         data = path.read_bytes()
         etag = f'"{hashlib.sha256(data).hexdigest()}"'
-        self._send(200, data, {"ETag": etag, "X-Repo-Commit": COMMIT})
+        self._send(200, data, {"ETag": etag, "X-Repo-Commit": commit})
 
     def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -91,6 +105,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         pass
+
+
+def _at(repository: Path, revision: str) -> tuple[str, Path]:
+    """The commit of a revision and the folder of its files; what is no commit is a branch."""
+    note = repository.with_name(f"{repository.name}.head")
+    head = note.read_text() if note.is_file() else COMMIT
+    commit = revision if re.fullmatch("[0-9a-f]{40}", revision) else head
+    return commit, repository if commit == head else repository.with_name(f"{repository.name}@{commit}")
 
 
 def _files(repository: Path) -> list[Path]:

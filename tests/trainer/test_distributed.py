@@ -93,8 +93,8 @@ def test_two_processes_learn_what_one_learns(jobs: Jobs, way: str, record_proper
     far = max(apart[key] for key in apart if key[0] == "loss")
     # The halves of a batch are summed in another order, which shows in a bfloat16's eight bits.
     assert far < (2e-3 if computes_bfloat16() else 1e-4), (ours, theirs)
-    # A validation loss is the mean of its batches' means, and those are of other sizes.
-    assert max(apart.values()) < 0.05, (ours, theirs)
+    # A validation loss is a mean over tokens, however they are shared out.
+    assert max(apart.values()) < 1e-2, (ours, theirs)
     for member in ("steps", "trainRows", "tokens"):
         assert pair.termination[member] == one.termination[member], member
     # One process does all the talking.

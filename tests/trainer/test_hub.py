@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,12 @@ import pytest
 from kubetune_contract import Dataset, ExitCode
 from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.manifest import BaseModel
-from tests.support.hub import COMMIT, hub
+from tests.support.hub import COMMIT, MOVED, hub, move
+from tests.support.points import Record
 from tests.support.ports import free_port
 from tests.support.training import Jobs, Trainer, rows
+
+from .attempts import wait_for_checkpoint
 
 
 @pytest.fixture
@@ -49,6 +53,43 @@ def test_model_and_data_from_a_hub(jobs: Jobs, endpoint: str) -> None:
     fetched = {path.name for path in (job.folder / "work/inputs/model").iterdir()}
     assert "model.safetensors" in fetched
     assert not fetched & {"evil.py", "pytorch_model.bin"}
+
+
+def test_a_branch_that_moves_under_a_run(jobs: Jobs, endpoint: str, tmp_path: Path, record_property: Record) -> None:
+    """The run goes on with the commit that it began with; where the hub has that no more, it is refused."""
+    job = job_at(jobs, endpoint)
+    job.config = dataclasses.replace(
+        job.config, hyperparameters=dataclasses.replace(job.config.hyperparameters, max_steps=400, save_steps=4)
+    )
+    assert job.run("prepare") == 0, job.log
+    process = job.start("train")
+    wait_for_checkpoint(job, process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(120) == ExitCode.PREEMPTED, job.log
+    repository = tmp_path / "hub/owner/tiny"
+    weights = (repository / "model.safetensors").read_bytes()
+    former = move(repository)
+    (repository / "model.safetensors").write_bytes(weights[:-1] + b"x")
+    assert job.run("prepare") == 0, job.log
+    fetched = job.folder / "work/inputs/model"
+    assert (fetched / "model.safetensors").read_bytes() == weights
+    assert json.loads((job.folder / "work/inputs/inputs.json").read_text())["base"] == f"commit:{COMMIT}"
+    # Also where only the checkpoints tell, as after a release that did not note the base with the run.
+    path = jobs.server.root / job.config.output.removeprefix("s3://") / "run.json"
+    document = json.loads(path.read_text())
+    assert document.pop("base") == f"commit:{COMMIT}"
+    path.write_text(json.dumps(document))
+    assert job.run("prepare") == 0, job.log
+    assert (fetched / "model.safetensors").read_bytes() == weights
+    shutil.rmtree(former)
+    assert job.run("prepare") == ExitCode.BAD_DATA, job.log
+    assert job.termination["reason"] == "BaseChanged"
+    assert f"has no commit {COMMIT[:16]} any more, which this run began with" in job.termination["message"]
+    # A run that begins now begins with what is there.
+    new = job_at(jobs, endpoint)
+    assert new.run("prepare") == 0, new.log
+    assert json.loads((new.folder / "work/inputs/inputs.json").read_text())["base"] == f"commit:{MOVED}"
+    record_property("point", f"a hub's branch moved under a run: its commit is fetched; {job.termination['message']}")
 
 
 @pytest.mark.parametrize(

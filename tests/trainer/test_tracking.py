@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,38 @@ def test_what_the_server_refuses_costs_neither_curve_nor_version(
     assert "seed" not in trouble.message
     assert f"MLflow has this run as team/demo ({run.info.run_id})" in caplog.text
     record_property("point", f"MLflow refuses a parameter: curve, end and model version are there; {trouble.message}")
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_deleted_experiment_is_restored(
+    tracking: Tracking, when: str, monkeypatch: pytest.MonkeyPatch, record_property: Record
+) -> None:
+    """MLflow lets nobody make another of its name, so the curve would be lost for good."""
+    monkeypatch.setattr("kubetune_trainer.tracking.tracker.FLUSH_SECONDS", 0.1)
+    client = MlflowClient(tracking_uri=tracking.uri)
+    if when == "before":
+        client.delete_experiment(client.create_experiment(tracking.experiment))
+    tracker = Tracker(tracking, OWNER, "sha")
+    tracker.params({"method": "lora"})
+    tracker.metrics({"loss": 2.0}, 1)
+    if when == "meanwhile":
+        wait_until(lambda: tracker.run_id is not None and client.get_run(tracker.run_id).data.metrics)
+        client.delete_experiment(runs(tracking)[0].info.experiment_id)
+    tracker.metrics({"loss": 1.0}, 2)
+    tracker.finish("FINISHED", seconds=60)
+    (run,) = runs(tracking)
+    assert (run.info.status, run.data.params) == ("FINISHED", {"method": "lora"})
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 2.0), (2, 1.0)]
+    assert tracker.troubles == ()
+    record_property("point", f"MLflow experiment deleted {when}: restored, one run, the whole curve")
+
+
+def wait_until(found: Callable[[], Any], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not found():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 @pytest.mark.walk("W1")

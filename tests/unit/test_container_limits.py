@@ -15,9 +15,17 @@ AFFINITY = len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("50000 100000", 1), ("max 100000", AFFINITY), ("6400000 100000", AFFINITY)]
+    ("text", "expected"),
+    [
+        ("50000 100000", 1),
+        ("150000 100000", 1),
+        ("max 100000", AFFINITY),
+        ("6400000 100000", AFFINITY),
+        ("junk", AFFINITY),
+    ],
 )
 def test_cpu_quota_of_cgroup_v2(tmp_path: Path, text: str, expected: int) -> None:
+    """A training on 1.5 CPUs computes on one, as before; and so does an evaluation."""
     (tmp_path / "cpu.max").write_text(text)
     assert cpu_limit(tmp_path) == expected
 

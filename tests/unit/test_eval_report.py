@@ -139,12 +139,6 @@ def test_items_carry_answers_scores_and_gains_of_every_model() -> None:
     assert lines[-1]["gains"]["exactMatch"] == {"base": None, "previous": None}
 
 
-def test_training_on_the_test_rows_is_a_doubt() -> None:
-    models = (ModelReport("candidate", "s3://m/base", trained_on="d" * 64), ModelReport("base", "s3://m/base"))
-    assert "candidate was trained on exactly these rows" in reports.doubts(models, "d" * 64)[0]
-    assert reports.doubts(models, "e" * 64) == ()
-
-
 def test_the_page_escapes_what_models_say_and_loads_nothing() -> None:
     report, lines = made(tuple(MetricName), gate=Gate(MetricName.EXACT_MATCH))
     page = render(report, lines, MetricName.EXACT_MATCH)

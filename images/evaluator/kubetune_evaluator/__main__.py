@@ -37,7 +37,9 @@ def _evaluate() -> ExitCode | None:
         return evaluate()
     except _Stopped:
         raise KubeTuneError(
-            ExitCode.PREEMPTED, "Preempted", "asked to stop before the end; the next attempt starts from the first item"
+            ExitCode.PREEMPTED,
+            "Preempted",
+            "asked to stop before the end; the next attempt goes on from the answers it has",
         ) from None
 
 

@@ -34,8 +34,9 @@ from . import corpus, models
 from .checks import Design
 from .compare import Answers, Comparison, compare
 from .finished import KIND, finished
-from .generate import Answer, Generator
+from .generate import Generator
 from .items import Item, groups_of
+from .kept import Answer, Kept, discard, identity
 from .metrics import CORPUS_METRICS, Text
 from .page import render
 from .plan import Plan, PlannedModel, config_sha256, inputs_dir, load
@@ -46,17 +47,19 @@ from .report import (
     ModelReport,
     Report,
     Settings,
-    doubts,
     item_lines,
     judged,
     metric_reports,
 )
+from .seen import Seen, doubts, marked, message, remarks
 from .summary import summarise
 from .tokenizer import load_tokenizer, template_for
 
 log = logging.getLogger(__name__)
 
 LIBRARIES = ("torch", "transformers", "peft", "tokenizers", "sacrebleu", "rouge-score", "scipy", "numpy")
+ANSWERING = ("torch", "transformers", "peft", "tokenizers")
+"""Those that answers depend on."""
 ALPHA = 0.05
 """Of the intervals when no gate names another."""
 
@@ -119,21 +122,22 @@ def measure(config: EvalConfig, store: Store, server: ProgressServer) -> tuple[R
     distinct = {model.identity: model for model in plan.models}
     reporter = Reporter(server, len(items) * len(distinct))
     torch.set_num_threads(cpu_limit())
-    measured = answer_all(config, plan, items, reporter)
+    measured = answer_all(config, store, plan, items, reporter)
     reporter.tell(phase="scoring", model=None)
     answers = {model.name: measured[model.identity].answers for model in plan.models}
     comparisons = compare_all(config, plan, items, answers)
     report = build_report(config, plan, items, measured, comparisons)
     report = replace(report, duration_seconds=round(time.monotonic() - started, 3))
     reporter.tell(phase="publishing")
-    lines = item_lines(items, answers, comparisons)
+    lines = marked(item_lines(items, answers, comparisons), {model.name: model.seen or () for model in plan.models})
     artifact = publish_report(config, store, report, lines)
+    discard(store, config.output)
     reporter.tell(phase="done")
     return report, artifact
 
 
 def answer_all(
-    config: EvalConfig, plan: Plan, items: Sequence[Item], reporter: Reporter
+    config: EvalConfig, store: Store, plan: Plan, items: Sequence[Item], reporter: Reporter
 ) -> dict[tuple[str, str | None], Measured]:
     """Answers of every distinct model; each base is loaded once, and answers bare before any adapter is put on."""
     measured: dict[tuple[str, str | None], Measured] = {}
@@ -147,15 +151,31 @@ def answer_all(
         for model in family:
             if model.identity in measured:
                 continue
-            before, started = len(measured) * len(items), time.monotonic()
+            before = len(measured) * len(items)
             reporter.tell(phase="generating", model=model.name)
-            with models.adapted(base, model) as ready:
-                answers = Generator(ready, tokenizer, config.generation, reporter.counter(before)).answers(prompts)
-            measured[model.identity] = Measured(model, tuple(answers), time.monotonic() - started)
+            kept = Kept(store, config.output, answers_identity(config, model), prompts)
+            try:
+                with models.adapted(base, model) as ready:
+                    generator = Generator(ready, tokenizer, config.generation, reporter.counter(before))
+                    answers = generator.answers(prompts, kept)
+            finally:
+                kept.flush()
+            measured[model.identity] = Measured(model, tuple(answers), kept.seconds)
             log.info("%s answered %d items in %.1f s", model.name, len(items), measured[model.identity].seconds)
         del base
         models.release()
     return measured
+
+
+def answers_identity(config: EvalConfig, model: PlannedModel) -> str:
+    """Names the way in which the model is asked."""
+    kind, precision = models.device(config.gpus)
+    return identity(
+        model=[model.content or model.uri, model.adapter_content or model.adapter_uri],
+        generation=config.generation,
+        device=[models.device_name(kind), str(precision), config.gpus],
+        libraries={name: importlib.metadata.version(name) for name in ANSWERING},
+    )
 
 
 def compare_all(
@@ -195,7 +215,8 @@ def build_report(
 ) -> Report:
     """The report without its duration."""
     reports = tuple(_model_report(model, measured[model.identity]) for model in plan.models)
-    found = doubts(reports, plan.dataset_sha256)
+    known = [Seen(model.name, model.seen, model.trained_on) for model in reports]
+    found, told = doubts(known, plan.dataset_sha256, len(items)), remarks(known, len(items))
     decision = judged(config, comparisons, found)
     kind, precision = models.device(config.gpus)
     return Report(
@@ -221,8 +242,9 @@ def build_report(
         signatures={str(metric): corpus.signature(metric) for metric in config.metrics if metric in CORPUS_METRICS},
         gate=config.gate,
         verdict=decision.verdict if decision else None,
-        verdict_message=decision.message if decision else None,
+        verdict_message=message(decision.message if decision else None, found, told),
         doubts=found,
+        remarks=told,
     )
 
 
@@ -235,6 +257,7 @@ def _model_report(model: PlannedModel, measured: Measured) -> ModelReport:
         adapter_uri=model.adapter_uri,
         adapter_content=model.adapter_content,
         trained_on=model.trained_on,
+        seen=None if model.seen is None else len(model.seen),
         answered=len(given),
         unfinished=sum(answer.unfinished for answer in given),
         tokens=sum(answer.tokens for answer in given),

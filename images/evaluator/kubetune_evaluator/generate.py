@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,21 +12,11 @@ import torch
 from kubetune_contract import Generation
 
 from .batching import Batch, batches
+from .kept import Answer, Kept
 from .models import context_length, out_of_memory, release
 from .prompts import cut
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a model said."""
-
-    text: str
-    tokens: int
-    """Tokens generated before the end or a stop string."""
-    unfinished: bool
-    """True when the answer was cut at its maximal length."""
 
 
 class Generator:
@@ -36,8 +26,11 @@ class Generator:
         self._model, self._tokenizer = model, tokenizer
         self._settings, self._told = settings, told
 
-    def answers(self, prompts: Sequence[list[int]]) -> list[Answer | None]:
+    def answers(self, prompts: Sequence[list[int]], kept: Kept) -> list[Answer | None]:
         """One answer for each prompt; None where a prompt is empty or fills the model's context.
+
+        A batch that ``kept`` has all answers of is not run; every other one is, as a whole, so that answers are those
+        of a run that nothing has disturbed.
 
         A batch that does not fit into memory is halved, and so are the ones after it; only one prompt that does not
         fit alone raises KubeTuneError (OUT_OF_MEMORY).
@@ -45,12 +38,15 @@ class Generator:
         found: list[Answer | None] = [None] * len(prompts)
         lengths = [len(prompt) for prompt in prompts]
         queue = batches(lengths, self._settings.batch_size, self._settings.max_new_tokens, context_length(self._model))
-        done, largest = 0, self._settings.batch_size
+        left, done = _left(queue, kept, found), sum(answer is not None for answer in found)
+        queue, largest = left, self._settings.batch_size
+        self._told(done)
         while queue:
             batch = queue.pop(0)
             if len(batch.members) > largest:
                 queue[:0] = _parts(batch, largest)
                 continue
+            started = time.monotonic()
             try:
                 answers = self._run([prompts[i] for i in batch.members], batch.room)
             except torch.OutOfMemoryError as error:
@@ -63,7 +59,9 @@ class Generator:
                 log.warning("out of memory with %d prompts at a time, going on with %d", len(batch.members), largest)
                 queue.insert(0, batch)
                 continue
-            for index, answer in zip(batch.members, answers, strict=True):
+            made = dict(zip(batch.members, answers, strict=True))
+            kept.add(made, time.monotonic() - started)
+            for index, answer in made.items():
                 found[index] = answer
             done += len(batch.members)
             self._told(done)
@@ -92,6 +90,18 @@ class Generator:
         while ids and ids[-1] == self._tokenizer.pad_token_id:
             ids.pop()
         return Answer(text, len(ids), unfinished)
+
+
+def _left(queue: Sequence[Batch], kept: Kept, found: list[Answer | None]) -> list[Batch]:
+    """The batches still to run; the answers of the others are put into ``found``."""
+    left = []
+    for batch in queue:
+        if not all(index in kept.answers for index in batch.members):
+            left.append(batch)
+            continue
+        for index in batch.members:
+            found[index] = kept.answers[index]
+    return left
 
 
 def _parts(batch: Batch, size: int) -> list[Batch]:

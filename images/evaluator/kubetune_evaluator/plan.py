@@ -28,6 +28,8 @@ class PlannedModel:
     adapter_content: str | None = None
     trained_on: str | None = None
     """Digest of the training rows, where the manifest tells."""
+    seen: tuple[int, ...] | None = None
+    """Positions of the items that it was trained on; None where it brings no row keys."""
 
     @property
     def identity(self) -> tuple[str, str | None]:

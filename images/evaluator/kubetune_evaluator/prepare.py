@@ -12,6 +12,7 @@ from kubetune_shared.contents import content_of
 from kubetune_shared.intake.adapters import whole_weights
 from kubetune_shared.intake.base import Use, check_files
 from kubetune_shared.models import check_model, safetensors_header
+from kubetune_shared.rowkeys import known
 from kubetune_shared.rows import Row, digest, read
 from kubetune_shared.rows.howread import how_read
 from kubetune_shared.sources import LocalModel, resolve_file, resolve_model
@@ -22,6 +23,7 @@ from kubetune_shared.torchless import without_torch
 from .finished import finished
 from .items import Item, Selection, select
 from .plan import Plan, PlannedModel, config_sha256, inputs_dir, save
+from .seen import seen_items
 from .tokenizer import check_tools
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ def prepare() -> ExitCode:
     rows = file.rows
     selection = select(rows, config.limit, config.seed)
     fetcher = Fetcher(store, inputs_dir() / "models")
-    models = tuple(fetcher.fetch(ref) for ref in (config.candidate, *config.baselines))
+    models = tuple(fetcher.fetch(ref, selection.items) for ref in (config.candidate, *config.baselines))
     check_templates(models[0], selection.items)
     without_torch()
     check_tools(models, selection.items)
@@ -75,7 +77,7 @@ class Fetcher:
         self._here: dict[str, LocalModel] = {}
         self._contents: dict[str, str] = {}
 
-    def fetch(self, ref: ModelRef) -> PlannedModel:
+    def fetch(self, ref: ModelRef, items: tuple[Item, ...]) -> PlannedModel:
         """Raises KubeTuneError when a part is missing, damaged or not what its manifest says."""
         model = self._folder(ref.uri)
         check_files(model.path, check_model(model.path, ref.uri), ref.uri, Use.EVALUATE)
@@ -98,6 +100,7 @@ class Fetcher:
             adapter_path=str(adapter.path) if adapter else None,
             adapter_content=self._content(ref.adapter_uri) if ref.adapter_uri else None,
             trained_on=_trained_on(adapter or model),
+            seen=seen_items(items, [known(part.path, part.manifest) for part in (model, adapter) if part]),
         )
 
     def _folder(self, uri: str) -> LocalModel:

@@ -36,6 +36,8 @@ class ModelReport:
     adapter_content: str | None = None
     trained_on: str | None = None
     """Digest of its training rows, where its manifest tells."""
+    seen: int | None = None
+    """Items whose prompts it was trained on; None where it brings no row keys."""
     answered: int = 0
     unfinished: int = 0
     """Answers cut at maxNewTokens or at the end of the context."""
@@ -107,6 +109,8 @@ class Report:
     verdict_message: str | None = None
     doubts: tuple[str, ...] = ()
     """Reasons to mistrust the measurement."""
+    remarks: tuple[str, ...] = ()
+    """What has to be known beside the verdict."""
     scope: str = SCOPE
 
     @property
@@ -142,15 +146,6 @@ def judged(config: EvalConfig, comparisons: Sequence[Comparison], doubts: Sequen
         return None
     contests = [Contest(c.baseline, c.estimate, c.checks, c.scored) for c in comparisons if c.metric is gate.metric]
     return decide(gate, contests, doubts)
-
-
-def doubts(models: Sequence[ModelReport], dataset_sha256: str) -> tuple[str, ...]:
-    """What makes the comparison worthless however clear it looks."""
-    learned = [model.name for model in models if model.trained_on == dataset_sha256]
-    return tuple(
-        f"{name} was trained on exactly these rows, so its answers show memory; evaluate on rows it has not seen"
-        for name in learned
-    )
 
 
 def item_lines(

@@ -45,6 +45,22 @@ def named_by(model: LocalModel) -> str | None:
     return f"commit:{model.revision}" if model.revision else None
 
 
+def files_of(model: LocalModel) -> str:
+    """``files:`` over the SHA-256 of a model's files, equal wherever they lie; a manifest's digests are believed."""
+    if model.manifest:
+        listed = {entry.path: entry.sha256 for entry in model.manifest.files if _counts(entry.path)}
+        return f"files:{_over(listed)}"
+    return _read_through(model.path)
+
+
+def at_commit(uri: str, content: str | None) -> str:
+    """``uri`` at the hub's commit that ``content`` names; unchanged for whatever else."""
+    parsed = uris.parse(uri)
+    if parsed.scheme != "hf" or not content or not content.startswith("commit:"):
+        return uri
+    return f"hf://{parsed.authority}/{parsed.path}@{content.removeprefix('commit:')}"
+
+
 def _stored(uri: str, store: Store) -> str:
     manifest = store.find(f"{uri}/{manifests.NAME}")
     if manifest is not None:
@@ -57,7 +73,12 @@ def _mounted(folder: Path) -> str:
     manifest = folder / manifests.NAME
     if manifest.is_file():
         return f"manifest:{manifests.file_sha256(manifest)}"
+    return _read_through(folder)
+
+
+def _read_through(folder: Path) -> str:
     files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files.pop(manifests.NAME, None)
     digests: dict[str, str] = {}
 
     def read(name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
@@ -12,10 +11,13 @@ _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def cpu_limit(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Whole CPUs of the cgroup's quota, rounded up; without a quota the CPUs this process may run on."""
+    """Whole CPUs of the cgroup's quota, rounded down, at least one; without a quota the CPUs this process may run on.
+
+    Down, because a thread for a part of a CPU is held back, and every other one waits for it.
+    """
     allowed = len(os.sched_getaffinity(0))
     quota, period = _quota(root)
-    return min(allowed, max(1, math.ceil(quota / period))) if quota and period else allowed
+    return min(allowed, max(1, quota // period)) if quota and period else allowed
 
 
 def memory_limit(root: Path = Path("/sys/fs/cgroup")) -> int:

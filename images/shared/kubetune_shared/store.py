@@ -6,10 +6,11 @@ import hashlib
 import logging
 import os
 import secrets
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -24,6 +25,7 @@ CHUNK = 1 << 20
 """Bytes read and hashed at once."""
 READ_ATTEMPTS = 4
 """How often a download goes on where a broken connection left it."""
+PARTIAL_CONTENT = 206
 
 # It announces at every start where it found its credentials.
 logging.getLogger("botocore").setLevel(logging.WARNING)
@@ -181,28 +183,30 @@ class Store:
     def download(self, uri: str, path: Path) -> str:
         """Writes the object to ``path`` and returns its SHA-256. A broken connection is resumed where it broke.
 
-        The file is written in place: callers choose a temporary name and rename it once they trust the digest.
+        One that was replaced meanwhile, or a server that cannot go on in the middle, is begun anew: the file never
+        holds parts of two. It is written in place: callers choose a temporary name and rename it once they trust the
+        digest.
         """
         target = s3_uri(uri)
-        digest, done = hashlib.sha256(), 0
         with path.open("wb") as file:
+            partial = _Partial(file)
             for attempt in range(READ_ATTEMPTS):
-                ranged = {"Range": f"bytes={done}-"} if done else {}
                 try:
                     with self._errors(uri):
-                        answer = self._client.get_object(Bucket=target.authority, Key=target.path, **ranged)
-                        size = done + answer["ContentLength"]
-                        for chunk in answer["Body"].iter_chunks(CHUNK):
-                            file.write(chunk)
-                            digest.update(chunk)
-                            done += len(chunk)
-                    if done == size:
-                        return digest.hexdigest()
+                        answer = self._client.get_object(
+                            Bucket=target.authority, Key=target.path, **partial.condition()
+                        )
+                        if partial.take(answer):
+                            return partial.digest.hexdigest()
                 except KubeTuneError as error:
-                    if error.code is not ExitCode.UNAVAILABLE or attempt == READ_ATTEMPTS - 1:
+                    if _replaced(error):
+                        partial.begin()
+                    elif error.code is not ExitCode.UNAVAILABLE or attempt == READ_ATTEMPTS - 1:
                         raise
         raise KubeTuneError(
-            ExitCode.UNAVAILABLE, "StoreUnavailable", f"{uri}: the connection broke off {READ_ATTEMPTS} times"
+            ExitCode.UNAVAILABLE,
+            "StoreUnavailable",
+            f"{uri}: the connection broke off, or the object was replaced, {READ_ATTEMPTS} times",
         )
 
     def delete(self, uri: str) -> None:
@@ -216,6 +220,18 @@ class Store:
         for found in self.list(uri):
             self.delete(f"{uri.rstrip('/')}/{found.path}")
 
+    def abort_uploads(self, uri: str) -> int:
+        """Removes the parts of uploads below ``uri`` that were begun and never ended, which no listing of objects
+        shows; returns how many uploads those were."""
+        target = s3_uri(uri)
+        bucket, prefix, count = target.authority, f"{target.path.rstrip('/')}/", 0
+        with self._errors(uri, "clean up"):
+            for page in self._client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=prefix):
+                for found in page.get("Uploads", ()):
+                    self._client.abort_multipart_upload(Bucket=bucket, Key=found["Key"], UploadId=found["UploadId"])
+                    count += 1
+        return count
+
     def check_writable(self, uri: str) -> None:
         """Raises KubeTuneError unless objects can be written below ``uri``; leaves nothing behind."""
         probe = f"{uri.rstrip('/')}/.probe-{secrets.token_hex(8)}"
@@ -225,6 +241,54 @@ class Store:
 
     def _errors(self, uri: str, action: str = "read") -> AbstractContextManager[None]:
         return store_errors(uri, self.config.endpoint or "AWS S3", action)
+
+
+class _Partial:
+    """What of an object is in a file so far."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._etag = file, ""
+        self.begin()
+
+    def begin(self) -> None:
+        """From the first byte."""
+        self.digest, self._done = hashlib.sha256(), 0
+
+    def condition(self) -> dict[str, str]:
+        """Asks for what is missing, if it is still the same object."""
+        if not self._etag:
+            self.begin()
+        return {"Range": f"bytes={self._done}-", "IfMatch": self._etag} if self._done else {}
+
+    def take(self, answer: Mapping[str, Any]) -> bool:
+        """Adds the answer's bytes where they belong; False when they are not the object's last ones."""
+        if not self._goes_on(answer):
+            self.begin()
+            if answer["ResponseMetadata"]["HTTPStatusCode"] == PARTIAL_CONTENT:
+                return False
+        self._etag = str(answer.get("ETag", ""))
+        # What a failed write has left behind the last whole chunk goes.
+        self._file.seek(self._done)
+        self._file.truncate()
+        size = self._done + answer["ContentLength"]
+        for chunk in answer["Body"].iter_chunks(CHUNK):
+            self._file.write(chunk)
+            self.digest.update(chunk)
+            self._done += len(chunk)
+        return bool(self._done == size)
+
+    def _goes_on(self, answer: Mapping[str, Any]) -> bool:
+        """Whether these are the bytes asked for, of the object that was begun: a server may ignore either wish."""
+        starts = str(answer.get("ContentRange", "")).startswith(f"bytes {self._done}-")
+        partial = answer["ResponseMetadata"]["HTTPStatusCode"] == PARTIAL_CONTENT
+        return partial and starts and answer.get("ETag") == self._etag
+
+
+def _replaced(error: KubeTuneError) -> bool:
+    """Whether the store has another object now than the one that was begun to be read."""
+    cause = error.__cause__
+    status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode") if isinstance(cause, ClientError) else 0
+    return status in {412, 416}
 
 
 def s3_uri(uri: str) -> Uri:

@@ -14,6 +14,9 @@ MISSING_KEY = frozenset({"NoSuchKey", "404", "NotFound"})
 _UNKNOWN_KEY = frozenset({"InvalidAccessKeyId", "XAdminUserNotFound"})
 _EXPIRED = frozenset({"ExpiredToken", "InvalidToken", "TokenRefreshRequired"})
 _DENIED = frozenset({"AccessDenied", "403", "Forbidden", "SignatureDoesNotMatch"}) | _UNKNOWN_KEY | _EXPIRED
+_LATER = frozenset({"SlowDown", "RequestTimeout", "Throttling", "TooManyRequests", "OperationAborted", "NoSuchUpload"})
+"""NoSuchUpload: somebody has cleared a multipart upload away that had not ended; it begins anew."""
+_LATER_STATUSES = frozenset({408, 409, 429})
 _SECRET = "the Secret that holds AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
@@ -73,7 +76,7 @@ def _translated(error: ClientError, uri: str, where: str, action: str) -> KubeTu
     if code in _DENIED or status in {401, 403}:
         refused = f"{uri}: {where} refused to {action} bucket {bucket!r} ({said})"
         return KubeTuneError(ExitCode.PERMISSION, "AccessDenied", f"{refused}; {_remedy(code, action)}")
-    if status >= 500 or code in {"SlowDown", "RequestTimeout", "Throttling"}:
+    if status >= 500 or status in _LATER_STATUSES or code in _LATER:
         return KubeTuneError(ExitCode.UNAVAILABLE, "StoreUnavailable", f"{uri}: {where} answered {status}: {said}")
     return KubeTuneError(ExitCode.BAD_CONFIG, "StoreRefused", f"{uri}: {where} answered {status} {code}: {said}")
 

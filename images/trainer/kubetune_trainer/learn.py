@@ -134,6 +134,7 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     job.reporter.phase(Phase.MODEL)
     model = load_model(config, path, device)
     trainer = build_trainer(config, device, Material(tokenizer, model, train_data, validation), work_dir() / "trainer")
+    trainer.per_token = job.state.per_token
     job.stop.check()
     check_mergeable(config, trainer.model)
     adapter = getattr(trainer.model, "peft_config", {}).get("default")

@@ -6,30 +6,43 @@ model and normalised rows in the work folder.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import time
 from pathlib import Path
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, Method, TrainConfig, exit_when_asked, read_config
-from kubetune_shared.base_identity import name_content, named_by
+from kubetune_contract import (
+    Dataset,
+    ExitCode,
+    KubeTuneError,
+    Method,
+    Suggestion,
+    TrainConfig,
+    TrainSummary,
+    exit_when_asked,
+    read_config,
+)
+from kubetune_shared.artifacts import read_manifest
 from kubetune_shared.intake.base import Use, check_files, check_finite
 from kubetune_shared.models import check_model, weight_files
 from kubetune_shared.rows import Row, Rows, digest, read, split, write_rows
 from kubetune_shared.rows.howread import how_read
-from kubetune_shared.sources import resolve_file, resolve_model
+from kubetune_shared.sources import resolve_file
 from kubetune_shared.store import Store
 from kubetune_shared.templates import chat_template, template_names
-from kubetune_trainer.checkpoints.runstate import known_dataset
-from kubetune_trainer.checkpoints.shelf import Folder, learned_from
+from kubetune_trainer.checkpoints.runstate import Beginning, known_beginning
+from kubetune_trainer.checkpoints.shelf import Folder, learned_from, noted_beginning
 from kubetune_trainer.data.isolation import unpacked_where_rows_would_leak
-from kubetune_trainer.data.unchanged import check_unchanged
+from kubetune_trainer.data.rowkeys import keep_keys
+from kubetune_trainer.data.unchanged import BASE_CHANGED, check_unchanged
 from kubetune_trainer.exports.exportable import check_exports, missing
 from kubetune_trainer.identity import identify, settings_sha256
 from kubetune_trainer.publishing.card import base_license
 from kubetune_trainer.publishing.index import Finding, find_result
-from kubetune_trainer.publishing.results import checkpoint_folder, published
+from kubetune_trainer.publishing.results import artifact_uri, checkpoint_folder, published
 
+from .base import fetch_base, name_base
 from .validate import validate
 from .workspace import (
     Inputs,
@@ -47,7 +60,6 @@ log = logging.getLogger(__name__)
 def prepare() -> ExitCode:
     """Raises KubeTuneError with the first thing that is wrong."""
     exit_when_asked()
-    started = time.monotonic()
     config = read_config(TrainConfig)
     validate(config)
     store = Store(config.store)
@@ -58,17 +70,36 @@ def prepare() -> ExitCode:
         return ExitCode.OK
     shutil.rmtree(inputs_dir(), ignore_errors=True)
     inputs_dir().mkdir(parents=True)
+    try:
+        bring(config, store, earlier)
+    except KubeTuneError as error:
+        if earlier is None or error.reason != BASE_CHANGED:
+            raise
+        # The result is there; what is missing can only be made with the base that it was trained on.
+        told = Suggestion(
+            "ExportFailed", f"{' and '.join(missing(config, earlier))} cannot be made: {error.message}"[:600]
+        )
+        save_found(dataclasses.replace(earlier, suggestions=(*earlier.suggestions, told)))
+    return ExitCode.OK
+
+
+def bring(config: TrainConfig, store: Store, earlier: TrainSummary | None) -> None:
+    """Rows and base, checked and on this machine; ``earlier`` is this run's published result, where only exports are
+    left to make."""
+    started = time.monotonic()
     train, validation = fetch_rows(config.dataset, store, inputs_dir() / "data")
     # What is published already was made of its own rows, whatever lies there now.
     rows = earlier.dataset_sha256 if earlier and earlier.dataset_sha256 else digest([*train, *validation])
+    known = beginning(config, store, earlier)
     if not earlier:
-        check_rows(config, store, rows)
-    base = name_content(config.base_model, store)
+        check_rows(config, known, rows)
+    base = name_base(config.base_model, store, known)
     found = Finding() if earlier else find_result(store, config, lambda: identify(config, rows, base, len(validation)))
     if found.summary and not missing(config, found.summary):
         save_found(found.summary)
-        return ExitCode.OK
-    model = resolve_model(config.base_model, store, inputs_dir() / "model")
+        return
+    fetched = fetch_base(config.base_model, store, inputs_dir() / "model", base, known)
+    model = fetched.model
     settings = check_model(model.path, config.base_model)
     check_files(model.path, settings, config.base_model, use_of(config))
     unpacked_where_rows_would_leak(config, settings)
@@ -85,10 +116,12 @@ def prepare() -> ExitCode:
             dataset_sha256=rows,
             train_rows=len(train),
             validation_rows=len(validation),
-            base=named_by(model) or base,
+            base=fetched.content,
+            base_files=fetched.files,
             base_manifest_sha256=model.manifest_sha256,
             base_revision=model.revision,
             base_license=base_license(model.path),
+            row_keys=keep_keys(train, model),
             suggestions=found.told,
             found=found.summary,
         )
@@ -96,7 +129,6 @@ def prepare() -> ExitCode:
     log.info(
         "prepared %d training and %d validation rows in %.1f s", len(train), len(validation), time.monotonic() - started
     )
-    return ExitCode.OK
 
 
 def fetch_rows(dataset: Dataset, store: Store, dest: Path) -> tuple[list[Row], list[Row]]:
@@ -145,15 +177,26 @@ def check_chat_template(folder: Path, uri: str, rows: list[Row]) -> None:
     )
 
 
-def check_rows(config: TrainConfig, store: Store, rows: str) -> None:
-    """Raises KubeTuneError (BAD_DATA, DataChanged) when they are not those of this run so far, else of the preflight.
+def beginning(config: TrainConfig, store: Store, earlier: TrainSummary | None) -> Beginning:
+    """What this run has begun to learn from, or has: ``earlier`` is its published result.
 
-    A run that has begun knows better than a preflight, which may have come after its beginning. One that another
-    release began has noted them with its checkpoints only.
+    A run that another release began has noted some of it with its checkpoints only.
     """
     sha = settings_sha256(config)
-    known = known_dataset(store, config.output, sha) or learned_from(Folder(store, checkpoint_folder(config)), sha)
-    if known:
-        check_unchanged(config.dataset, rows, known, "this run began to learn from them")
+    known = known_beginning(store, config.output, sha)
+    if known.dataset_sha256 and known.base:
+        return known
+    found = read_manifest(store, artifact_uri(config)) if earlier else None
+    noted = noted_beginning(found[0]) if found else learned_from(Folder(store, checkpoint_folder(config)), sha)
+    return Beginning(known.dataset_sha256 or noted.dataset_sha256, known.base or noted.base, known.base_files)
+
+
+def check_rows(config: TrainConfig, known: Beginning, rows: str) -> None:
+    """Raises KubeTuneError (BAD_DATA, DataChanged) when they are not those of this run so far, else of the preflight.
+
+    A run that has begun knows better than a preflight, which may have come after its beginning.
+    """
+    if known.dataset_sha256:
+        check_unchanged(config.dataset, rows, known.dataset_sha256, "this run began to learn from them")
     else:
         check_unchanged(config.dataset, rows, config.dataset_sha256, "the preflight counted them")

@@ -26,8 +26,9 @@ from kubetune_contract import (
 from kubetune_shared.progress import ProgressServer
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints import shelf
-from kubetune_trainer.checkpoints.runstate import RunState
-from kubetune_trainer.data.unchanged import check_unchanged
+from kubetune_trainer.checkpoints.runstate import Beginning, RunState
+from kubetune_trainer.data.rowkeys import add_keys
+from kubetune_trainer.data.unchanged import check_same_base, check_unchanged
 from kubetune_trainer.exports.export import export
 from kubetune_trainer.identity import identify, settings_sha256
 from kubetune_trainer.model.device import visible_devices
@@ -90,6 +91,7 @@ def train(stop: StopRequest) -> ExitCode:
             raise
         summary = fitting(track_results(job, summary))
         note(job, summary)
+        sweep(job)
         write_termination(summary)
         job.reporter.phase(Phase.DONE)
     return ExitCode.OK
@@ -125,7 +127,20 @@ def start(config: TrainConfig, reporter: Reporter, tracker: Tracker, stop: StopR
     state = patiently(lambda: RunState.claim(store, config.output, sha), "taking charge of the run", stop, reporter)
     reporter.counting(lambda: state.active_seconds)
     reporter.recovered(state.recovery)
-    return Job(config, store, reporter, tracker, stop, state)
+    job = Job(config, store, reporter, tracker, stop, state)
+    sweep(job)
+    return job
+
+
+def sweep(job: Job) -> None:
+    """Removes the parts of uploads that broke off, this pod's and those of pods before it, which take up the store."""
+    try:
+        count = job.store.abort_uploads(job.config.output)
+    except KubeTuneError as error:
+        log.warning("whether uploads were left unfinished below %s is not known: %s", job.config.output, error.message)
+        return
+    if count:
+        log.info("%d unfinished upload(s) below %s were removed", count, job.config.output)
 
 
 def run(job: Job) -> TrainSummary:
@@ -149,10 +164,15 @@ def run(job: Job) -> TrainSummary:
 
 
 def begin_with(job: Job, inputs: Inputs) -> None:
-    """Notes the rows. Raises KubeTuneError (BAD_DATA, DataChanged) when the run has begun with others."""
-    state, rows = job.state, inputs.dataset_sha256
-    check_unchanged(job.config.dataset, rows, state.dataset_sha256, "this run began to learn from them")
-    patiently(lambda: state.learns_from(rows), "noting the rows", job.stop, job.reporter)
+    """Notes rows and base. Raises KubeTuneError (BAD_DATA, DataChanged or BaseChanged) when the run has begun with
+    others."""
+    state, known = job.state, job.state.beginning
+    now = Beginning(inputs.dataset_sha256, inputs.base, inputs.base_files)
+    check_unchanged(
+        job.config.dataset, inputs.dataset_sha256, known.dataset_sha256, "this run began to learn from them"
+    )
+    check_same_base(job.config.base_model, inputs.base, known.base, "this run began with")
+    patiently(lambda: state.learns_from(now), "noting rows and base", job.stop, job.reporter)
 
 
 def follow(config: TrainConfig, stop: StopRequest) -> ExitCode:
@@ -207,8 +227,12 @@ def publish(job: Job, inputs: Inputs, learned: Learned, results: TrainSummary) -
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     learned.save(folder)
-    described = card(artifact_kind(job.config), job.config, results, origin(job.config, inputs))
+    described = card(
+        artifact_kind(job.config), job.config, results, origin(job.config, inputs, per_token=job.state.per_token)
+    )
     (folder / "README.md").write_text(described, encoding="utf-8")
     known = {name: value for name, value in to_json(results).items() if name != "artifact"}
     meta = manifest_meta(job.config, inputs, known)
+    if inputs.row_keys:
+        meta = add_keys(folder, meta, inputs.row_keys)
     return publish_when_possible(job, folder, artifact_uri(job.config), kind=artifact_kind(job.config), meta=meta)

@@ -13,6 +13,18 @@ from kubetune_contract.paths import WORK_DIR
 
 
 @dataclass(frozen=True)
+class RowKeyCount:
+    """Prompts by their keys (see ``kubetune_shared.rowkeys``)."""
+
+    own: int
+    """Trained on in this run."""
+    inherited: int
+    """Only in runs whose result was its base, or theirs."""
+    complete: bool
+    """False where one of those results has no keys."""
+
+
+@dataclass(frozen=True)
 class Inputs:
     """What prepare checked and brought to this machine."""
 
@@ -24,11 +36,14 @@ class Inputs:
     validation_rows: int
     base: str
     """The base model's content, as ``kubetune_shared.base_identity`` names it."""
+    base_files: str | None = None
+    """Digests of its files; None for a base from a hub, whose commit says it all."""
     base_manifest_sha256: str | None = None
     base_revision: str | None = None
     """Commit of a base from the hub."""
     base_license: str | None = None
     """As the base's own model card says it."""
+    row_keys: RowKeyCount | None = None
     suggestions: tuple[Suggestion, ...] = ()
     """What was seen while preparing."""
     found: TrainSummary | None = None

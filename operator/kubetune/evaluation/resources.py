@@ -39,7 +39,7 @@ CANDIDATE = "candidate"
 BASE = "base"
 """Name of the default baseline: the base model of the candidate's FineTuneJob."""
 GRACE_SECONDS = 30
-"""A stopped evaluation starts again from its first item; there is nothing to save."""
+"""A stopped evaluation has its last answers to store; the next pod goes on from them."""
 
 
 @dataclass(frozen=True)

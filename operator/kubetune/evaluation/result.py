@@ -64,7 +64,8 @@ def result_members(summary: EvalSummary, primary: MetricName) -> dict[str, Any]:
 def describe(summary: EvalSummary) -> str:
     """One sentence for the condition Succeeded."""
     if summary.verdict is None:
-        return f"Measured {_counted(summary)}; no gate was set. The report is at {summary.report.uri}."
+        measured = f"Measured {_counted(summary)}; no gate was set"
+        return sentences(measured, summary.verdict_message, f"The report is at {summary.report.uri}")
     outcome = f"{summary.verdict.value} on {_counted(summary)}"
     return sentences(outcome, summary.verdict_message, f"The report is at {summary.report.uri}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -11,15 +12,29 @@ from typing import Any
 
 import pytest
 
-from kubetune_contract import KubeTuneError, to_json
+from kubetune_contract import (
+    Accelerator,
+    Dataset,
+    Export,
+    Hyperparameters,
+    KubeTuneError,
+    ObjectStore,
+    Owner,
+    Placement,
+    Recovery,
+    Tracking,
+    TrainConfig,
+    to_json,
+)
 from kubetune_shared.artifacts import publish
 from kubetune_shared.store import Store
 from kubetune_trainer.checkpoints import uploader as uploader_module
 from kubetune_trainer.checkpoints.cadence import Cadence
-from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError
+from kubetune_trainer.checkpoints.runstate import Beginning, Best, Latest, RunState, SupersededError
 from kubetune_trainer.checkpoints.shelf import Checkpoint, Folder, Shelf, candidates, clear, complete, restore, stored
 from kubetune_trainer.checkpoints.uploader import Saved, Stored, Uploader, worth_keeping
-from kubetune_trainer.identity import Identity
+from kubetune_trainer.identity import Identity, identify, settings_sha256
+from tests.support.points import Record
 from tests.support.ports import free_port
 from tests.support.s3 import s3_server
 
@@ -75,7 +90,7 @@ def test_the_newest_are_kept_and_the_last_is_restored(store: Store, folder: str,
     found = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest)
     assert found is not None
     assert (found.step, found.path, found.tokens) == (100, tmp_path / "restored/checkpoint-100", 1000)
-    assert found.dataset_sha256 == META["datasetSha256"]
+    assert found.beginning == Beginning(META["datasetSha256"], RUN.base)
     assert (found.path / "optimizer.pt").read_text().startswith("momentum of 100")
     earlier = restore(Folder(store, folder), THIS, tmp_path / "restored", state.latest, before=100)
     assert earlier is not None
@@ -304,3 +319,44 @@ def test_by_steps_by_minutes_or_not_at_all() -> None:
     off = Cadence(None, 0, lambda: clock[0])
     clock[0] = 1e9
     assert (off.enabled, off.due(10)) == (False, False)
+
+
+UPGRADES: dict[str, dict[str, Any]] = {
+    "store address": {"store": ObjectStore("https://moved:443", "eu-west-1")},
+    "tracker": {"tracking": Tracking("http://elsewhere:5000", "team", "model")},
+    "logging": {"hyperparameters": Hyperparameters(logging_steps=1)},
+    "checkpoints kept": {"hyperparameters": Hyperparameters(save_total_limit=9, save_minutes=60.0, save_steps=3)},
+    "export": {"export": Export(merged=True, gguf="q8_0")},
+    "recovery": {"recovery": Recovery(patience=9, rollback=True)},
+    "release": {"image": "trainer:next", "preset": "code", "results": "s3://out/results", "dataset_sha256": "ab" * 32},
+    "gpu of another kind": {"placement": Placement((Accelerator("NVIDIA-A10", 24 << 30),))},
+}
+
+
+@pytest.mark.law("L9", "L11")
+@pytest.mark.parametrize("change", UPGRADES)
+def test_no_checkpoint_is_passed_over_or_deleted_because_of(
+    store: Store, folder: str, tmp_path: Path, change: str, record_property: Record
+) -> None:
+    """Suspend, upgrade, resume: the run, its newest and its best checkpoint are known again."""
+    output = folder.removesuffix("/checkpoints")
+    owner = Owner("team", "demo", "u")
+    begun = TrainConfig(1, owner, "s3://m/x", Dataset("s3://d/x"), output, ObjectStore("http://store:7070"))
+    meta = {**META, "config": {"run": to_json(identify(begun, "ab" * 32, RUN.base))}}
+    state = RunState.claim(store, output, settings_sha256(begun))
+    uploader = Uploader(Folder(store, folder), meta, state, Shelf(store, 2), lambda _: None)
+    for step, loss in ((5, 0.1), (10, 0.5), (15, 0.4), (20, 0.3)):
+        uploader.submit(Saved(step, written(tmp_path, step), step * 10, loss))
+        assert uploader.drain()
+    uploader.close()
+    before = complete(Folder(store, folder))
+    assert [one.step for one in before] == [20, 15, 5]
+    now = settings_sha256(dataclasses.replace(begun, **UPGRADES[change]))
+    again = RunState.claim(store, output, now)
+    assert (again.latest, again.best) == (state.latest, state.best)
+    found = restore(Folder(store, folder), now, tmp_path / "restored", again.latest)
+    assert found is not None
+    assert found.step == 20
+    Shelf(store, 2, stored(Folder(store, folder)), found.step).tidy(again.best.uri if again.best else None)
+    assert complete(Folder(store, folder)) == before
+    record_property("point", f"upgrade with another {change}: every checkpoint kept, the newest gone on from")

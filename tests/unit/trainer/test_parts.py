@@ -6,7 +6,6 @@ import dataclasses
 import logging
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,7 +29,7 @@ from kubetune_contract import (
 from kubetune_contract.paths import TERMINATION_LIMIT
 from kubetune_contract.runtime import fit
 from kubetune_trainer.loop.early import should_stop, validation_losses
-from kubetune_trainer.model.device import Device, cpu_quota, detect, visible_devices
+from kubetune_trainer.model.device import Device, detect, visible_devices
 from kubetune_trainer.model.sft import (
     base_dtype,
     lora_arguments,
@@ -192,14 +191,6 @@ def test_a_gpu_that_is_not_there_is_no_cpu() -> None:
     with pytest.raises(KubeTuneError, match="none is visible") as caught:
         detect(1, FakeTorch)
     assert caught.value.code is ExitCode.BAD_CONFIG
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"), [("150000 100000", 1), ("50000 100000", 1), ("junk", None), ("max 100000", None)]
-)
-def test_cpu_quota(tmp_path: Path, quota: str, expected: int | None) -> None:
-    (tmp_path / "cpu.max").write_text(quota)
-    assert cpu_quota(tmp_path) == (expected or cpu_quota(tmp_path / "none"))
 
 
 def test_out_of_memory_says_what_to_lower() -> None:

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
-from kubetune_contract import Dataset, ExitCode, Lora, Method, ObjectStore, to_json
+from kubetune_contract import Dataset, ExitCode, Export, Lora, Method, ObjectStore, to_json
 from kubetune_shared.artifacts import publish
-from kubetune_trainer.checkpoints.runstate import RunState
-from kubetune_trainer.identity import settings_sha256
+from kubetune_shared.manifest import build, describe, serialise
+from kubetune_trainer.checkpoints.runstate import Beginning, RunState
+from kubetune_trainer.identity import Identity, deciding, settings_sha256
 from tests.support.models_on_disk import put_model
+from tests.support.points import Record
 from tests.support.ports import free_port
 from tests.support.s3 import S3Server
 from tests.support.training import SOURCES, Jobs, Trainer, rows
@@ -101,7 +103,9 @@ def test_a_run_that_has_begun_knows_better_than_the_preflight(jobs: Jobs, tmp_pa
     assert job.run("prepare") == 0, job.log
     known = json.loads((job.folder / "work/inputs/inputs.json").read_text())
     if noted == "run.json":
-        RunState.claim(jobs.store, job.config.output, settings_sha256(job.config)).learns_from(known["datasetSha256"])
+        RunState.claim(jobs.store, job.config.output, settings_sha256(job.config)).learns_from(
+            Beginning(known["datasetSha256"])
+        )
     else:
         (tmp_path / "weights").write_bytes(b"x")
         meta = {
@@ -125,7 +129,7 @@ def test_rows_other_than_those_the_run_began_with(jobs: Jobs) -> None:
     assert job.run("prepare") == 0, job.log
     known = json.loads((job.folder / "work/inputs/inputs.json").read_text())
     state = RunState.claim(jobs.store, job.config.output, settings_sha256(job.config))
-    state.learns_from(known["datasetSha256"])
+    state.learns_from(Beginning(known["datasetSha256"]))
     assert job.run("prepare") == 0, job.log
     path = jobs.server.root / job.config.dataset.uri.removeprefix("s3://")
     path.write_text("".join(json.dumps(row) + "\n" for row in rows(50)))
@@ -133,6 +137,87 @@ def test_rows_other_than_those_the_run_began_with(jobs: Jobs) -> None:
     # Under other settings it is another run, which begins anew with what is there.
     job.config = dataclasses.replace(job.config, lora=Lora(rank=2))
     assert job.run("prepare") == 0, job.log
+
+
+def begun(jobs: Jobs, **changes: Any) -> tuple[Trainer, dict[str, Any]]:
+    """A job whose first pod has begun to learn, and its inputs."""
+    job = jobs.job(**changes)
+    assert job.run("prepare") == 0, job.log
+    inputs = json.loads((job.folder / "work/inputs/inputs.json").read_text())
+    state = RunState.claim(jobs.store, job.config.output, settings_sha256(job.config))
+    state.learns_from(Beginning(inputs["datasetSha256"], inputs["base"], inputs["baseFiles"]))
+    return job, inputs
+
+
+def overwrite(folder: Path) -> None:
+    """Other weights of the same shape."""
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+
+
+@pytest.mark.parametrize("scheme", ["s3", "pvc", "pvc with a manifest"])
+def test_a_base_that_was_overwritten_under_a_run(
+    jobs: Jobs, tmp_path: Path, scheme: str, record_property: Record
+) -> None:
+    folder = (tmp_path if scheme.startswith("pvc") else jobs.server.root / "models") / f"own-{tmp_path.name}"
+    put_model(folder)
+    if "manifest" in scheme:
+        whole = build("model", describe(folder), {})
+        (folder / "manifest.json").write_bytes(serialise(whole))
+    uri = f"pvc://claim/{folder.name}" if scheme.startswith("pvc") else f"s3://models/{folder.name}"
+    (tmp_path / "claim").symlink_to(tmp_path)
+    job = jobs.job(base_model=uri)
+    job.environment["KUBETUNE_PVC_ROOT"] = str(tmp_path)
+    assert job.run("prepare") == 0, job.log
+    inputs = json.loads((job.folder / "work/inputs/inputs.json").read_text())
+    state = RunState.claim(jobs.store, job.config.output, settings_sha256(job.config))
+    state.learns_from(Beginning(inputs["datasetSha256"], inputs["base"], inputs["baseFiles"]))
+    assert job.run("prepare") == 0, job.log
+    overwrite(folder)
+    if "manifest" in scheme:
+        refused(
+            job, ExitCode.BAD_DATA, "ChecksumMismatch", "model.safetensors is not the file that the folder's manifest"
+        )
+        return
+    refused(
+        job, ExitCode.BAD_DATA, "BaseChanged", uri, "this run began with", "put the old files back", "create it again"
+    )
+    record_property("point", f"base overwritten under a run: {job.termination['message']}")
+    # Under other settings it is another run.
+    job.config = dataclasses.replace(job.config, lora=Lora(rank=2))
+    assert job.run("prepare") == 0, job.log
+
+
+def test_a_published_result_outlives_its_base(jobs: Jobs, tmp_path: Path) -> None:
+    """Only the export that is missing needs the base: of another one it would be another model."""
+    folder = jobs.server.root / "models" / f"own-{tmp_path.name}"
+    put_model(folder)
+    job, inputs = begun(jobs, base_model=f"s3://models/{folder.name}", export=Export(merged=True))
+    run = Identity(deciding(job.config), inputs["datasetSha256"], inputs["base"])
+    results = {"schema": 1, "steps": 8, "trainRows": 64, "validationRows": 0, "durationSeconds": 1.0}
+    meta = {"datasetSha256": inputs["datasetSha256"], "config": {"run": to_json(run), "results": results}}
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result/adapter_model.safetensors").write_bytes(b"trained")
+    artifact = publish(jobs.store, tmp_path / "result", f"{job.config.output}/adapter", kind="adapter", meta=meta)
+    overwrite(folder)
+    assert job.run("prepare") == 0, job.log
+    summary = job.succeed("train")
+    assert summary["artifact"] == to_json(artifact)
+    (told,) = summary["suggestions"]
+    assert told["reason"] == "ExportFailed"
+    assert told["message"].startswith(f"merged cannot be made: s3://models/{folder.name} holds another model")
+
+
+def test_the_same_base_under_another_name_is_the_same(jobs: Jobs, tmp_path: Path) -> None:
+    """A store that was moved may have other ETags for the same files; a folder may have got a manifest since."""
+    folder = jobs.server.root / "models" / f"own-{tmp_path.name}"
+    put_model(folder)
+    job, inputs = begun(jobs, base_model=f"s3://models/{folder.name}")
+    assert inputs["base"].startswith("etags:")
+    (folder / "manifest.json").write_bytes(serialise(build("model", describe(folder), {})))
+    assert job.run("prepare") == 0, job.log
+    again = json.loads((job.folder / "work/inputs/inputs.json").read_text())
+    assert (again["base"], again["baseFiles"]) == (inputs["base"], inputs["baseFiles"])
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from kubetune_contract import Dataset, ExitCode, KubeTuneError, ObjectStore, Owner, RecoveryStep, TrainConfig, to_json
 from kubetune_shared.store import ConflictError, Store, UnsupportedError
-from kubetune_trainer.checkpoints.runstate import Best, Latest, RunState, SupersededError, known_dataset
+from kubetune_trainer.checkpoints.runstate import Beginning, Best, Latest, RunState, SupersededError, known_beginning
 from kubetune_trainer.job import Job
 from kubetune_trainer.processes.stop import StopRequest
 from kubetune_trainer.reporting.report import Reporter
@@ -99,9 +99,9 @@ def test_a_run_that_an_older_release_began_goes_on(store: Store, folder: str) ->
     older = {"schema": 1, "generation": 3, "attempt": "abcd", "configSha256": "ef" * 32, "datasetSha256": "ab" * 32}
     latest = Latest(40, f"{folder}/checkpoints/40-abcd")
     store.write(json.dumps({**older, "latest": to_json(latest), "activeSeconds": 7.5}).encode(), f"{folder}/run.json")
-    assert known_dataset(store, folder, "sha") == "ab" * 32
+    assert known_beginning(store, folder, "sha") == Beginning("ab" * 32)
     state = RunState.claim(store, folder, "sha")
-    assert (state.generation, state.latest, state.dataset_sha256) == (4, latest, "ab" * 32)
+    assert (state.generation, state.latest, state.beginning) == (4, latest, Beginning("ab" * 32))
     assert RunState.claim(store, folder, "other").latest is None
 
 
@@ -212,10 +212,10 @@ def test_rows_that_could_not_be_noted_are_noted_by_the_next_try(
     state = RunState.claim(store, folder, "sha")
     monkeypatch.setattr(state, "_store", Store(ObjectStore(f"http://127.0.0.1:{free_port()}")))
     with pytest.raises(KubeTuneError):
-        state.learns_from("ab" * 32)
+        state.learns_from(Beginning("ab" * 32))
     monkeypatch.setattr(state, "_store", store)
-    state.learns_from("ab" * 32)
-    assert known_dataset(store, folder, "sha") == "ab" * 32
+    state.learns_from(Beginning("ab" * 32))
+    assert known_beginning(store, folder, "sha") == Beginning("ab" * 32)
 
 
 def test_conditional_writes_of_the_real_store(known_server: S3Server, tmp_path: Path) -> None:
@@ -234,21 +234,45 @@ def test_conditional_writes_of_the_real_store(known_server: S3Server, tmp_path: 
 
 
 @pytest.mark.walk("W1")
-def test_the_rows_a_run_began_with_are_remembered_and_others_refused(store: Store, folder: str) -> None:
+def test_what_a_run_began_with_is_remembered_and_others_refused(store: Store, folder: str) -> None:
     first = RunState.claim(store, folder, "sha")
-    assert (first.dataset_sha256, known_dataset(store, folder, "sha")) == (None, None)
-    first.learns_from("ab" * 32)
-    first.learns_from("cd" * 32)
-    assert known_dataset(store, folder, "sha") == "ab" * 32
+    assert first.beginning == known_beginning(store, folder, "sha") == Beginning()
+    began = Beginning("ab" * 32, "etags:" + "cd" * 32, "files:" + "ef" * 32)
+    first.learns_from(Beginning("ab" * 32))
+    first.learns_from(began)
+    first.learns_from(Beginning("12" * 32, "commit:34", "files:56"))
+    assert known_beginning(store, folder, "sha") == began
     config = TrainConfig(1, Owner("team", "demo", "u"), "s3://m/x", Dataset("s3://d/x"), folder, ObjectStore())
     again = RunState.claim(store, folder, "sha")
     again.rewind(None)
     reporter = Reporter(lambda _: None, lambda: 0.0)
     job = Job(config, store, reporter, Tracker(None, config.owner), StopRequest(), again)
-    begin_with(job, Inputs("sha", "/model", "ab" * 32, 1, 0, "commit:cd"))
+    begin_with(job, Inputs("sha", "/model", "ab" * 32, 1, 0, str(began.base)))
     with pytest.raises(KubeTuneError, match="abababababababab and is cdcdcdcdcdcdcdcd") as refused:
-        begin_with(job, Inputs("sha", "/model", "cd" * 32, 1, 0, "commit:cd"))
+        begin_with(job, Inputs("sha", "/model", "cd" * 32, 1, 0, str(began.base)))
     assert refused.value.reason == "DataChanged"
+    with pytest.raises(KubeTuneError, match="that was etags:cdcdcdcdcdcdcdcd, there is etags:12 now") as other:
+        begin_with(job, Inputs("sha", "/model", "ab" * 32, 1, 0, "etags:12"))
+    assert (other.value.reason, other.value.code) == ("BaseChanged", ExitCode.BAD_DATA)
     # Under other settings it is another run, which begins anew with what is there.
-    assert known_dataset(store, folder, "other") is None
-    assert RunState.claim(store, folder, "other").dataset_sha256 is None
+    assert known_beginning(store, folder, "other") == Beginning()
+    assert RunState.claim(store, folder, "other").beginning == Beginning()
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({}, True),
+        ({"latest": {"step": 4, "uri": "x"}}, False),
+        ({"latest": {"step": 4, "uri": "x"}, "perToken": True}, True),
+    ],
+    ids=["nothing learned yet", "begun before", "begun since"],
+)
+def test_a_run_keeps_to_the_validation_loss_it_began_with(
+    store: Store, folder: str, members: dict[str, object], expected: bool
+) -> None:
+    """Early stopping and the best checkpoint compare values: those of a run are all of one kind."""
+    document = {"schema": 1, "generation": 1, "attempt": "abcd", "settingsSha256": "sha", **members}
+    store.write(json.dumps(document).encode(), f"{folder}/run.json")
+    assert RunState.claim(store, folder, "sha").per_token is expected
+    assert RunState.claim(store, folder, "other").per_token

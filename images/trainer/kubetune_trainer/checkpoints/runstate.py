@@ -81,9 +81,25 @@ class RunDocument:
     """Tokens learned up to ``latest``."""
     dataset_sha256: str | None = None
     """The rows it learns from; None until an attempt has begun to."""
+    base: str | None = None
+    """The base model's content, as ``kubetune_shared.base_identity`` names it; noted together with the rows."""
+    base_files: str | None = None
+    """The digests of its files, by which it is known again under another name; None for one from a hub."""
     recovery: tuple[RecoveryStep, ...] = ()
     precision: str | None = None
     """Of the matrix products; None until an attempt has begun to learn."""
+    per_token: bool = False
+    """How validation losses are measured: per learned token, or by batches, as a release did that wrote no such member.
+    A run keeps to what it began with, because early stopping and the best checkpoint compare them."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """What a run began to learn from; a part is None where nobody has noted it."""
+
+    dataset_sha256: str | None = None
+    base: str | None = None
+    base_files: str | None = None
 
 
 class RunState:
@@ -180,14 +196,19 @@ class RunState:
         return self._document.tokens
 
     @property
-    def dataset_sha256(self) -> str | None:
-        """The rows this run has begun to learn from."""
-        return self._document.dataset_sha256
+    def beginning(self) -> Beginning:
+        """What this run has begun to learn from."""
+        return _beginning(self._document)
 
     @property
     def precision(self) -> str | None:
         """Of the matrix products so far."""
         return self._document.precision
+
+    @property
+    def per_token(self) -> bool:
+        """Whether this run's validation losses are per learned token; see RunDocument."""
+        return self._document.per_token
 
     @property
     def active_seconds(self) -> float:
@@ -198,11 +219,15 @@ class RunState:
         """Notes a checkpoint that is complete; ``tokens`` are those learned up to ``latest``."""
         self._change(**{k: v for k, v in {"latest": latest, "best": best, "tokens": tokens}.items() if v is not None})
 
-    def learns_from(self, dataset_sha256: str) -> None:
-        """Notes the rows, once; they are in the store when this returns."""
+    def learns_from(self, beginning: Beginning) -> None:
+        """Notes rows and base, each once; they are in the store when this returns."""
         with self._lock:
-            if self.dataset_sha256 is None:
-                self._change(dataset_sha256=dataset_sha256)
+            known = dataclasses.asdict(self.beginning)
+            new = {
+                name: value for name, value in dataclasses.asdict(beginning).items() if known[name] is None and value
+            }
+            if new:
+                self._change(**new)
             elif self._unwritten:
                 self.flush()
 
@@ -300,12 +325,16 @@ class RunState:
         return found[1]
 
 
-def known_dataset(store: Store, folder: str, settings_sha256: str) -> str | None:
-    """The rows that the run below ``folder`` learns from with these settings; None where nothing is known."""
+def known_beginning(store: Store, folder: str, settings_sha256: str) -> Beginning:
+    """What the run below ``folder`` learns from with these settings, as far as it is noted there."""
     uri = f"{folder.rstrip('/')}/{NAME}"
     found = _read(store, uri)
     document = _parse(found[0], uri) if found else None
-    return document.dataset_sha256 if document and _is_of(document, settings_sha256) else None
+    return _beginning(document) if document and _is_of(document, settings_sha256) else Beginning()
+
+
+def _beginning(document: RunDocument) -> Beginning:
+    return Beginning(document.dataset_sha256, document.base, document.base_files)
 
 
 def _is_of(document: RunDocument, settings_sha256: str) -> bool:
@@ -339,8 +368,15 @@ def _parse(data: bytes, uri: str) -> RunDocument | None:
 def _successor(before: RunDocument | None, attempt: str, settings_sha256: str) -> RunDocument:
     """The document with which ``attempt`` takes over."""
     if before is None:
-        return RunDocument(SCHEMA, 1, attempt, settings_sha256)
-    if _is_of(before, settings_sha256):
-        generation = before.generation + 1
-        return dataclasses.replace(before, generation=generation, attempt=attempt, settings_sha256=settings_sha256)
-    return RunDocument(SCHEMA, before.generation + 1, attempt, settings_sha256, active_seconds=before.active_seconds)
+        return RunDocument(SCHEMA, 1, attempt, settings_sha256, per_token=True)
+    generation = before.generation + 1
+    if not _is_of(before, settings_sha256):
+        spent = before.active_seconds
+        return RunDocument(SCHEMA, generation, attempt, settings_sha256, active_seconds=spent, per_token=True)
+    return dataclasses.replace(
+        before,
+        generation=generation,
+        attempt=attempt,
+        settings_sha256=settings_sha256,
+        per_token=before.per_token or before.latest is None,
+    )

@@ -15,7 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.artifacts import fetch
 from kubetune_shared.store import is_out_of_reach
-from kubetune_trainer.data.unchanged import check_unchanged
+from kubetune_trainer.data.unchanged import check_same_base, check_unchanged
 from kubetune_trainer.identity import settings_sha256
 from kubetune_trainer.job import Job
 from kubetune_trainer.model.loading import all_finite
@@ -162,7 +162,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         )
         if found:
             since = f"the checkpoint of step {found.step} ({found.uri})"
-            check_unchanged(job.config.dataset, inputs.dataset_sha256, found.dataset_sha256, since)
+            check_unchanged(job.config.dataset, inputs.dataset_sha256, found.beginning.dataset_sha256, since)
+            check_same_base(job.config.base_model, inputs.base, found.beginning.base, since)
         self._remember(found)
         shelf = Shelf(job.store, job.config.hyperparameters.save_total_limit, inherited, found.step if found else -1)
         meta = manifest_meta(job.config, inputs, {})

@@ -10,16 +10,16 @@ import logging
 import re
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kubetune_contract import KubeTuneError
 from kubetune_shared.artifacts import fetch, read_manifest
-from kubetune_shared.manifest import NAME
+from kubetune_shared.manifest import NAME, Manifest
 from kubetune_shared.store import Store, is_out_of_reach
-from kubetune_trainer.identity import recorded_settings
+from kubetune_trainer.identity import recorded_identity, recorded_settings
 
-from .runstate import Latest
+from .runstate import Beginning, Latest
 
 _FOLDER = re.compile(r"(?P<step>\d+)-(?P<attempt>\w+)/(?P<file>.+)")
 
@@ -51,8 +51,8 @@ class Restored:
     path: Path
     tokens: int
     """Tokens learned up to it."""
-    dataset_sha256: str | None = None
-    """The rows it was learned from."""
+    beginning: Beginning = field(default_factory=Beginning)
+    """What it was learned from."""
 
 
 def stored(folder: Folder) -> list[Checkpoint]:
@@ -93,12 +93,23 @@ def restore(
         manifest = found[0]
         tokens = manifest.config.get("tokens")
         learned = tokens if isinstance(tokens, int) else 0
-        return Restored(checkpoint.step, checkpoint.uri, target, learned, manifest.dataset_sha256)
+        return Restored(checkpoint.step, checkpoint.uri, target, learned, noted_beginning(manifest))
     return None
 
 
-def learned_from(folder: Folder, settings_sha256: str) -> str | None:
-    """The rows that the newest checkpoint with these settings was learned from; None where there is none."""
+def noted_beginning(manifest: Manifest) -> Beginning:
+    """What a checkpoint or a result was learned from, whichever release wrote its manifest."""
+    run, base = recorded_identity(manifest.config), manifest.base_model
+    if run:
+        return Beginning(manifest.dataset_sha256, run.base)
+    if base and (base.manifest_sha256 or base.revision):
+        name = f"manifest:{base.manifest_sha256}" if base.manifest_sha256 else f"commit:{base.revision}"
+        return Beginning(manifest.dataset_sha256, name)
+    return Beginning(manifest.dataset_sha256)
+
+
+def learned_from(folder: Folder, settings_sha256: str) -> Beginning:
+    """What the newest checkpoint with these settings was learned from, as far as that is known."""
     for checkpoint in complete(folder):
         try:
             found = read_manifest(folder.store, checkpoint.uri)
@@ -107,8 +118,8 @@ def learned_from(folder: Folder, settings_sha256: str) -> str | None:
                 raise
             continue
         if found and recorded_settings(found[0].config) == settings_sha256:
-            return found[0].dataset_sha256
-    return None
+            return noted_beginning(found[0])
+    return Beginning()
 
 
 def candidates(found: Iterable[Checkpoint], latest: Latest | None) -> list[Checkpoint]:

@@ -28,6 +28,7 @@ from kubetune_contract import (
     from_json,
 )
 from kubetune_shared.artifacts import fetch
+from kubetune_trainer.data.rowkeys import hand_on_keys
 from kubetune_trainer.job import Job
 from kubetune_trainer.publishing.card import export_card
 from kubetune_trainer.publishing.publish import publish_when_possible
@@ -129,5 +130,7 @@ def _publish(job: Job, inputs: Inputs, summary: TrainSummary, kind: str) -> Arti
     folder, uri = exports_dir() / kind, export_uri(job.config, kind)
     result = (exports_dir() / "source" / "README.md").read_text(encoding="utf-8")
     (folder / "README.md").write_text(export_card(result, kind, job.config), encoding="utf-8")
+    if kind == "merged":
+        hand_on_keys(exports_dir() / "source", folder)
     meta = manifest_meta(job.config, inputs, {}, derived_from=summary.artifact)
     return publish_when_possible(job, folder, uri, kind=kind, meta=meta)

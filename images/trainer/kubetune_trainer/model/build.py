@@ -10,11 +10,12 @@ import torch
 from datasets import Dataset
 from peft.optimizers import create_loraplus_optimizer
 from transformers import PrinterCallback
-from trl import SFTConfig, SFTTrainer
+from trl import SFTConfig
 
 from kubetune_contract import Hyperparameters, Method, TrainConfig
 from kubetune_trainer.data.encoding import Tokenised
-from kubetune_trainer.data.packing import Collator, PackedSFTTrainer, pack
+from kubetune_trainer.data.packing import Collator, pack
+from kubetune_trainer.loop.validation import PackedTrainer, PlainTrainer
 
 from .adapter import adapter_config, refused
 from .device import Device
@@ -45,7 +46,7 @@ def build_trainer(config: TrainConfig, device: Device, material: Material, outpu
     if config.hyperparameters.fsdp:
         shard_on(device)
     try:
-        trainer = (PackedSFTTrainer if packing else SFTTrainer)(
+        trainer = (PackedTrainer if packing else PlainTrainer)(
             model=material.model,
             args=arguments,
             train_dataset=_dataset(material.train, config.hyperparameters),

@@ -5,11 +5,10 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from kubetune_contract import ExitCode, KubeTuneError
-from kubetune_shared.cpus import computes_bfloat16
+from kubetune_shared.cpus import computes_bfloat16, cpu_limit
 
 from .capability import Capability, Precision, check_capability, precision_for
 
@@ -76,14 +75,4 @@ def as_begun(device: Device, recorded: str | None, *, has_checkpoint: bool) -> D
 def threads() -> int:
     """Threads to compute with: OMP_NUM_THREADS where it is set, else one per core of the container's share."""
     wanted = os.environ.get("OMP_NUM_THREADS", "")
-    return int(wanted) if wanted.isdecimal() and int(wanted) else cpu_quota()
-
-
-def cpu_quota(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Whole cores this container may use; torch would start one thread per core of the node."""
-    cores = len(os.sched_getaffinity(0))
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if quota == "max" else max(1, min(cores, int(quota) // int(period)))
+    return int(wanted) if wanted.isdecimal() and int(wanted) else cpu_limit()

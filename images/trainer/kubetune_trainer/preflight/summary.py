@@ -8,20 +8,30 @@ from collections.abc import Callable, Iterator
 from kubetune_contract import Fit, PreflightSummary, Range, Suggestion, dumps
 from kubetune_contract.paths import TERMINATION_LIMIT
 
-LONGEST = 700
+LONGEST = (700, 350)
 """Characters of a message."""
 
 
 def fitted(summary: PreflightSummary) -> PreflightSummary:
-    """At most TERMINATION_LIMIT bytes: long messages are cut, then the last suggestions left out."""
-    short = dataclasses.replace(
-        summary,
-        fit_message=_cut(summary.fit_message, LONGEST),
-        suggestions=tuple(Suggestion(one.reason, _cut(one.message, LONGEST // 2)) for one in summary.suggestions),
-    )
-    while len(dumps(short).encode()) > TERMINATION_LIMIT and short.suggestions:
-        short = dataclasses.replace(short, suggestions=short.suggestions[:-1])
+    """At most TERMINATION_LIMIT bytes: long messages are cut, then the last suggestions left out, then cut again."""
+    short = summary
+    for short in _shorter(summary):
+        if len(dumps(short).encode()) <= TERMINATION_LIMIT:
+            break
     return short
+
+
+def _shorter(summary: PreflightSummary) -> Iterator[PreflightSummary]:
+    for longest in LONGEST:
+        suggestions = tuple(Suggestion(one.reason, _cut(one.message, longest // 2)) for one in summary.suggestions)
+        cut = dataclasses.replace(summary, fit_message=_cut(summary.fit_message, longest))
+        for kept in reversed(range(len(suggestions) + 1)):
+            yield dataclasses.replace(cut, suggestions=suggestions[:kept])
+    cut = dataclasses.replace(summary, fit_message=_cut(summary.fit_message, LONGEST[-1]), suggestions=())
+    if cut.settings:
+        cut = dataclasses.replace(cut, settings=dataclasses.replace(cut.settings, reason=""))
+    yield cut
+    yield dataclasses.replace(cut, histogram={}, token_lengths={})
 
 
 def rounded(value: Range | None) -> Range | None:

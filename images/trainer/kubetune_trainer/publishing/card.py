@@ -21,6 +21,11 @@ _TITLES = {
     "merged": "fine-tuned from",
     "gguf": "GGUF, fine-tuned from",
 }
+_PER_TOKEN = "Losses are means of the cross-entropy per learned token."
+_PER_BATCH = (
+    "Losses are means of the cross-entropy per learned token; the validation loss is one of its batches' means, as the "
+    "release measured it that began this run."
+)
 _BODY = "## What it was made of"
 
 
@@ -38,6 +43,8 @@ class Origin:
     base_manifest_sha256: str | None = None
     base_license: str | None = None
     """As the base's own files say it."""
+    per_token: bool = True
+    """How the validation loss was measured: see ``RunDocument``."""
 
 
 def card(kind: str, config: TrainConfig, results: TrainSummary, origin: Origin) -> str:
@@ -49,8 +56,8 @@ def card(kind: str, config: TrainConfig, results: TrainSummary, origin: Origin) 
         _table(_training(config, results, origin)),
         "## Results",
         _table(_results(results)),
-        "Losses are means of the cross-entropy per learned token. Nothing else was measured here: how good the answers "
-        "are is for an evaluation to tell.",
+        f"{_PER_TOKEN if origin.per_token else _PER_BATCH} Nothing else was measured here: how good the answers are is "
+        "for an evaluation to tell.",
     ]
     return _head(kind, config, origin.base_license) + "\n\n".join(sections) + "\n"
 

@@ -96,8 +96,8 @@ def manifest_meta(
     }
 
 
-def origin(config: TrainConfig, inputs: Inputs) -> Origin:
-    """What a model card tells of this machine and these inputs."""
+def origin(config: TrainConfig, inputs: Inputs, *, per_token: bool) -> Origin:
+    """What a model card tells of this machine and these inputs; ``per_token`` as in RunDocument."""
     return Origin(
         dataset_sha256=inputs.dataset_sha256,
         hardware=describe(config.gpus),
@@ -106,6 +106,7 @@ def origin(config: TrainConfig, inputs: Inputs) -> Origin:
         base_revision=inputs.base_revision,
         base_manifest_sha256=inputs.base_manifest_sha256,
         base_license=inputs.base_license,
+        per_token=per_token,
     )
 
 

@@ -6,12 +6,14 @@ Every call may be made again: a request that seemed to fail may have arrived.
 from __future__ import annotations
 
 import json
+import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, LifecycleStage, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from kubetune_contract import Owner, Tracking
@@ -23,9 +25,13 @@ SETTINGS_TAG = "kubetune.settings.sha256"
 TRY_AGAIN = {408, 429}
 """HTTP statuses below 500 that say: later."""
 MAY_PASS = {401, 403, 404}
+DELETED = re.compile(r"must be in (?:the )?'?active'?")
+"""What it says of a run or an experiment that somebody has deleted, with status 400."""
 CHANGED_PARAM = "Changing param values is not allowed"
 DIGEST_CHARS = 36
 """MLflow's limit for a dataset's digest; the whole one is in a tag of the run."""
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -136,6 +142,10 @@ class Run:
         """The run's info. One of this job with other settings is another run: its curve is not this one's."""
         found = self._client.get_experiment_by_name(experiment)
         experiment_id = found.experiment_id if found else self._client.create_experiment(experiment)
+        if found and found.lifecycle_stage != LifecycleStage.ACTIVE:
+            # A deleted experiment keeps its name, so that no other one can be made in its place.
+            log.warning("the experiment %s had been deleted; it is restored, as this run belongs into it", experiment)
+            self._client.restore_experiment(experiment_id)
         runs = self._client.search_runs([experiment_id], filter_string=f"tags.`{UID_TAG}` = '{self._owner.uid}'")
         mine = [run for run in runs if run.data.tags.get(SETTINGS_TAG, self._settings_sha256) == self._settings_sha256]
         for other in runs:
@@ -169,4 +179,4 @@ def refusals() -> Iterator[None]:
         if not for_good:
             raise
         said = str(error.message).strip().partition("\n")[0][:300]
-        raise RefusedError(said, may_pass=status in MAY_PASS) from error
+        raise RefusedError(said, may_pass=status in MAY_PASS or bool(DELETED.search(said))) from error

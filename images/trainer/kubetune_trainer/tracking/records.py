@@ -9,6 +9,7 @@ from typing import Any
 
 import kubetune_contract
 import kubetune_shared
+import kubetune_trainer
 from kubetune_contract import Method, Phase, TrainConfig, TrainSummary, dumps
 from kubetune_trainer.identity import identify
 from kubetune_trainer.job import Job
@@ -111,9 +112,8 @@ def _origin(config: TrainConfig, summary: TrainSummary) -> dict[str, str]:
 def code_sha256() -> str:
     """One digest of this project's own modules in the image: paths and contents, in order."""
     digest = hashlib.sha256()
-    for package in (kubetune_contract, kubetune_shared):
+    for package in (kubetune_contract, kubetune_shared, kubetune_trainer):
         _add(digest, Path(str(package.__file__)).parent)
-    _add(digest, Path(__file__).parent)
     return digest.hexdigest()
 
 

@@ -53,6 +53,8 @@ class Tracker:
         self._refusals: dict[str, str] = {}
         self._incomplete = ""
         self._failed_at_end = 0
+        self._reopened = False
+        """Whether the run was looked for once more at the end."""
         self._outbox, self._lock = _Outbox(), threading.Lock()
         self._ended = threading.Event()
         self._final: str | None = None
@@ -156,11 +158,14 @@ class Tracker:
                 if last:
                     return
             except RefusedError as error:
-                if last:
+                if last and (self._reopened or not error.may_pass):
                     self._refused("this run", error)
                     return
                 self._warn(error)
-                time.sleep(FLUSH_SECONDS)
+                # Run or experiment may have been deleted: it is looked for again, at the end once, with all that waits.
+                run, self._reopened = None, last
+                if not last:
+                    time.sleep(FLUSH_SECONDS)
             except Exception as error:  # any failure of a tracker is survivable
                 self._warn(error)
                 time.sleep(1 if last else FLUSH_SECONDS)
@@ -178,6 +183,8 @@ class Tracker:
         model's version from being registered."""
         try:
             self._flush(run)
+        except RefusedError:
+            raise
         except Exception as error:
             self._failed_at_end += at_the_end
             if self._failed_at_end < END_TRIES:
@@ -226,7 +233,7 @@ class Tracker:
         try:
             send()
         except RefusedError as error:
-            if error.may_pass and not self._ended.is_set():
+            if error.may_pass and not (self._ended.is_set() and self._reopened):
                 raise
             self._refused(what, error)
 
