@@ -376,6 +376,27 @@ def test_a_store_that_refuses_is_told(prepared: Prepared) -> None:
     assert "the object store at http://127.0.0.1:9 cannot be prepared" in done.stderr
 
 
+def test_a_policy_without_room_is_told_with_what_to_do() -> None:
+    """As versitygw answers over ext4, whose attributes take 3,800 bytes: with eight namespaces."""
+    module = script()
+    names = [f"my-team{number}" for number in range(8)]
+    settings = {"bucket": "kubetune", "namespaces": names, "sharedPrefixes": ["data/"], "namespacePrefixes": {}}
+
+    class Full:
+        def put_bucket_policy(self, Bucket: str, Policy: str) -> None:
+            raise ClientError({"Error": {"Code": "InternalError"}}, "PutBucketPolicy")
+
+    server = object.__new__(module.Server)
+    server.s3 = Full()
+    with pytest.raises(
+        module.WrongSettingsError, match=r"takes \d+ bytes and was refused.*ext4 keeps about 3,800 bytes"
+    ):
+        server.set_policies(["kubetune"], module.policies(settings))
+    settings["namespaces"] = names[:1]
+    with pytest.raises(ClientError):
+        server.set_policies(["kubetune"], module.policies(settings))
+
+
 _NAMES = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,8}[a-z0-9])?", fullmatch=True)
 
 
