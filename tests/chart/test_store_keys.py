@@ -383,7 +383,7 @@ def test_a_policy_without_room_is_told_with_what_to_do() -> None:
     settings = {"bucket": "kubetune", "namespaces": names, "sharedPrefixes": ["data/"], "namespacePrefixes": {}}
 
     class Full:
-        def put_bucket_policy(self, Bucket: str, Policy: str) -> None:
+        def put_bucket_policy(self, **asked: str) -> None:
             raise ClientError({"Error": {"Code": "InternalError"}}, "PutBucketPolicy")
 
     server = object.__new__(module.Server)
