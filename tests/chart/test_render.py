@@ -47,7 +47,7 @@ def test_default_rendering_is_the_one_that_was_reviewed() -> None:
 
 def test_user_data_outlives_the_release() -> None:
     kept = [obj for obj in render() if obj["kind"] in ("PersistentVolumeClaim", "CustomResourceDefinition", "Secret")]
-    assert len(kept) == 6
+    assert len(kept) == 7
     for obj in kept:
         assert obj["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep", obj["metadata"]["name"]
 
@@ -133,11 +133,11 @@ def test_mlflow_answers_to_the_name_it_is_called_by(domain: str) -> None:
     assert host.endswith(f".{NAMESPACE}.svc.{domain}:5000")
 
 
-def test_every_namespace_gets_the_same_keys() -> None:
-    secrets = [obj for obj in render("objectStore.credentialNamespaces={team-a,team-b}") if obj["kind"] == "Secret"]
-    assert [obj["metadata"]["namespace"] for obj in secrets] == [NAMESPACE, "team-a", "team-b"]
-    assert len({str(obj["data"]) for obj in secrets}) == 1
-    assert "Secret" not in kinds(render("objectStore.createSecret=false"))
+def test_secrets_can_be_left_to_somebody_else() -> None:
+    objects = render("objectStore.createSecret=false", "objectStore.credentialNamespaces={team-a}")
+    assert "Secret" not in kinds(objects)
+    volumes = named(objects, "Job", "-buckets")["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "accounts", "secret": {"secretName": "kubetune-object-store-accounts", "optional": True}} in volumes
 
 
 def test_images_come_from_one_registry_when_asked() -> None:
@@ -162,6 +162,11 @@ def test_images_come_from_one_registry_when_asked() -> None:
         ("tracking.external.uri=http://me:secret@mlflow:5000", "does not match pattern"),
         ("images.pullPolicy=Sometimes", "value must be one of"),
         ("namespaces={Team_A}", "does not match pattern"),
+        ("objectStore.sharedPrefixes={base-models}", "does not match pattern"),
+        ("objectStore.sharedPrefixes={*/}", "does not match pattern"),
+        ("objectStore.sharedPrefixes={/}", "does not match pattern"),
+        ("objectStore.sharedPrefixes={s3://base}", "does not match pattern"),
+        ("objectStore.namespacePrefixes.team-a={a?/}", "does not match pattern"),
     ],
 )
 def test_wrong_values_are_refused(value: str, complaint: str) -> None:

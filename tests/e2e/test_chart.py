@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
+import pytest
+
+from kubetune_contract import KubeTuneError
+from kubetune_shared.store import Store
 from tests.demo.environment import RELEASE, SYSTEM_NAMESPACE, install
 from tests.demo.kube import Object
+from tests.demo.seed import connect
 from tests.demo.shell import run
 
 from .conftest import Installation
@@ -21,6 +27,29 @@ def test_upgrade_keeps_the_store_its_keys_and_the_objects(installation: Installa
     install(installation.environment, values, ("operator.pollSeconds=4",))
     assert kept(installation) == before
     install(installation.environment, values)
+
+
+def test_a_listed_namespace_gets_a_key_of_its_own(
+    installation: Installation, values: list[Path], namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In place of the root key, which the fixture has copied there."""
+    kube, settings, environment = installation.kube, installation.settings, installation.environment
+    if not environment.local:
+        pytest.skip("the list would withdraw the keys of this cluster's own namespaces")
+    try:
+        install(environment, values, (f"objectStore.credentialNamespaces={{{namespace}}}",))
+        secret = kube.get(namespace, "secret", settings.secret)
+        assert secret is not None
+        with connect(kube, settings) as root:
+            for key, value in secret["data"].items():
+                monkeypatch.setenv(key, base64.b64decode(value).decode())
+            own, bucket = Store(root.config), f"s3://{settings.bucket}"
+            own.check_writable(f"{bucket}/finetunejobs/{namespace}/job")
+            for elsewhere in (f"{bucket}/finetunejobs/another/job", f"{bucket}/mlflow"):
+                with pytest.raises(KubeTuneError, match="refused to write"):
+                    own.check_writable(elsewhere)
+    finally:
+        install(environment, values)
 
 
 def test_pods_run_without_rights(installation: Installation) -> None:

@@ -29,6 +29,7 @@ def installed(shell: Shell) -> Shell:
     shell.run("kubectl", "create", "namespace", NAMESPACE)
     shell.run("kubectl", "label", "namespace", NAMESPACE, labels)
     shell.helm("install", str(CHART), "--set", "objectStore.credentialNamespaces={team-a}")
+    shell.namespace_keys()
     shell.run("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     shell.run("kubectl", "apply", "-n", NAMESPACE, "-f", "-", text=yaml.safe_dump(VALID["FineTuneJob"][0]))
     return shell
@@ -75,23 +76,31 @@ def test_one_runtime_class_may_be_looked_up(installed: Shell, name: str, allowed
 
 
 def test_upgrade_keeps_keys_and_updates_crds(installed: Shell) -> None:
-    before = installed.get("secret", "kubetune-object-store")["data"]
+    before = keys(installed)
     installed.run("kubectl", "label", "crd", "finetunejobs.kubetune.io", "app.kubernetes.io/name-", "--overwrite")
     installed.helm("upgrade", str(CHART), "--reset-then-reuse-values", "--set", "operator.workers=4")
-    assert installed.get("secret", "kubetune-object-store")["data"] == before
-    copy = yaml.safe_load(
-        installed.run("kubectl", "get", "secret", "kubetune-object-store", "-n", "team-a", "-o", "yaml")
-    )
-    assert copy["data"] == before
+    installed.namespace_keys()
+    assert keys(installed) == before
+    root, accounts, own = before
+    assert own["AWS_SECRET_ACCESS_KEY"] == accounts["team-a"] != root["AWS_SECRET_ACCESS_KEY"]
+    installed.helm("upgrade", str(CHART), "--set", "objectStore.credentialNamespaces={team-a,team-b}")
+    assert keys(installed)[1]["team-a"] == accounts["team-a"], "who comes later changes nobody's key"
     assert (
         installed.get("crd", "finetunejobs.kubetune.io")["metadata"]["labels"]["app.kubernetes.io/name"] == "kubetune"
     )
 
 
+def keys(installed: Shell) -> list[dict[str, str]]:
+    """Root key, accounts, and the key of team-a."""
+    own = installed.run("kubectl", "get", "secret", "kubetune-object-store", "-n", "team-a", "-o", "yaml")
+    names = ("kubetune-object-store", "kubetune-object-store-accounts")
+    return [*(installed.get("secret", name)["data"] for name in names), yaml.safe_load(own)["data"]]
+
+
 def test_uninstall_leaves_user_data_and_a_new_release_takes_it_over(installed: Shell) -> None:
     claim = installed.get("pvc", "kubetune-object-store")["metadata"]["uid"]
     job = installed.get("finetunejob", "demo")["metadata"]["uid"]
-    keys = installed.get("secret", "kubetune-object-store")["data"]
+    before = installed.get("secret", "kubetune-object-store")["data"]
     installed.helm("uninstall")
     assert not installed.get("deployment", "kubetune-operator")
     assert not installed.get("clusterrole", "kubetune-operator")
@@ -100,4 +109,4 @@ def test_uninstall_leaves_user_data_and_a_new_release_takes_it_over(installed: S
     installed.helm("install", str(CHART))
     assert installed.get("pvc", "kubetune-object-store")["metadata"]["uid"] == claim
     assert installed.get("finetunejob", "demo")["metadata"]["uid"] == job
-    assert installed.get("secret", "kubetune-object-store")["data"] == keys
+    assert installed.get("secret", "kubetune-object-store")["data"] == before

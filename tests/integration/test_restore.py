@@ -53,6 +53,7 @@ def old(tmp_path: Path) -> Iterator[Installation]:
     """The cluster that is backed up."""
     with empty_cluster("backup", RELEASE, tmp_path) as found:
         found.shell.helm("install", str(CHART), "--set", f"objectStore.credentialNamespaces={{{TEAM}}}")
+        found.shell.namespace_keys()
         found.shell.run("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
         yield found
 
@@ -76,6 +77,7 @@ def test_a_backup_comes_back_in_another_cluster(
 
     new.shell.run("kubectl", "create", "-f", str(folder / "secrets.json"))
     new.shell.helm("install", str(CHART), "-f", str(folder / "values.yaml"))
+    new.shell.namespace_keys()
     new.shell.run("kubectl", "wait", "--for=condition=Established", "crd", "--all", "--timeout=30s")
     for kept in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         keys = [one.shell.get("secret", "kubetune-object-store")["data"][kept] for one in (old, new)]

@@ -55,12 +55,13 @@ def binary() -> str:
 def s3_server(folder: Path, port: int | None = None) -> Iterator[S3Server]:
     """Runs the server over ``folder``; everything in it is kept when the server stops."""
     port = port or free_port()
-    root, sidecar = folder / "buckets", folder / "metadata"
-    root.mkdir(parents=True, exist_ok=True)
-    sidecar.mkdir(exist_ok=True)
+    root, sidecar, accounts = folder / "buckets", folder / "metadata", folder / "accounts"
+    for made in (root, sidecar, accounts):
+        made.mkdir(parents=True, exist_ok=True)
+    argv = [binary(), "--port", f"127.0.0.1:{port}", "--iam-dir", str(accounts)]
     with (folder / "versitygw.log").open("ab") as log:
         process = subprocess.Popen(
-            [binary(), "--port", f"127.0.0.1:{port}", "posix", "--sidecar", str(sidecar), str(root)],
+            [*argv, "posix", "--sidecar", str(sidecar), str(root)],
             env={"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY, "HOME": str(folder)},
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -29,6 +29,13 @@ class Shell:
         """Without hooks: there is no node to run them."""
         return self.run(tool("helm"), verb, "kubetune", *argv, "--namespace", self.namespace, "--no-hooks")
 
+    def namespace_keys(self) -> None:
+        """What the chart's hooks do once the store knows the namespaces' keys: puts their Secrets there."""
+        hooks = yaml.safe_load_all(self.run(tool("helm"), "get", "hooks", "kubetune", "--namespace", self.namespace))
+        for hook in hooks:
+            if hook and hook["kind"] == "Secret":
+                self.run("kubectl", "apply", "-f", "-", text=yaml.safe_dump(hook))
+
     def get(self, kind: str, name: str) -> dict[str, Any]:
         """One object of the release's namespace; {} when there is none."""
         argv = ("kubectl", "get", kind, name, "-n", self.namespace, "-o", "yaml", "--ignore-not-found")

@@ -95,6 +95,29 @@ http://{{ include "kubetune.store.name" . }}.{{ .Release.Namespace }}.svc.{{ .Va
 {{- end -}}
 {{- end -}}
 
+{{/* The Secret with the secret keys of the namespaces' accounts. */}}
+{{- define "kubetune.store.accounts" -}}
+{{ .Values.objectStore.secretName }}-accounts
+{{- end -}}
+
+{{/* Namespaces with a key of their own, as JSON. The release's own has the root key: MLflow and the store read it there. */}}
+{{- define "kubetune.store.namespaces" -}}
+{{- without .Values.objectStore.credentialNamespaces .Release.Namespace | toJson -}}
+{{- end -}}
+
+{{/* What files/object_store.py is told. */}}
+{{- define "kubetune.store.settings" -}}
+{{- $store := .Values.objectStore -}}
+{{- range $namespace, $_ := $store.namespacePrefixes -}}
+{{- if not (has $namespace $store.credentialNamespaces) -}}
+{{- fail (printf "objectStore.namespacePrefixes: %s is not in objectStore.credentialNamespaces, so it has no key of its own" $namespace) -}}
+{{- end -}}
+{{- end -}}
+{{- dict "bucket" $store.bucket "extraBuckets" $store.extraBuckets "sharedPrefixes" $store.sharedPrefixes
+      "namespacePrefixes" $store.namespacePrefixes "namespaces" (include "kubetune.store.namespaces" . | fromJsonArray)
+      "accountsSecret" (include "kubetune.store.accounts" .) | toJson -}}
+{{- end -}}
+
 {{- define "kubetune.store.credentials" -}}
 - name: AWS_ACCESS_KEY_ID
   valueFrom:

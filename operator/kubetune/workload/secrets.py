@@ -73,9 +73,9 @@ def explain_missing(use: SecretUse, namespace: str, source: str = "") -> str:
     text = f"Secret {namespace}/{use.name} does not exist ({which})."
     if source and source != namespace:
         return (
-            f"{text} It has the keys of the object store; copy it: {copy_command(use.name, source, namespace)} . Who "
-            f"may not read {source}/{use.name} asks whoever installed KubeTune, who can also add {namespace} to the "
-            "chart's value objectStore.credentialNamespaces."
+            f"{text} It has a key to the object store. Whoever installed KubeTune gives {namespace} one of its own by "
+            f"the chart's value objectStore.credentialNamespaces. Who may read {source}/{use.name} can also copy it, "
+            f"and with it the right to the whole store: {copy_command(use.name, source, namespace)} ."
         )
     literals = " ".join(f"--from-literal={key}=..." for key in use.keys)
     return f"{text} Create it: kubectl -n {namespace} create secret generic {use.name} {literals}"
