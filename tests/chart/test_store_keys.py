@@ -184,7 +184,10 @@ def test_what_a_namespace_does_with_its_own(prepared: Prepared, record_property:
         own.delete_object(Bucket="kubetune", Key=f"{folder}/x")
     own.put_object(Bucket="extra", Key="anywhere", Body=b"ours")
     assert own.list_objects_v2(Bucket="extra")["KeyCount"] == 1, "s3://extra/ is all of it"
+    prepared.root.create_multipart_upload(Bucket="kubetune", Key="finetunejobs/team-b/large")
     begun = own.create_multipart_upload(Bucket="kubetune", Key="namespaces/team-a/large")
+    uploads = own.list_multipart_uploads(Bucket="kubetune", Prefix="namespaces/team-a/")["Uploads"]
+    assert [one["UploadId"] for one in uploads] == [begun["UploadId"]]
     own.abort_multipart_upload(Bucket="kubetune", Key="namespaces/team-a/large", UploadId=begun["UploadId"])
     assert own.get_object(Bucket="kubetune", Key="base-models/x")["Body"].read() == b"theirs"
     assert own.list_objects_v2(Bucket="kubetune", Prefix="base-models/")["KeyCount"] == 1
@@ -220,6 +223,7 @@ def test_others_are_out_of_reach(prepared: Prepared, key: str) -> None:
         lambda: own.copy_object(**there, CopySource=here),
         lambda: own.list_objects_v2(Bucket="kubetune", Prefix=key.replace("team-a/../", "")),
         lambda: own.list_objects(Bucket="kubetune", Prefix=f"{key.partition('/')[0]}/"),
+        lambda: own.list_multipart_uploads(Bucket="kubetune", Prefix=f"{key.partition('/')[0]}/"),
     ):
         refused(call)
     told = own.delete_objects(Bucket="kubetune", Delete={"Objects": [{"Key": key}]})
@@ -289,6 +293,8 @@ def test_a_pod_does_all_it_needs(store: Store, tmp_path: Path, record_property: 
     assert (tmp_path / "got/weights.bin").read_bytes() == weights.read_bytes()
     assert store.read_range(f"{output}/model/weights.bin", 5, 7) == weights.read_bytes()[5:12]
     assert store.children("kubetune", "finetunejobs/team-a/first/uid") == ("model/", "run.json")
+    store._client.create_multipart_upload(Bucket="kubetune", Key="finetunejobs/team-a/first/uid/broken")
+    assert store.abort_uploads(output) == 1
     store.delete_folder(output)
     assert store.list(output) == []
 
@@ -408,7 +414,7 @@ def test_no_statement_of_one_namespace_reaches_another(names: list[str]) -> None
     for statement in module.policies(settings)["b"]["Statement"]:
         who = statement["Principal"]
         allowed = {"shared/"} if isinstance(who, list) else set(own[who])
-        if statement["Action"] == "s3:ListBucket":
+        if statement["Action"] == "s3:ListBucket*":
             given_ = {one.removesuffix("*") for one in statement["Condition"]["StringLike"]["s3:prefix"]}
         else:
             given_ = {one.removeprefix("arn:aws:s3:::b/").removesuffix("*") for one in statement["Resource"]}

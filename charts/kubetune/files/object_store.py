@@ -80,7 +80,8 @@ def statements(who: str | list[str], bucket: str, prefixes: list[str], actions: 
     """Allows the actions on objects below the prefixes, and to list these. Kept short: see FULL."""
     objects = [f"{ARN}{bucket}/{prefix}*" for prefix in prefixes]
     yield {"Effect": "Allow", "Principal": who, "Action": actions, "Resource": objects}
-    listing = {"Effect": "Allow", "Principal": who, "Action": "s3:ListBucket", "Resource": f"{ARN}{bucket}"}
+    # With the star also unfinished uploads, to be aborted: versitygw takes s3:prefix for their action only so.
+    listing = {"Effect": "Allow", "Principal": who, "Action": "s3:ListBucket*", "Resource": f"{ARN}{bucket}"}
     if "" not in prefixes:
         listing["Condition"] = {"StringLike": {"s3:prefix": [f"{prefix}*" for prefix in prefixes]}}
     yield listing
