@@ -31,7 +31,7 @@ SENTENCES: dict[str, tuple[Sentence, ...]] = {
         ),
     ),
     "C1": (
-        ("docs/install.md", "Whoever may read it there copies it into another:"),
+        ("docs/install.md", "Whoever may read the root key can also copy it."),
         ("docs/install.md", "The list replaces the one before it, so name all of them each time."),
     ),
     "C15": (
