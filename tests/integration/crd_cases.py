@@ -87,12 +87,10 @@ VALUES: dict[str, tuple[Any, Any]] = {
         ["all-linear"],
     ),
     "MLflow allows neither '/' nor ':' in the name of a registered model": ("team/support", "team.support"),
-    "columns maps our names to the dataset's; "
-    "the names are messages, conversations, prompt, completion, instruction, input, output, text, tools, "
-    "system, history": (
-        {"frage": "q"},
-        {"prompt": "q"},
-    ),
+    **{
+        f"columns maps our names to the dataset's; the names are {', '.join(names)}": ({"frage": "q"}, {"prompt": "q"})
+        for names in (COLUMNS, ITEM_COLUMNS)
+    },
     "these options follow from other fields and cannot be given here, nor their beginnings, which vLLM takes for them: "
     f"{', '.join(MANAGED_ARGUMENTS)}": (["--served_model_n=x"], ["--model-impl=auto", "--port-less"]),
 }

@@ -65,7 +65,7 @@ _MEASUREMENT = {
     "generation": {"maxNewTokens": 16, "batchSize": 4, "stop": ["\n"]},
     "limit": 200,
     "seed": 1,
-    "gate": {"metric": "bleu", "margin": 2, "alpha": 0.01},
+    "gate": {"metric": "bleu", "margin": 2, "alpha": 0.01, "rule": "superior"},
 }
 
 _HYPERPARAMETERS = {
