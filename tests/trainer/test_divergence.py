@@ -66,29 +66,25 @@ def test_a_blow_up_keeps_the_last_good_checkpoint(jobs: Jobs, tmp_path: Path, re
     record_property("point", f"blow-up of the loss: {message}")
 
 
-@pytest.fixture(scope="module")
-def poisoned(server: S3Server, base: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A base model, at ``s3://models/poisoned``, in which one character's embedding is NaN."""
-    folder = tmp_path_factory.mktemp("poisoned")
-    shutil.copytree(base, folder, dirs_exist_ok=True)
+def poison(folder: Path) -> None:
+    """Makes one character's embedding NaN in the base that was fetched: prepare would refuse such a base, so that this
+    stands for a row whose numbers overflow."""
     weights = load_file(folder / "model.safetensors")
     (number,) = Tokenizer.from_file(str(folder / "tokenizer.json")).encode(POISON).ids
     weights["model.embed_tokens.weight"][number] = math.nan
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    upload(server, folder, "s3://models/poisoned")
 
 
 @pytest.mark.parametrize("rollback", [False, True], ids=["stop", "rollback"])
-def test_one_row_that_makes_everything_nan(
-    jobs: Jobs, poisoned: None, tmp_path: Path, rollback: bool, record_property: Record
-) -> None:
+def test_one_row_that_makes_everything_nan(jobs: Jobs, tmp_path: Path, rollback: bool, record_property: Record) -> None:
     data = rows(160)
     # The seed brings this row in the eleventh step; a checkpoint would be due before the next log line.
     data[134] = {"prompt": "say", "completion": POISON}
     hyper = {"max_steps": 20, "save_steps": 2, "save_minutes": 0.0, "logging_steps": 7}
     recovery = Recovery(rollback=rollback)
-    job = jobs.job(data, base_model="s3://models/poisoned", recovery=recovery, hyperparameters=hyper)
+    job = jobs.job(data, recovery=recovery, hyperparameters=hyper)
     assert job.run("prepare") == 0, job.log
+    poison(job.work / "inputs" / "model")
     assert job.run("train") == ExitCode.DIVERGED, job.log
     found = document(jobs, job)
     assert found.latest is not None, job.log
