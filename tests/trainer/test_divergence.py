@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from kubetune_contract import ExitCode, Method, Recovery, from_json
 from kubetune_shared.artifacts import fetch
 from kubetune_trainer.checkpoints.runstate import RunDocument
 from tests.support.points import Record
-from tests.support.s3 import S3Server
-from tests.support.training import Jobs, Trainer, rows, upload
+from tests.support.training import Jobs, Trainer, rows
 
 from .attempts import losses
 
