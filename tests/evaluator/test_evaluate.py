@@ -296,29 +296,34 @@ def test_a_stopped_evaluation_says_so_and_tells_its_progress(
     assert read_manifest(evaluations.store, job.config.output) is None
 
 
+ITEMS = 240
+"""Of the evaluations that are preempted: enough for the first model's answers to be kept in several parts."""
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["stopped", "killed"])
 def test_a_preempted_evaluation_goes_on_from_the_answers_it_has(
     evaluations: Evaluations, number: signal.Signals, record_property: Record
 ) -> None:
-    many = [{"prompt": f"say {n} hello" + " world" * (n % 5), "completion": "x"} for n in range(600)]
+    many = [{"prompt": f"say {n} hello" + " world" * (n % 5), "completion": "x"} for n in range(ITEMS)]
     settings = Generation(max_new_tokens=24, batch_size=4)
     job, whole = (evaluations.make(many, generation=settings) for _ in range(2))
     job.environment["KUBETUNE_KEEP_SECONDS"] = "0.2"
     assert job.run("prepare") == 0, job.log
     process = job.start("evaluate")
-    seen = wait_for_progress(job, beyond=620)
+    seen = wait_for_progress(job, beyond=ITEMS + 20)
     process.send_signal(number)
     assert process.wait(60) == (ExitCode.PREEMPTED if number is signal.SIGTERM else -number), job.log
     assert len(evaluations.store.list(f"{job.config.output}/answers")) > 1
     # Another pod, on an empty disk.
     again = replace(job, folder=job.folder.with_name(f"{job.folder.name}-again"), port=free_port())
     summary, expected = from_json(EvalSummary, again.both()), from_json(EvalSummary, whole.both())
-    assert "going on from 600 of 600 answers that were stored" in again.log, "the base had answered everything"
+    assert f"going on from {ITEMS} of {ITEMS} answers that were stored" in again.log, "the base had answered everything"
     assert summary.results == expected.results
     assert again.items(evaluations.store) == whole.items(evaluations.store)
     assert evaluations.store.list(f"{job.config.output}/answers") == []
     record_property(
-        "point", f"an evaluation {number.name} after {seen['done']} of 1200 answers: the next pod asks the rest only"
+        "point",
+        f"an evaluation {number.name} after {seen['done']} of {2 * ITEMS} answers: the next pod asks the rest",
     )
 
 
