@@ -18,14 +18,14 @@ from kubetune_contract.paths import SCHEMA
 from kubetune_shared.intake.base import check_class, check_fits
 from kubetune_shared.models import model_config, safetensors_header, weight_files
 from kubetune_shared.rows import load_rows
-from kubetune_trainer.checkpoints import loopstate
 from kubetune_trainer.checkpoints.carryover import carry_over
 from kubetune_trainer.checkpoints.saving import Saving
 from kubetune_trainer.data.encoding import Encoder, Tokenised
 from kubetune_trainer.data.isolation import not_packed, unpacked_where_rows_would_leak
 from kubetune_trainer.data.tokenizer import encoder_for, end_tokens, load_tokenizer, use_template
-from kubetune_trainer.loop.callbacks import Verdict, Watch
+from kubetune_trainer.internals import mean_loss, tokens
 from kubetune_trainer.loop.guard import DivergenceGuard, remedy
+from kubetune_trainer.loop.steps import Steps
 from kubetune_trainer.model.adapter import check_mergeable
 from kubetune_trainer.model.build import Material, build_trainer
 from kubetune_trainer.model.device import Device, as_begun, detect, threads
@@ -49,7 +49,6 @@ from kubetune_trainer.reporting.advice import (
     end_of_turn_not_learned,
     precision_changed,
 )
-from kubetune_trainer.reporting.observer import Observer
 from kubetune_trainer.reporting.signs import loss_rose
 
 from .job import Job, Learned
@@ -163,7 +162,7 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
         truncated_rows=sum(part.truncated for part in parts),
         best_step=best_step,
         stopped_early=stopped_early,
-        tokens=loopstate.tokens(trainer),
+        tokens=tokens(trainer),
         suggestions=job.reporter.progress.suggestions,
         first_loss=losses[0] if (losses := logged_losses(trainer)) else None,
         last_loss=losses[-1] if losses else None,
@@ -212,15 +211,9 @@ def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Sav
     the numbers were lost, OUT_OF_MEMORY; and Restart when a recovery goes on from here.
     """
     guard = DivergenceGuard(device.precision, config.recovery)
-    verdict = Verdict(trainer, guard, config.hyperparameters)
-    for callback in (
-        Probe(trainer, config, device),
-        Watch(job.reporter, job.tracker, guard),
-        saving,
-        verdict,
-        Observer(job.reporter, job.tracker),
-    ):
-        trainer.add_callback(callback)
+    steps = Steps(job, trainer, saving, guard, config.hyperparameters)
+    trainer.add_callback(Probe(trainer, config, device))
+    trainer.add_callback(steps)
     if saving.restored and trainer.is_world_process_zero():
         carry_over(trainer, saving.restored.path)
     ranks.together()
@@ -237,13 +230,12 @@ def fit(job: Job, config: TrainConfig, trainer: Any, device: Device, saving: Sav
     if guard.problem:
         saving.drain()
         raise ranks.ended(diverged(job, config, guard, step))
-    if step < total and not verdict.stopped_early:
+    if step < total and not steps.stopped_early:
         saving.drain()
         raise ranks.ended(preempted(f"after step {step} of {total}", saving.last))
-    # transformers divides a resumed run's loss by the new steps only.
-    mean = finite(trainer._total_loss_scalar / max(step, 1))
+    mean = finite(mean_loss(trainer))
     job.reporter.suggest(loss_rose(logged_losses(trainer), config.hyperparameters.learning_rate))
-    return mean, verdict.stopped_early
+    return mean, steps.stopped_early
 
 
 def diverged(job: Job, config: TrainConfig, guard: DivergenceGuard, step: int) -> Restart | KubeTuneError:

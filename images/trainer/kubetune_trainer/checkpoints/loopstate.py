@@ -10,15 +10,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from kubetune_trainer.internals import Sums, set_sums, sums
+
 
 def save(trainer: Any, folder: Path) -> None:
     """Writes this process's sums into the checkpoint ``folder``."""
+    now = sums(trainer)
     data = {
-        "loss": trainer._tr_loss.item(),
-        "loggedLoss": trainer._total_loss_scalar,
-        "loggedStep": trainer._globalstep_last_logged,
-        "tokens": tokens(trainer),
-        "metrics": {name: list(values) for name, values in trainer._metrics["train"].items()},
+        "loss": now.loss,
+        "loggedLoss": now.logged_loss,
+        "loggedStep": now.logged_step,
+        "tokens": int(now.tokens),
+        "metrics": now.metrics,
     }
     _file(trainer, folder).write_text(json.dumps(data), encoding="utf-8")
 
@@ -29,17 +32,8 @@ def load(trainer: Any, folder: Path) -> None:
     if not path.is_file():
         return
     data = json.loads(path.read_text(encoding="utf-8"))
-    trainer._tr_loss.fill_(data["loss"])
-    trainer._total_loss_scalar = data["loggedLoss"]
-    trainer._globalstep_last_logged = data["loggedStep"]
-    trainer._total_train_tokens = data["tokens"]
-    for name, values in data["metrics"].items():
-        trainer._metrics["train"][name].extend(values)
-
-
-def tokens(trainer: Any) -> int:
-    """Tokens the run has learned from so far, padding left out."""
-    return int(trainer._total_train_tokens)
+    before = Sums(data["loss"], data["loggedLoss"], data["loggedStep"], data["tokens"], data["metrics"])
+    set_sums(trainer, before)
 
 
 def _file(trainer: Any, folder: Path) -> Path:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
 from kubetune_contract import ExitCode, KubeTuneError
 from kubetune_shared.artifacts import fetch
 from kubetune_shared.store import is_out_of_reach
 from kubetune_trainer.data.unchanged import check_same_base, check_unchanged
 from kubetune_trainer.identity import settings_sha256
+from kubetune_trainer.internals import load_weights, tokens
 from kubetune_trainer.job import Job
 from kubetune_trainer.model.loading import all_finite
 from kubetune_trainer.patience import patiently
@@ -41,8 +40,8 @@ class Evaluated:
     loss: float
 
 
-class Saving(TrainerCallback):  # type: ignore[misc]
-    """Restores, saves when it is due or the pod is asked to go, and hands over to the uploader."""
+class Saving:
+    """Restores, knows when a checkpoint is due and which is the best, and hands over to the uploader."""
 
     def __init__(self, job: Job, inputs: Inputs, trainer: Any, before: int | None = None) -> None:
         """Fetches the checkpoint to go on from (``before`` a step, where given), and takes charge of the rest.
@@ -81,44 +80,43 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         if self._uploader:
             self._uploader.close()
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def begin(self) -> None:
+        """Once the loop has been set up: takes up what it had summed up."""
         if self.restored:
             loopstate.load(self._trainer, self.restored.path)
         self._cadence.begin()
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def check(self) -> None:
+        """Raises what has stopped the uploads for good."""
         if self._uploader:
             self._uploader.check()
-        step, ended = state.global_step, state.global_step >= state.max_steps
-        asked, due = ranks.agreed(self._job.stop.requested, self._cadence.due(step))
-        if asked:
-            control.should_training_stop = True
-        if self._cadence.enabled and (asked or due) and not ended and self._ask_to_save(control) and asked:
-            self._job.reporter.stopping(step)
 
-    def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        loss = (metrics or {}).get("eval_loss")
-        if loss is None:
-            return
-        self._evaluated = Evaluated(state.global_step, float(loss))
-        best = self._best_loss()
-        # Only the first process knows what is stored; what it decides, all must do.
-        better = ranks.from_first(best is None or loss < best)
-        if self._keep_best and better and state.global_step < state.max_steps:
-            control.should_save = True
+    def due(self, step: int) -> bool:
+        """Whether the time or the steps for a checkpoint have passed."""
+        return self._cadence.due(step)
+
+    def can(self) -> bool:
+        """Whether checkpoints are wanted and the weights are worth one."""
+        if not self._cadence.enabled:
+            return False
+        if not all_finite(self._trainer.model):
+            log.warning("no checkpoint is saved: the weights hold numbers that are not finite")
+            return False
+        return True
+
+    def asked(self) -> None:
+        """The loop is about to write one."""
         self._began = time.monotonic()
 
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        path = Path(args.output_dir, f"checkpoint-{state.global_step}")
+    def evaluated(self, step: int, loss: float) -> bool:
+        """Takes note of a validation loss; returns whether it is the best so far, of those that are kept."""
+        self._evaluated = Evaluated(step, loss)
+        best = self._best_loss()
+        # Only the first process knows what is stored; what it decides, all must do.
+        return ranks.from_first(best is None or loss < best) and self._keep_best
+
+    def written(self, path: Path, step: int) -> None:
+        """The loop has written the checkpoint ``path`` of ``step``: adds to it, and sends it on its way."""
         loopstate.save(self._trainer, path)
         if self._uploader:
             carryover.note(self._trainer, path)
@@ -126,14 +124,13 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         self._cadence.begin()
         if not self._uploader:
             return
-        evaluated = self._evaluated if self._evaluated and self._evaluated.step == state.global_step else None
+        evaluated = self._evaluated if self._evaluated and self._evaluated.step == step else None
         if self._keep_best and evaluated:
             self._note_best(evaluated, path)
         seconds = time.monotonic() - self._began
-        log.info("checkpoint of step %d written in %.2f s, now on its way to the store", state.global_step, seconds)
+        log.info("checkpoint of step %d written in %.2f s, now on its way to the store", step, seconds)
         loss = evaluated.loss if evaluated else None
-        self._uploader.submit(Saved(state.global_step, path, loopstate.tokens(self._trainer), loss, seconds))
-        self._job.reporter.paused()
+        self._uploader.submit(Saved(step, path, tokens(self._trainer), loss, seconds))
 
     def load_best(self, eval_loss: float | None) -> tuple[int | None, float | None]:
         """Puts the best checkpoint's weights into the model where that is wanted and the last ones are not as good.
@@ -145,7 +142,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         if best is None:
             return None, eval_loss
         evaluated, path = best
-        self._trainer._load_from_checkpoint(str(path))
+        load_weights(self._trainer, path)
         log.info("publishing the weights of step %d, the best with a validation loss of %.4g", *_pair(evaluated))
         return evaluated.step, evaluated.loss
 
@@ -186,15 +183,6 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         if found and state.latest:
             best = state.best
             self._job.reporter.resumed(found.step, state.latest.at, found.tokens, best.step if best else None)
-
-    def _ask_to_save(self, control: TrainerControl) -> bool:
-        """False where there is nothing worth saving."""
-        if not all_finite(self._trainer.model):
-            log.warning("no checkpoint is saved: the weights hold numbers that are not finite")
-            return False
-        control.should_save = True
-        self._began = time.monotonic()
-        return True
 
     def _stored(self, done: Stored) -> None:
         best = self._job.state.best

@@ -12,7 +12,9 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from trl import SFTTrainer, pack_dataset
+from trl import pack_dataset
+
+from kubetune_trainer.internals import CountsDocuments
 
 from .encoding import MASKED
 
@@ -57,14 +59,7 @@ class Collator:
         }
 
 
-class PackedSFTTrainer(SFTTrainer):  # type: ignore[misc]
-    """SFTTrainer that counts the tokens of all documents of such a batch: by position_ids it would count one row's."""
+class PackedSFTTrainer(CountsDocuments):
+    """SFTTrainer that counts the tokens of all documents of such a batch."""
 
-    _total_train_tokens: float
-
-    def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        tokens, before = inputs.pop(TOKENS), self._total_train_tokens
-        result = super().compute_loss(model, inputs, *args, **kwargs)
-        if model.training:
-            self._total_train_tokens = before + self.accelerator.gather_for_metrics(tokens.sum()).sum().item()
-        return result
+    column = TOKENS

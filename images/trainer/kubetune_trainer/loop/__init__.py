@@ -1,1 +1,1 @@
-"""Our part in the training loop: callbacks, divergence, early stopping."""
+"""Our part in the training loop: what happens around a step, divergence, early stopping, the validation loss."""

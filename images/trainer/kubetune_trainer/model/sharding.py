@@ -6,10 +6,9 @@ import os
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.utils import DistributedType
 
 from kubetune_shared.classes import auto_class
+from kubetune_trainer.internals import shard_on_cpu
 
 from .device import Device
 
@@ -22,9 +21,7 @@ def load_once() -> None:
 def shard_on(device: Device) -> None:
     """Called once the training's arguments are made, before its trainer is."""
     if device.kind == "cpu":
-        # accelerate 1.15 shards on GPUs and their like only and, on a CPU, goes on with whole copies without a word,
-        # while its code for it, and torch's, runs there as well.
-        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+        shard_on_cpu()
 
 
 def whole_model(trainer: Any) -> Any:

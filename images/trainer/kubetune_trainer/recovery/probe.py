@@ -6,7 +6,6 @@ state. Weights, random numbers and everything the training counts are afterwards
 
 from __future__ import annotations
 
-import copy
 import gc
 import logging
 import random
@@ -22,6 +21,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from kubetune_contract import KubeTuneError, TrainConfig
 from kubetune_trainer.data.packing import LENGTHS
+from kubetune_trainer.internals import uncounted
 from kubetune_trainer.model.device import Device
 from kubetune_trainer.processes import ranks
 from kubetune_trainer.processes.place import Relaunch
@@ -143,15 +143,11 @@ def untouched(trainer: Any) -> Iterator[None]:
     """Puts back what a step changes beside gradients, which are removed."""
     chance = random.getstate(), np.random.get_state(), torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
-    metrics, tokens = copy.deepcopy(trainer._metrics), trainer._total_train_tokens
-    steps = getattr(trainer, "current_gradient_accumulation_steps", None)
-    trainer.current_gradient_accumulation_steps = trainer.args.gradient_accumulation_steps
     try:
-        yield
+        with uncounted(trainer):
+            yield
     finally:
         trainer.model.zero_grad(set_to_none=True)
-        trainer._metrics, trainer._total_train_tokens = metrics, tokens
-        trainer.current_gradient_accumulation_steps = steps
         random.setstate(chance[0])
         np.random.set_state(chance[1])
         torch.set_rng_state(chance[2])

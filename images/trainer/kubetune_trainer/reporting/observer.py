@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from kubetune_contract import Phase
 from kubetune_trainer.recovery.exhaustion import peak_vram
 from kubetune_trainer.tracking.tracker import Tracker
 
@@ -17,8 +16,8 @@ from .report import Reporter
 from .signs import Signs, memory_near_limit
 
 
-class Observer(TrainerCallback):  # type: ignore[misc]
-    """Added last, so that the others' work after a step is not taken for waiting."""
+class Observer:
+    """Told of a step's end last, so that the others' work after it is not taken for waiting."""
 
     def __init__(self, reporter: Reporter, tracker: Tracker) -> None:
         self._reporter, self._tracker = reporter, tracker
@@ -28,13 +27,13 @@ class Observer(TrainerCallback):  # type: ignore[misc]
         self._began: float | None = None
         self._waited = 0.0
 
-    def on_step_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def step_began(self) -> None:
+        """A batch is there."""
         self._began = time.monotonic()
         self._waited = self._began - self._idle_since if self._idle_since is not None else 0.0
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+    def step_ended(self) -> None:
+        """Looks at the step."""
         now = time.monotonic()
         if self._load:
             self._load.sample()
@@ -42,38 +41,20 @@ class Observer(TrainerCallback):  # type: ignore[misc]
         if self._began is not None and self._idle_since is not None:
             self._reporter.suggest(self._signs.stepped(self._waited, now - self._began + self._waited))
         self._idle_since = time.monotonic()
-        if control.should_evaluate:
-            self._reporter.phase(Phase.EVALUATING)
-        elif control.should_save:
-            self._reporter.phase(Phase.SAVING)
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._reporter.suggest(self._signs.logged(state.global_step, state.max_steps, logs or {}))
+    def logged(self, step: int, steps: int, values: Mapping[str, Any]) -> None:
+        """Looks at what was logged after ``step`` of ``steps``, and at the GPU."""
+        self._reporter.suggest(self._signs.logged(step, steps, values))
         if _on_gpu():
             reserved, load = int(torch.cuda.memory_reserved()), self._load.mean() if self._load else None
             self._reporter.gpu(reserved, load)
             self._reporter.suggest(
                 memory_near_limit(peak_vram(torch), torch.cuda.get_device_properties(0).total_memory)
             )
-            self._tracker.metrics({"gpu_reserved_bytes": reserved, "gpu_utilization": load}, state.global_step)
-        self._rest()
+            self._tracker.metrics({"gpu_reserved_bytes": reserved, "gpu_utilization": load}, step)
+        self.rested()
 
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._reporter.phase(Phase.SAVING if control.should_save else Phase.TRAINING)
-        self._rest()
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._reporter.phase(Phase.TRAINING)
-        self._rest()
-
-    def _rest(self) -> None:
+    def rested(self) -> None:
         """What has passed since the step went into something else than data."""
         if self._idle_since is not None:
             self._idle_since = time.monotonic()
