@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from kubetune.common.dataset import COLUMNS, ITEM_COLUMNS
+from kubetune.common.dataset import ITEM_COLUMNS
 from kubetune.common.meta import Resource
 from kubetune.common.model import NAME_LIMIT
 from kubetune.common.pod_options import LABEL_KEY_TEXT, LABEL_TEXT
 from kubetune.common.uris import NO_LOGIN_RULE
 from kubetune.modeldeployment.api import MANAGED_ARGUMENTS
+from kubetune_contract import COLUMNS
 from tests.integration.crd_walk import ANY_KEY, Object, Place, places
 
 

@@ -32,10 +32,12 @@ from .train import (
     TrainConfig,
 )
 from .train_results import FoundResult, RecoveryStep, RowSettings, Suggestion, TrainProgress, TrainSummary
-from .types import Artifact, Contents, Dataset, Missing, ModelRef, ObjectStore, Owner, RowFormat
+from .types import COLUMNS, GROUP, Artifact, Contents, Dataset, Missing, ModelRef, ObjectStore, Owner, RowFormat
 from .uris import Uri, UriError
 
 __all__ = [
+    "COLUMNS",
+    "GROUP",
     "PERMANENT",
     "UNUSED_LIMIT",
     "Accelerator",

@@ -46,6 +46,24 @@ class ObjectStore:
     region: str = "us-east-1"
 
 
+COLUMNS = (
+    "messages",
+    "conversations",
+    "prompt",
+    "completion",
+    "instruction",
+    "input",
+    "output",
+    "text",
+    "tools",
+    "system",
+    "history",
+)
+"""Members of a row that ``Dataset.columns`` may name."""
+GROUP = "group"
+"""One more, of an evaluation's items: what an example shares with others."""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Rows to train on or to score; URIs are s3://, pvc://, configmap:// or hf://."""
@@ -53,8 +71,7 @@ class Dataset:
     uri: str
     format: RowFormat = RowFormat.AUTO
     columns: dict[str, str] = field(default_factory=dict)
-    """Our member name (messages, conversations, prompt, completion, instruction, input, output, text, tools, system,
-    history, group) -> the dataset's column."""
+    """Our member name (COLUMNS, and GROUP of items) -> the dataset's column."""
     validation_uri: str | None = None
     validation_share: float | None = None
     """Share of the training rows held out, in (0, 0.5]; chosen by a hash of the row, so that it survives reordering."""

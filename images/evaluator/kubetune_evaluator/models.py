@@ -19,6 +19,7 @@ from kubetune_shared.classes import auto_class
 from kubetune_shared.intake.base import Use, check_class, check_complete
 from kubetune_shared.intake.loading import compared
 from kubetune_shared.intake.quantisation import quantisation_of
+from kubetune_shared.models import model_config
 
 from .plan import PlannedModel
 from .tokenizer import UNREADABLE, damaged
@@ -52,7 +53,7 @@ def device_name(kind: str) -> str:
 def load_base(model: PlannedModel, tokenizer: Any, gpus: int) -> Any:
     """The base model, set to decode greedily."""
     kind, dtype = device(gpus)
-    config = json.loads((Path(model.path) / "config.json").read_text(encoding="utf-8"))
+    config = model_config(Path(model.path), model.uri)
     check_class(config, model.uri, Use.EVALUATE)
     # More than one GPU: layers are spread over them; the model may be too large for one.
     placement = {"device_map": "auto" if gpus > 1 else {"": 0}} if kind == "cuda" else {}

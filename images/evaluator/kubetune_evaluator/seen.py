@@ -13,6 +13,7 @@ from typing import Any
 from kubetune_shared.rowkeys import Known, RowKeys, asked
 
 from .items import Item
+from .verdict import sentences
 
 SHARE = 0.01
 """Of the items: with more of them seen, the verdict is no Go."""
@@ -52,7 +53,7 @@ def message(decided: str | None, doubts: Sequence[str], remarks: Sequence[str]) 
     """What a person reads: the decision's own message, which may tell the doubts already, and all else."""
     told = [one for one in doubts if one not in (decided or "")]
     parts = [*([decided] if decided else []), *told, *remarks]
-    return " ".join(part if part.endswith(".") else f"{part}." for part in parts) or None
+    return sentences(parts) or None
 
 
 def _doubt(model: Seen, dataset_sha256: str, items: int) -> str | None:
@@ -85,5 +86,6 @@ def _counted(model: Seen, items: int) -> str:
 
 def marked(lines: Sequence[dict[str, Any]], seen: dict[str, Sequence[int]]) -> list[dict[str, Any]]:
     """The lines of ``items.jsonl``, those that a model was trained on with ``seen``, its name."""
-    by_line = [[name for name, positions in seen.items() if n in set(positions)] for n in range(len(lines))]
+    known = {name: frozenset(positions) for name, positions in seen.items()}
+    by_line = [[name for name, positions in known.items() if n in positions] for n in range(len(lines))]
     return [{**line, "seen": names} if names else line for line, names in zip(lines, by_line, strict=True)]

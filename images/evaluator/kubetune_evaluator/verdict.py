@@ -45,15 +45,15 @@ def decide(gate: Gate, contests: Sequence[Contest], doubts: Sequence[str] = ()) 
     losses = [d for d in decisions if d.verdict is Verdict.NO_GO]
     open_ends = [d for d in decisions if d.verdict is Verdict.INCONCLUSIVE]
     if losses:
-        return Decision(Verdict.NO_GO, _sentences(d.message for d in losses))
+        return Decision(Verdict.NO_GO, sentences(d.message for d in losses))
     if open_ends:
-        return Decision(Verdict.INCONCLUSIVE, _sentences(d.message for d in open_ends))
+        return Decision(Verdict.INCONCLUSIVE, sentences(d.message for d in open_ends))
     if doubts:
-        return Decision(Verdict.INCONCLUSIVE, _sentences(doubts))
-    return Decision(Verdict.GO, _sentences(d.message for d in decisions))
+        return Decision(Verdict.INCONCLUSIVE, sentences(doubts))
+    return Decision(Verdict.GO, sentences(d.message for d in decisions))
 
 
-def _sentences(parts: Iterable[str]) -> str:
+def sentences(parts: Iterable[str]) -> str:
     """Whole sentences, one after the other."""
     return " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts)
 

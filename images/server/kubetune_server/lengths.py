@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from kubetune_contract import Engine, ExitCode, KubeTuneError
+from kubetune_shared.intake.textpart import text_part
 
 _KEYS = (
     "max_position_embeddings",
@@ -29,8 +30,7 @@ _CONFIG_OPTIONS = ("--hf-overrides", "--hf-config-path", "--config-format")
 
 def longest(config: Mapping[str, Any]) -> tuple[int, str] | None:
     """The most tokens and the member that says so; None where only the model's own code knows."""
-    text = config.get("text_config")
-    text = text if isinstance(text, Mapping) else config
+    text = text_part(config)
     stated = {key: value for key in _KEYS if (value := _positive(text.get(key)))}
     if not stated:
         return None

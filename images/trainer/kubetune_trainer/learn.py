@@ -6,6 +6,7 @@ import logging
 import math
 import time
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +126,7 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     encoder = encoder_for(tokenizer, config.hyperparameters)
     train_data = tokenise(encoder, train_file(), "training")
     validation = tokenise(encoder, validation_file(), "validation") if inputs.validation_rows else None
-    check_rows_fit(path, config, [train_data, *([validation] if validation else [])])
+    check_rows_fit(path, base, config, [train_data, *([validation] if validation else [])])
     job.reporter.planned(steps_of(train_data, config))
     job.reporter.suggest(end_of_turn_not_learned(train_data, end_tokens(tokenizer)))
     job.reporter.suggest(dora_not_servable(config))
@@ -182,10 +183,9 @@ def _learn(job: Job, inputs: Inputs, device: Device) -> Learned:
     )
 
 
-def check_rows_fit(path: Path, config: TrainConfig, parts: list[Tokenised]) -> None:
+def check_rows_fit(path: Path, base: Mapping[str, Any], config: TrainConfig, parts: list[Tokenised]) -> None:
     """Raises KubeTuneError as ``check_class`` and ``check_fits``: the preflight may have been left out."""
     uri = config.base_model
-    base = model_config(path, uri)
     check_class(base, uri, use_of(config))
     names = [name for file in weight_files(path, uri) for name in safetensors_header(file, uri)]
     rows = [ids for part in parts for ids in part.input_ids]

@@ -6,27 +6,13 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, StringConstraints
 
-from kubetune_contract.types import Missing, RowFormat
+from kubetune_contract.types import COLUMNS, GROUP, Missing, RowFormat
 
 from .model import ApiModel, Rule, checked
 from .syntax import SEEN_RULE
 from .uris import DataUri
 
-COLUMNS = (
-    "messages",
-    "conversations",
-    "prompt",
-    "completion",
-    "instruction",
-    "input",
-    "output",
-    "text",
-    "tools",
-    "system",
-    "history",
-)
-"""Members of a row that ``columns`` may rename."""
-ITEM_COLUMNS = (*COLUMNS, "group")
+ITEM_COLUMNS = (*COLUMNS, GROUP)
 """Those of an item to answer."""
 
 ColumnName = Annotated[

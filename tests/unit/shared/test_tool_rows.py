@@ -10,8 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubetune.common.dataset import COLUMNS
-from kubetune_contract import Dataset, KubeTuneError
+from kubetune_contract import COLUMNS, Dataset, KubeTuneError
 from kubetune_shared.rows import MEMBERS, Row, digest, load_rows, read_rows, split, spoken, write_rows
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from .textpart import text_part
+
 Shape = tuple[int, ...]
 
 _PARTS = (".lora_A.weight", ".lora_B.weight")
@@ -64,8 +66,7 @@ def _end(module: str) -> str:
 
 def layers_of(config: Mapping[str, Any]) -> int | None:
     """Number of layers, where the ``config.json`` tells."""
-    text = config.get("text_config")
-    text = text if isinstance(text, Mapping) else config
+    text = text_part(config)
     found = next((text[name] for name in ("num_hidden_layers", "n_layer", "num_layers") if name in text), None)
     return found if isinstance(found, int) else None
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .textpart import text_part
+
 _LEARNED = frozenset({"wpe", "embed_positions", "position_embeddings"})
 """Names of tables with a row for each position: there is nothing behind their end."""
 _LIMITS = ("max_position_embeddings", "n_positions", "max_sequence_length", "n_ctx")
@@ -21,8 +23,7 @@ class Positions:
 
 def positions_of(config: Mapping[str, Any], tensors: Iterable[str]) -> Positions | None:
     """Of the model with this ``config.json`` and tensors of these names; None where the configuration says nothing."""
-    text = config.get("text_config")
-    text = text if isinstance(text, Mapping) else config
+    text = text_part(config)
     limit = next((text[name] for name in _LIMITS if isinstance(text.get(name), int)), None)
     if limit is None or limit < 1:
         return None

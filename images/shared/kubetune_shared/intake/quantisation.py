@@ -7,7 +7,7 @@ bitsandbytes, the evaluator's none. The server is vLLM, whose table a test of it
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .families import YES
@@ -36,12 +36,8 @@ def _foreign(method: str, name: str, library: str) -> Quantisation:
 
 def _unserved(method: str, name: str, library: str) -> Quantisation:
     """One that nobody here has the means for."""
-    lacks = f"its weights are {name}, for which this image has no {library}; "
-    return Quantisation(
-        method,
-        name,
-        trained=lacks + _ITSELF,
-        evaluated=lacks + _PLAIN,
+    return replace(
+        _foreign(method, name, library),
         served=f"it is quantised with {name}, which vLLM does not load; serve the unquantised model or an AWQ, GPTQ or "
         "FP8 version of it",
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .textpart import text_part
+
 ROLES = ("bos_token", "eos_token", "pad_token", "unk_token")
 _SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 _READABLE = ("tokenizer.json", "vocab.json", "vocab.txt")
@@ -51,8 +53,7 @@ def _first(error: Exception) -> str:
 
 def vocabulary_rows(config: Mapping[str, Any]) -> int | None:
     """Tokens that the model of this ``config.json`` has an embedding for."""
-    text = config.get("text_config")
-    found = (text if isinstance(text, Mapping) else config).get("vocab_size", config.get("vocab_size"))
+    found = text_part(config).get("vocab_size", config.get("vocab_size"))
     return found if isinstance(found, int) and found > 0 else None
 
 

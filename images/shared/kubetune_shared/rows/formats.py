@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from kubetune_contract import RowFormat
+from kubetune_contract import COLUMNS, GROUP, RowFormat
 
 from .chats import ChatReader
 from .jsontext import parse
@@ -25,19 +25,7 @@ SHAPES: dict[RowFormat, tuple[str, ...]] = {
     RowFormat.TEXT: ("text",),
 }
 """What rows of each shape need."""
-MEMBERS = (
-    "messages",
-    "conversations",
-    "prompt",
-    "completion",
-    "instruction",
-    "input",
-    "output",
-    "text",
-    "tools",
-    "system",
-    "history",
-)
+MEMBERS = COLUMNS
 """Members that ``dataset.columns`` may name."""
 SYSTEM = ("system", "system_prompt")
 BESIDE: dict[RowFormat, tuple[str, ...]] = {
@@ -49,8 +37,6 @@ BESIDE: dict[RowFormat, tuple[str, ...]] = {
 }
 """What is used beside that where a row has it: OpenAI's former name of tools, and members of Alpaca's and
 LLaMA-Factory's files."""
-GROUP = "group"
-"""Member that says what an example shares with others; only an evaluation's dataset may rename it."""
 OPTIONAL = ("input", "tools", "system", "history")
 """May be missing row by row, also where a column is named for it."""
 _READ = frozenset((*MEMBERS, GROUP)) | {name for names in BESIDE.values() for name in names}

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kubetune_contract import Dataset, ExitCode, KubeTuneError, Missing, RowFormat
+from kubetune_contract import GROUP, Dataset, ExitCode, KubeTuneError, Missing, RowFormat
 
 from .columns import ENOUGH, SAMPLE, Reading, has_class_numbers, is_labelled, recognise
 from .containers import Parsed, container, parsed_rows
-from .formats import GROUP, SHAPES, detect, members_of, to_row
+from .formats import SHAPES, detect, members_of, to_row
 from .malformed import MalformedError, MissingError, absent, listed
 from .names import as_columns
 from .notes import Counted, Notes

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 
-from kubetune_contract import Fit, PreflightSummary, Range, Suggestion, dumps
-from kubetune_contract.paths import TERMINATION_LIMIT
+from kubetune_contract import Fit, PreflightSummary, Range, Suggestion
+from kubetune_trainer.publishing.fitting import within_limit
 
 LONGEST = (700, 350)
 """Characters of a message."""
@@ -14,11 +14,7 @@ LONGEST = (700, 350)
 
 def fitted(summary: PreflightSummary) -> PreflightSummary:
     """At most TERMINATION_LIMIT bytes: long messages are cut, then the last suggestions left out, then cut again."""
-    short = summary
-    for short in _shorter(summary):
-        if len(dumps(short).encode()) <= TERMINATION_LIMIT:
-            break
-    return short
+    return within_limit(_shorter(summary))
 
 
 def _shorter(summary: PreflightSummary) -> Iterator[PreflightSummary]:

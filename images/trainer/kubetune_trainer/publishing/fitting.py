@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import TypeVar
 
 from kubetune_contract import Suggestion, TrainSummary, dumps
 from kubetune_contract.paths import TERMINATION_LIMIT
+
+S = TypeVar("S")
 
 SUGGESTION_CHARACTERS = (200, 60)
 """Of a message: its beginning says what is the matter."""
@@ -19,8 +22,12 @@ def fitting(summary: TrainSummary) -> TrainSummary:
     suggestions altogether (the last first), the reason for settings that the rows have decided, names given by the
     tracker, and at last the exports, which the store has all the same. What has been published is always told.
     """
-    short = summary
-    for short in _shorter(summary):
+    return within_limit(_shorter(summary))
+
+
+def within_limit(shorter: Iterator[S]) -> S:
+    """The first of the summaries that is at most TERMINATION_LIMIT bytes, or the last one there is."""
+    for short in shorter:
         if len(dumps(short).encode()) <= TERMINATION_LIMIT:
             break
     return short
